@@ -1,0 +1,34 @@
+import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
+
+/** Terms and indexes are safe integers; 0 means "before the first". */
+export type Term = number
+export type Index = number
+
+export const entryKinds = ['noop', 'command', 'configuration'] as const
+export type EntryKind = (typeof entryKinds)[number]
+
+/** One place of the log. Immutable once made. */
+export type Entry = {
+  readonly index: Index
+  readonly term: Term
+  readonly kind: EntryKind
+  /** Who waits for it: the proposer's id, or '' for entries that nobody waits for. Travels with the entry. */
+  readonly id: ProposalId
+  /** What the state machine applies; the core never looks inside, except in a configuration. */
+  readonly data: Uint8Array
+}
+
+/** What must be durable before any message that depends on it leaves (Raft paper, figure 2, "persistent state"). */
+export type HardState = {
+  readonly term: Term
+  readonly vote: NodeId | null
+  /** A hint for the next start; never made durable for its own sake (R8). */
+  readonly commit: Index
+}
+
+/** Bytes that an entry counts for in every limit: its data plus a fixed overhead for the rest. */
+export function entryBytes(entry: Entry): number {
+  return entry.data.length + entryOverheadBytes
+}
+
+export const entryOverheadBytes = 64

@@ -1,0 +1,52 @@
+import type { Addresses } from '../vocabulary/addresses.ts'
+import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { Offer } from '../vocabulary/offer.ts'
+import type { JsonText } from '../std/json-text.ts'
+
+/** Everything that can change what all nodes agree on: one closed union. `at` is the proposer's wall time, ms. */
+export type Command =
+  | { readonly kind: 'kv-set'; readonly key: string; readonly value: JsonText; readonly expect: Revision | null }
+  | { readonly kind: 'kv-delete'; readonly key: string; readonly expect: Revision | null }
+  /** Upserts a node's entry in the directory. A newer generation withdraws the replicas of the older ones. */
+  | { readonly kind: 'member-set'; readonly member: Member }
+  /** Registers or changes what a node offers of a server. Refused when the generation is not the member's newest. */
+  | { readonly kind: 'replica-set'; readonly replica: Replica }
+  | { readonly kind: 'replica-delete'; readonly node: NodeId; readonly generation: number; readonly server: ServerName }
+  /** Changes nothing: a linearizable read waits until it is applied (until read-index comes). */
+  | { readonly kind: 'barrier' }
+
+/** The Raft index of the write. `0` in `expect`: the key must not exist. */
+export type Revision = number
+
+/** One node in the directory. */
+export type Member = {
+  readonly node: NodeId
+  readonly generation: number
+  readonly addresses: Addresses
+  readonly labels: Readonly<Record<string, string>>
+  readonly version: string
+  /** Wall time of the process start, ms. */
+  readonly startedAt: number
+}
+
+/** One upstream of a server on one node, as its node last published it. */
+export type Replica = {
+  readonly node: NodeId
+  readonly generation: number
+  readonly server: ServerName
+  readonly transport: 'stdio' | 'http'
+  readonly status: 'starting' | 'ready' | 'failed'
+  /** Why it is not ready, one sentence; '' when ready. */
+  readonly reason: string
+  /** Higher wins where two servers offer the same resource URI. */
+  readonly priority: number
+  /** What it offers; null until it was ready once. */
+  readonly offer: Offer | null
+}
+
+/** What applying a command answered to its proposer. */
+export type CommandResult =
+  | { readonly kind: 'done'; readonly revision: Revision }
+  | { readonly kind: 'revision-mismatch'; readonly revision: Revision }
+  | { readonly kind: 'not-found' }
+  | { readonly kind: 'refused'; readonly reason: string }

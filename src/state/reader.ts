@@ -1,0 +1,25 @@
+import type { JsonText } from '../std/json-text.ts'
+import type { Member, Replica, Revision } from './command.ts'
+
+/** What the rest of a node may read of the replicated state. Synchronous; what it returns is never changed afterwards. */
+export type StateReader = {
+  /** Raft index of the last applied entry; 0 before the first. */
+  readonly appliedIndex: number
+  /** Grows with every change to replicas or members; equal versions mean equal contents. */
+  readonly catalogVersion: number
+  kvGet(key: string): KvEntry | undefined
+  /** Keys with the prefix that are greater than `after`, in bytewise order; `next` is the last key when more follow. */
+  kvList(options: { prefix: string; after: string | null; limit: number }): {
+    readonly entries: readonly KvEntry[]
+    readonly next: string | null
+  }
+  /** Sorted by node id. */
+  members(): readonly Member[]
+  /** Sorted by server, then node id. */
+  replicas(): readonly Replica[]
+}
+
+export type KvEntry = { readonly key: string; readonly value: JsonText; readonly revision: Revision }
+
+/** Told after each applied batch of entries. */
+export type StateChange = { readonly kv: readonly string[]; readonly catalog: boolean; readonly members: boolean }

@@ -1,0 +1,56 @@
+import type { Addresses, Address } from '../vocabulary/addresses.ts'
+import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
+import type { OperatingError } from '../vocabulary/operating-error.ts'
+
+/**
+ * The port that moves frames between nodes. A link to a peer consists of lanes; each lane is one ordered connection whose
+ * two ends have proven the cluster's secret to each other. Frames are delivered at most once, in order within a lane, and
+ * may be lost when a connection breaks (then `closed` is said). Nothing here looks inside a payload.
+ */
+export type Transport = {
+  /** Starts to listen; resolves to the bound address. Error: `listen-failed`. */
+  open(events: TransportEvents): Promise<Address>
+  /**
+   * Keeps every lane to whoever answers at `HOST:PORT` connected, with jittered back-off, until `undial` or `close`. An address
+   * that turns out to be this process is dropped silently. Both sides may dial: of two connections of a lane, the one
+   * dialled by the smaller id stays.
+   */
+  dial(address: string): void
+  undial(address: string): void
+  /** False: the frame provably did not leave this node (lane closed, or its send buffer is at the limit). */
+  send(peer: NodeId, lane: string, type: number, payload: Uint8Array): boolean
+  /** Whether the lane to the peer is open now. */
+  isOpen(peer: NodeId, lane: string): boolean
+  /** Ends every connection and timer, and the listener. */
+  close(): Promise<void>
+}
+
+export type TransportEvents = {
+  opened(peer: PeerHello, lane: string): void
+  closed(peer: NodeId, lane: string): void
+  frame(peer: NodeId, lane: string, type: number, payload: Uint8Array): void
+  /** A handshake was refused, by us or by the other side. `fatal`: this node must not go on (wiped, duplicate). */
+  refused(refusal: { address: string; peer: NodeId | null; error: OperatingError; fatal: boolean }): void
+}
+
+/** What a node says of itself in the handshake; covered by both proofs. */
+export type PeerHello = {
+  readonly node: NodeId
+  /** Boot counter of the data directory. */
+  readonly generation: number
+  /** Random id of the process, so that two live processes with one id are told apart. */
+  readonly boot: string
+  readonly clusterName: string
+  readonly clusterId: ClusterId | null
+  /** The cluster id that an unformed node has promised to form, if any. */
+  readonly promised: ClusterId | null
+  readonly addresses: Addresses
+  /** The product's version, for display. */
+  readonly version: string
+}
+
+/**
+ * Asked on both sides once the other has proven the secret; an error refuses the connection and is told to the other side.
+ * The transport itself checks wire version, cluster name, differing cluster ids, and second live processes.
+ */
+export type AdmitPeer = (hello: PeerHello) => OperatingError | null
