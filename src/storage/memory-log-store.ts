@@ -1,0 +1,91 @@
+import { assert } from '../std/assert.ts'
+import type { Entry, HardState } from '../raft/entry.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { FormingPromise, LogBatch, LogStore, StoredNode } from './log-store.ts'
+import { advanceTail, assertSamePromise, keptIndex } from './log-tail.ts'
+import { settleNodeId } from './node-id.ts'
+
+/** What outlives a store in memory, as a disk outlives a process. One store holds it at a time. */
+export class MemoryDisk {
+  nodeId: NodeId | null = null
+  generation = 0
+  promise: FormingPromise | null = null
+  hardState: HardState = { term: 0, vote: null, commit: 0 }
+  /** `entries[n]` is the entry of index n + 1. */
+  readonly entries: Entry[] = []
+  held = false
+  /** Set by a test: the next write ends with this. */
+  failure: Error | null = null
+}
+
+/** The log store of clusters that live in one process (tests, the simulator): the same rules as on LevelDB, no bytes. */
+export class MemoryLogStore implements LogStore {
+  readonly #disk: MemoryDisk
+  #isOpen = false
+  #writing = false
+  #dead: Error | undefined
+
+  constructor(disk: MemoryDisk = new MemoryDisk()) {
+    this.#disk = disk
+  }
+
+  async open(options: { nodeId: NodeId | null }): Promise<StoredNode> {
+    assert(!this.#isOpen, 'the log store is opened twice')
+    const disk = this.#disk
+    if (disk.held) throw new OperatingError('locked', 'another store holds this disk in memory')
+    const nodeId = settleNodeId({ given: options.nodeId, stored: disk.nodeId, where: 'the disk in memory' })
+    disk.nodeId = nodeId
+    disk.generation += 1
+    disk.held = true
+    this.#isOpen = true
+    const { generation, promise, hardState, entries } = disk
+    return { nodeId, generation, promise, hardState, entries: [...entries] }
+  }
+
+  write(batch: LogBatch): Promise<void> {
+    return this.#exclusively(() => {
+      const { entries, hardState } = this.#disk
+      const last = entries.at(-1)
+      const tail = { hardState, lastIndex: last?.index ?? 0, lastTerm: last?.term ?? 0 }
+      const kept = keptIndex(tail, batch)
+      advanceTail(tail, batch, entries[kept - 1]?.term ?? 0)
+      entries.length = kept
+      for (const entry of batch.entries) entries.push(entry)
+      this.#disk.hardState = batch.hardState
+    })
+  }
+
+  writePromise(promise: FormingPromise): Promise<void> {
+    return this.#exclusively(() => {
+      assertSamePromise(this.#disk.promise, promise)
+      this.#disk.promise = promise
+    })
+  }
+
+  async close(): Promise<void> {
+    assert(!this.#writing, 'the log store is closed during a write')
+    if (this.#isOpen) this.#disk.held = false
+    this.#isOpen = false
+  }
+
+  /** As on a disk, a write takes a turn of the event loop, one runs at a time, and a failed one is the last. */
+  async #exclusively(write: () => void): Promise<void> {
+    assert(this.#isOpen, 'the log store is not open')
+    if (this.#dead !== undefined) throw this.#dead
+    assert(!this.#writing, 'a second write is started before the first has ended')
+    this.#writing = true
+    try {
+      await new Promise((resume) => setImmediate(resume))
+      if (this.#disk.failure !== null) {
+        throw new OperatingError('storage-failed', 'write to the disk in memory failed', { cause: this.#disk.failure })
+      }
+      write()
+    } catch (error) {
+      this.#dead = error instanceof Error ? error : new Error(String(error))
+      throw this.#dead
+    } finally {
+      this.#writing = false
+    }
+  }
+}

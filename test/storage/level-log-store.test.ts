@@ -1,0 +1,275 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { Level } from 'level'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { LevelLogStore } from '../../src/storage/level-log-store.ts'
+import { chainStart, encodeEntry, encodeHead, entryKey, headKey, metaKey } from '../../src/storage/log-record.ts'
+import { OperatingError, describeError } from '../../src/vocabulary/operating-error.ts'
+import { batch, entry, n1 } from '../fixtures/log-batches.ts'
+
+const storeProcess = path.resolve(import.meta.dirname, '../fixtures/log-store-process.ts')
+
+describe('LevelLogStore', () => {
+  let dataDir: string
+  beforeEach(async () => {
+    dataDir = await mkdtemp(path.join(tmpdir(), 'quorate-log-'))
+  })
+  afterEach(() => rm(dataDir, { recursive: true }))
+
+  /** A closed log of five entries: terms 1, 1, 2, 2, 2, of which three are committed. */
+  async function writeLog(): Promise<void> {
+    const store = new LevelLogStore(dataDir)
+    await store.open({ nodeId: n1 })
+    await store.write(batch({ term: 1, entries: [entry(1, 1), entry(2, 1)] }))
+    await store.write(batch({ term: 2, entries: [entry(3, 2), entry(4, 2)] }))
+    await store.write(batch({ term: 2, commit: 3, entries: [entry(5, 2)] }))
+    await store.close()
+  }
+
+  async function withDatabase(change: (db: Level<Uint8Array, Uint8Array>) => Promise<void>): Promise<void> {
+    const db = new Level<Uint8Array, Uint8Array>(path.join(dataDir, 'raft'), {
+      keyEncoding: 'view',
+      valueEncoding: 'view',
+    })
+    await db.open()
+    await change(db)
+    await db.close()
+  }
+
+  async function everyRow(): Promise<string[]> {
+    const rows: string[] = []
+    await withDatabase(async (db) => {
+      for await (const [key, value] of db.iterator())
+        rows.push(`${Buffer.from(key).toString('hex')} ${Buffer.from(value).toString('hex')}`)
+    })
+    return rows
+  }
+
+  async function openError(): Promise<OperatingError> {
+    const store = new LevelLogStore(dataDir)
+    const error: unknown = await store.open({ nodeId: n1 }).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    await store.close()
+    if (!(error instanceof OperatingError)) throw new Error(`open ended with ${String(error)}`)
+    return error
+  }
+
+  function flip(bytes: Uint8Array | undefined, at: number): Uint8Array {
+    const changed = new Uint8Array(bytes ?? [])
+    changed[at] = (changed[at] ?? 0) ^ 0x10
+    return changed
+  }
+
+  type Change = (db: Level<Uint8Array, Uint8Array>) => Promise<void>
+  const damages: [string, RegExp, Change][] = [
+    [
+      'a flipped bit in an entry',
+      /entry 3 is damaged: its checksum/,
+      async (db) => db.put(entryKey(3), flip(await db.get(entryKey(3)), 60)),
+    ],
+    [
+      'a cut entry',
+      /entry 4 is damaged/,
+      async (db) => db.put(entryKey(4), (await db.get(entryKey(4)))?.subarray(0, 20) ?? chainStart),
+    ],
+    [
+      'a missing entry in the middle',
+      /entry 3 is damaged: it is missing; the next one is 4/,
+      (db) => db.del(entryKey(3)),
+    ],
+    ['a missing first entry', /entry 1 is damaged: it is missing; the next one is 2/, (db) => db.del(entryKey(1))],
+    ['a missing last entry', /entry 5 is damaged: it is missing; the log must reach 5/, (db) => db.del(entryKey(5))],
+    [
+      'an entry behind the end',
+      /entry 6 is damaged: it stands behind the end .* \(5\)/,
+      (db) => db.put(entryKey(6), encodeEntry(entry(6, 2), chainStart).bytes),
+    ],
+    [
+      'an entry in another place',
+      /entry 4 is damaged: entry 3 stands there/,
+      async (db) => db.put(entryKey(4), (await db.get(entryKey(3))) ?? chainStart),
+    ],
+    [
+      'a whole entry that was not written after the one before it',
+      /entry 3 is damaged: the hash chain breaks there/,
+      (db) => db.put(entryKey(3), encodeEntry(entry(3, 2, 'another history'), chainStart).bytes),
+    ],
+    [
+      'a last entry from another history',
+      /entry 5 is damaged: the hash chain breaks there|hash chain does not end/,
+      (db) => db.put(entryKey(5), encodeEntry(entry(5, 2, 'another'), chainStart).bytes),
+    ],
+    [
+      'a changed head',
+      /the head record is damaged: its checksum/,
+      async (db) => db.put(headKey, flip(await db.get(headKey), 20)),
+    ],
+    ['a missing head', /entry 1 is damaged: it stands behind the end/, (db) => db.del(headKey)],
+    ['a missing meta record', /the meta record is damaged: it is missing/, (db) => db.del(metaKey)],
+    [
+      'a changed meta record',
+      /the meta record is damaged/,
+      async (db) => db.put(metaKey, flip(await db.get(metaKey), 12)),
+    ],
+    [
+      'an older head than the entries',
+      /entry 4 is damaged: it stands behind the end/,
+      (db) => db.put(headKey, headBytes({ lastIndex: 3, commit: 3 })),
+    ],
+    [
+      'a head with another end of the chain',
+      /entry 5 is damaged: the hash chain does not end at the hash of the head/,
+      (db) => db.put(headKey, headBytes({ lastIndex: 5, commit: 3 })),
+    ],
+  ]
+
+  function headBytes(options: { lastIndex: number; commit: number }): Uint8Array {
+    return encodeHead({
+      seq: 9,
+      hardState: { term: 2, vote: null, commit: options.commit },
+      firstIndex: 1,
+      lastIndex: options.lastIndex,
+      lastHash: chainStart,
+    })
+  }
+
+  it.each(damages)('refuses %s and changes nothing', async (_what, message, change) => {
+    await writeLog()
+    await withDatabase(change)
+    const before = await everyRow()
+    const error = await openError()
+    expect(error.code).toBe('storage-failed')
+    expect(error.message).toMatch(message)
+    expect(error.message).toContain('restore the data directory')
+    expect(await everyRow()).toEqual(before)
+  })
+
+  it('refuses a commit index behind the end of the log', async () => {
+    const store = new LevelLogStore(dataDir)
+    await store.open({ nodeId: n1 })
+    await store.close()
+    await withDatabase((db) => db.put(headKey, headBytes({ lastIndex: 0, commit: 4 })))
+    expect((await openError()).message).toMatch(/the head record is damaged: it says that 4 is committed/)
+  })
+
+  it.each([
+    ['meta', metaKey],
+    ['head', headKey],
+    ['entry', entryKey(2)],
+  ])('refuses a record of a later format (%s) and says so', async (_what, key) => {
+    await writeLog()
+    await withDatabase(async (db) => {
+      const bytes = new Uint8Array((await db.get(key)) ?? [])
+      bytes[0] = 2
+      await db.put(key, bytes)
+    })
+    const error = await openError()
+    expect(error.code).toBe('storage-failed')
+    expect(error.message).toMatch(/newer version wrote .* format 2; .* start the node with that version/)
+  })
+
+  it('answers a data directory that can not be made with what it must be', async () => {
+    await writeFile(path.join(dataDir, 'file'), '')
+    dataDir = path.join(dataDir, 'file')
+    const error = await openError()
+    expect(error).toMatchObject({ code: 'storage-failed', message: expect.stringContaining(dataDir) as string })
+    expect(error.message).toContain('a folder that this user can write')
+    dataDir = path.dirname(dataDir)
+  })
+
+  it('answers a damaged LevelDB with storage-failed', async () => {
+    await writeLog()
+    await writeFile(path.join(dataDir, 'raft', 'CURRENT'), 'rubbish')
+    expect((await openError()).code).toBe('storage-failed')
+  })
+
+  it('says how to go on when another process holds the data directory', async () => {
+    const other = startStoreProcess(`exec "$0" "$@"`, [dataDir, 'hold'])
+    try {
+      await other.line('open')
+      const error = await openError()
+      expect(error.code).toBe('locked')
+      expect(error.message).toBe(
+        `another process holds the data directory ${dataDir}: stop it, or give this node its own node.dataDir`,
+      )
+    } finally {
+      await other.end()
+    }
+    const store = new LevelLogStore(dataDir)
+    expect(await store.open({ nodeId: null })).toMatchObject({ generation: 2 })
+    await store.close()
+  })
+
+  it('is dead after a write that the disk refused, and what was written before opens again', async () => {
+    // The limit on file sizes makes the kernel refuse a write as a full disk does.
+    const full = startStoreProcess(`ulimit -f 1024; exec "$0" "$@"`, [dataDir, 'fill'])
+    let written: string
+    try {
+      written = await full.line('written')
+      expect(await full.line('failed')).toMatch(/^failed storage-failed make room or replace the disk/)
+      expect(await full.line('after')).toMatch(/^after storage-failed/)
+    } finally {
+      await full.end()
+    }
+    const store = new LevelLogStore(dataDir)
+    const { entries } = await store.open({ nodeId: null })
+    expect(entries.length).toBeGreaterThan(0)
+    expect(`written ${entries.length}`).toBe(written)
+    await store.close()
+  })
+
+  it('syncs folders that did not exist before', async () => {
+    dataDir = path.join(dataDir, 'a', 'b')
+    await mkdir(path.dirname(dataDir), { recursive: true })
+    await writeLog()
+    const store = new LevelLogStore(dataDir)
+    expect((await store.open({ nodeId: n1 })).entries).toHaveLength(5)
+    await store.close()
+    dataDir = path.dirname(path.dirname(dataDir))
+  })
+
+  it('replaces the suffix of a log whose kept entry must be read back', async () => {
+    await writeLog()
+    const first = new LevelLogStore(dataDir)
+    await first.open({ nodeId: n1 })
+    await first.write(batch({ term: 3, commit: 3, truncateFrom: 4, entries: [entry(4, 3)] }))
+    await first.close()
+    const second = new LevelLogStore(dataDir)
+    const { entries } = await second.open({ nodeId: n1 })
+    expect(entries.map(({ term }) => term)).toEqual([1, 1, 2, 3])
+    await second.close()
+  })
+})
+
+type StoreProcess = { line(beginning: string): Promise<string>; end(): Promise<void> }
+
+/** A second, real process with a store; `sh` is its wrapper, `exec`ed away. */
+function startStoreProcess(sh: string, args: string[]): StoreProcess {
+  const child = spawn('sh', ['-c', sh, process.execPath, '--import', 'tsx', storeProcess, ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  let said = ''
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  return {
+    async line(beginning) {
+      for (;;) {
+        const next = await lines.next()
+        if (next.done === true) throw new Error(`the process ended before "${beginning}": ${describeError(said)}`)
+        if (next.value.startsWith(beginning)) return next.value
+      }
+    },
+    async end() {
+      if (child.exitCode !== null) return
+      const exit = once(child, 'exit')
+      child.stdin.end()
+      await exit
+    },
+  }
+}
