@@ -3,7 +3,7 @@ import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
 
-/** Everything that can change what all nodes agree on: one closed union. `at` is the proposer's wall time, ms. */
+/** Everything that can change what all nodes agree on: one closed union. */
 export type Command =
   | { readonly kind: 'kv-set'; readonly key: string; readonly value: JsonText; readonly expect: Revision | null }
   | { readonly kind: 'kv-delete'; readonly key: string; readonly expect: Revision | null }

@@ -1,0 +1,51 @@
+import * as fc from 'fast-check'
+import { asJsonText } from '../../src/std/json-text.ts'
+import type { JsonText } from '../../src/std/json-text.ts'
+import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import type { Command, Member, Replica } from '../../src/state/command.ts'
+
+/** Commands as they come: few keys, nodes and servers, so that they meet; text of every kind in the places that take it. */
+const anyText = fc.string({ unit: 'binary', maxLength: 20 })
+const key = fc.oneof(
+  fc.constantFrom('a', 'a/b', 'a/c', 'b', 'ab', '\u{1F600}', '\uFF21', '\uFEFFx', 'é'),
+  anyText.filter((text) => text !== ''),
+)
+const json: fc.Arbitrary<JsonText> = fc
+  .oneof(fc.json(), fc.constantFrom('1e400', ' {"b":1,"b":2}\n', '"\\u0000"'))
+  .map(asJsonText)
+const expectation = fc.oneof(fc.constant(null), fc.nat({ max: 30 }))
+const node = fc.constantFrom('n1', 'n2', 'n3').map((id) => id as NodeId)
+const server = fc.constantFrom('files', 'sql').map((name) => name as ServerName)
+const generation = fc.integer({ min: 1, max: 3 })
+
+const member: fc.Arbitrary<Member> = fc.record({
+  node,
+  generation,
+  addresses: fc.record({ http: anyText, peer: anyText, raft: anyText }),
+  labels: fc.dictionary(anyText, anyText, { maxKeys: 4, noNullPrototype: true }),
+  version: fc.constantFrom('0.1.0', '0.2.0'),
+  startedAt: fc.nat(),
+})
+
+const replica: fc.Arbitrary<Replica> = fc.record({
+  node,
+  generation,
+  server,
+  transport: fc.constantFrom('stdio', 'http'),
+  status: fc.constantFrom('starting', 'ready', 'failed'),
+  reason: anyText,
+  priority: fc.integer(),
+  offer: fc.oneof(
+    fc.constant(null),
+    fc.record({ initialize: json, tools: json, resources: json, resourceTemplates: json, prompts: json }),
+  ),
+})
+
+export const anyCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ kind: fc.constant('kv-set'), key, value: json, expect: expectation }),
+  fc.record({ kind: fc.constant('kv-delete'), key, expect: expectation }),
+  fc.record({ kind: fc.constant('member-set'), member }),
+  fc.record({ kind: fc.constant('replica-set'), replica }),
+  fc.record({ kind: fc.constant('replica-delete'), node, generation, server }),
+  fc.constant({ kind: 'barrier' } as const),
+)

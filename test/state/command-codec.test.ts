@@ -1,0 +1,182 @@
+import * as fc from 'fast-check'
+import { Packr, pack } from 'msgpackr'
+import { describe, expect, it } from 'vitest'
+import { decodeCommand, encodeCommand } from '../../src/state/command-codec.ts'
+import type { Command } from '../../src/state/command.ts'
+import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
+import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { keyBytesMax, valueBytesMax } from '../../src/vocabulary/kv-limits.ts'
+import { anyCommand } from './arbitrary.ts'
+
+const set = (key: string, value = '1'): Command => ({ kind: 'kv-set', key, value: asJsonText(value), expect: null })
+
+describe('the codec of commands', () => {
+  it('gives back every command as it was', () => {
+    fc.assert(
+      fc.property(anyCommand, (command) => {
+        expect(decodeCommand(encodeCommand(command))).toEqual(command)
+      }),
+      {
+        numRuns: 1000,
+      },
+    )
+  })
+
+  it('keeps a value byte for byte: space, escapes, big numbers, a byte order mark in a string, long text', () => {
+    for (const value of [
+      ' { "a" : 1.0e+2 }\n',
+      '"\\u00e9é"',
+      '123456789012345678901234567890',
+      '"\uFEFF"',
+      `"${'ж'.repeat(100_000)}"`,
+    ]) {
+      const command = set('\uFEFFkey', value)
+      expect(decodeCommand(encodeCommand(command))).toEqual(command)
+    }
+  })
+
+  it('writes the same bytes for the same labels, whatever their order', () => {
+    const member = (labels: Record<string, string>): Command => ({
+      kind: 'member-set',
+      member: {
+        node: 'n1' as NodeId,
+        generation: 1,
+        addresses: { http: 'h', peer: 'p', raft: 'r' },
+        labels,
+        version: '0',
+        startedAt: 1,
+      },
+    })
+    expect(encodeCommand(member({ a: '1', b: '2' }))).toEqual(encodeCommand(member({ b: '2', a: '1' })))
+  })
+
+  it('returns bytes of their own, which may be handed to another thread', () => {
+    const bytes = encodeCommand(set('a'))
+    expect(bytes.buffer.byteLength).toBe(bytes.length)
+  })
+
+  it('takes keys and values up to their limits in UTF-8, and no longer ones', () => {
+    const longestKey = 'é'.repeat(keyBytesMax / 2)
+    const longestValue = `"${'x'.repeat(valueBytesMax - 2)}"`
+    expect(decodeCommand(encodeCommand(set(longestKey, longestValue)))).toMatchObject({ kind: 'kv-set' })
+    expect(decodeCommand(encodeCommand(set(`${longestKey}x`)))).toHaveProperty('malformed')
+    expect(decodeCommand(encodeCommand(set('a', `${longestValue} `)))).toHaveProperty('malformed')
+    expect(decodeCommand(encodeCommand(set(longestKey.replaceAll('é', '€'))))).toHaveProperty('malformed')
+  })
+
+  it('finds a later format, a later kind and another number of fields malformed, and says so', () => {
+    expect(decodeCommand(pack([2, 1, 'a', '1', null]))).toEqual({ malformed: 'format 2 is not known, only 1' })
+    expect(decodeCommand(pack([1, 7, 'a']))).toEqual({
+      malformed: 'kind 7 is not known, or its fields are not what it takes',
+    })
+    expect(decodeCommand(pack([1, 1, 'a', '1', null, 'more']))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([1, 6, null]))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([]))).toHaveProperty('malformed')
+    expect(decodeCommand(pack({ 0: 1, 1: 6 }))).toHaveProperty('malformed')
+  })
+
+  const offer = ['{}', '[]', '[]', '[]', '[]']
+  it.each([
+    ['an empty key', [1, 1, '', '1', null]],
+    ['an empty value', [1, 1, 'a', '', null]],
+    ['a value that is no text', [1, 1, 'a', 1, null]],
+    ['a negative expectation', [1, 1, 'a', '1', -1]],
+    ['a broken expectation', [1, 2, 'a', 1.5]],
+    ['an expectation past the safe integers', [1, 2, 'a', 2 ** 53]],
+    ['an illegal node id', [1, 3, 'n 1', 1, 'h', 'p', 'r', [], 'v', 1]],
+    [
+      'labels in the wrong order',
+      [
+        1,
+        3,
+        'n1',
+        1,
+        'h',
+        'p',
+        'r',
+        [
+          ['b', ''],
+          ['a', ''],
+        ],
+        'v',
+        1,
+      ],
+    ],
+    [
+      'a label twice',
+      [
+        1,
+        3,
+        'n1',
+        1,
+        'h',
+        'p',
+        'r',
+        [
+          ['a', ''],
+          ['a', ''],
+        ],
+        'v',
+        1,
+      ],
+    ],
+    ['a label that is no pair', [1, 3, 'n1', 1, 'h', 'p', 'r', [['a']], 'v', 1]],
+    [
+      'too many labels',
+      [1, 3, 'n1', 1, 'h', 'p', 'r', Array.from({ length: 65 }, (_, at) => [`l${at + 100}`, '']), 'v', 1],
+    ],
+    ['an address of 257 characters', [1, 3, 'n1', 1, 'h'.repeat(257), 'p', 'r', [], 'v', 1]],
+    ['a reserved server name', [1, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null]],
+    ['an unknown transport', [1, 4, 'n1', 1, 'files', 2, 0, '', 0, null]],
+    ['an unknown status', [1, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null]],
+    ['an offer of four parts', [1, 4, 'n1', 1, 'files', 0, 1, '', 0, offer.slice(1)]],
+    [
+      'an offer past its limit',
+      [1, 4, 'n1', 1, 'files', 0, 1, '', 0, [...offer.slice(1), 'x'.repeat(4 * 1024 * 1024)]],
+    ],
+    ['a reason past its limit', [1, 4, 'n1', 1, 'files', 0, 1, 'x'.repeat(2049), 0, null]],
+    ['a generation that is text', [1, 5, 'n1', '1', 'files']],
+  ])('finds %s malformed', (_, value) => {
+    expect(decodeCommand(new Packr({ useRecords: false }).pack(value))).toHaveProperty('malformed')
+  })
+
+  it('takes the rows above when their fault is mended', () => {
+    const replica = decodeCommand(pack([1, 4, 'n1', 1, 'files', 1, 1, '', -3, offer]))
+    expect(replica).toEqual({
+      kind: 'replica-set',
+      replica: {
+        node: 'n1' as NodeId,
+        generation: 1,
+        server: 'files' as ServerName,
+        transport: 'http',
+        status: 'ready',
+        reason: '',
+        priority: -3,
+        offer: { initialize: toJsonText({}), tools: '[]', resources: '[]', resourceTemplates: '[]', prompts: '[]' },
+      },
+    })
+  })
+
+  it('never throws on random, cut or changed bytes', () => {
+    const decode = (bytes: Uint8Array): void => {
+      expect(typeof decodeCommand(bytes)).toBe('object')
+    }
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decode), { numRuns: 2000 })
+    fc.assert(
+      fc.property(anyCommand, fc.nat(), fc.nat({ max: 255 }), (command, place, byte) => {
+        const bytes = encodeCommand(command)
+        decode(bytes.subarray(0, place % bytes.length))
+        bytes[place % bytes.length] = byte
+        decode(bytes)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('finds cut bytes malformed, at whatever place', () => {
+    const bytes = encodeCommand(set('a/b', '{"x":[1,2,3]}'))
+    for (let length = 0; length < bytes.length; length += 1) {
+      expect(decodeCommand(bytes.subarray(0, length))).toHaveProperty('malformed')
+    }
+  })
+})
