@@ -1,0 +1,142 @@
+/**
+ * The rules that span keys, and what `start` asks beyond a valid file. Problems are told, never thrown, by checkConfig;
+ * doubtful but legal settings become warnings.
+ */
+import { isLoopbackHost, isWildcardHost, parseAddress } from '../vocabulary/addresses.ts'
+import { isServerName, reservedServerNames } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { Config, ServerConfig } from './schema.ts'
+import type { Path } from './source.ts'
+
+/** The secret of cluster.example.yaml: known to everyone, so `start` refuses it. */
+export const exampleSecret = 'example-secret-that-everyone-knows-and-start-refuses'
+
+type Findings = { readonly tell: (path: Path, text: string) => void; readonly warnings: string[] }
+
+const listeners = ['http', 'peer', 'raft'] as const
+
+/** Sets `cluster.bootstrapExpect` to 1 where neither it nor `cluster.join` is given: a node of its own. */
+export function checkConfig(config: Config, findings: Findings): void {
+  checkCluster(config, findings)
+  checkListeners(config, findings)
+  if (config.node.labels['node'] !== undefined)
+    findings.tell(
+      ['node', 'labels', 'node'],
+      'the label node always is the id of the node; take the label away, or set node.id',
+    )
+  const { heartbeatMs, electionTimeoutMs } = config.consensus
+  if (electionTimeoutMs < 5 * heartbeatMs)
+    findings.tell(
+      ['consensus', 'electionTimeoutMs'],
+      `${electionTimeoutMs} ms is less than five heartbeats of ${heartbeatMs} ms, so a slow moment would depose a leader; expected ${5 * heartbeatMs} or more`,
+    )
+  for (const [name, server] of Object.entries(config.mcpServers)) checkServer(name, server, findings)
+}
+
+/** What `quorate start` asks beyond a valid configuration. Throws `bad-config`. */
+export function checkStart(config: Config, options: { insecure: boolean }): void {
+  if (config.cluster.secret === exampleSecret)
+    throw new OperatingError(
+      'bad-config',
+      'cluster.secret is the one of the example file, which everyone knows; make your own with: openssl rand -hex 32',
+    )
+  const host = parseAddress(config.listen.http)?.host ?? ''
+  if (!isLoopbackHost(host) && !options.insecure)
+    throw new OperatingError(
+      'bad-config',
+      `listen.http is ${config.listen.http}, which other machines can reach, and HTTP has neither authentication nor TLS yet; listen on 127.0.0.1, or pass --insecure where the network itself is trusted`,
+    )
+}
+
+function checkCluster(config: Config, { tell, warnings }: Findings): void {
+  const { cluster, advertise, listen } = config
+  if (cluster.secret === null && cluster.secretFile === null)
+    tell(
+      ['cluster', 'secret'],
+      'is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32)',
+    )
+  const repeated = cluster.join.findIndex((peer, index) => cluster.join.indexOf(peer) !== index)
+  if (repeated !== -1) tell(['cluster', 'join', repeated], `${cluster.join[repeated]} is given twice; keep one`)
+  if (cluster.bootstrapExpect === null) {
+    if (cluster.join.length === 0) cluster.bootstrapExpect = 1
+    else
+      tell(
+        ['cluster', 'join'],
+        'without cluster.bootstrapExpect a node joins a cluster that exists, which this version can not do yet; set cluster.bootstrapExpect to the number of nodes that form the cluster together',
+      )
+    return
+  }
+  const expected = cluster.bootstrapExpect
+  const others = cluster.join.filter((peer) => peer !== (advertise.peer ?? listen.peer)).length
+  if (expected === 1 && cluster.join.length > 0)
+    tell(
+      ['cluster', 'bootstrapExpect'],
+      '1 forms a cluster of this node alone, but cluster.join names others; set the number of nodes that form it together, or empty cluster.join',
+    )
+  else if (expected > 1 && others === 0)
+    tell(
+      ['cluster', 'bootstrapExpect'],
+      `${expected} nodes form the cluster, but cluster.join names none of the others; list their peer addresses there`,
+    )
+  else if (expected > 1 && others < expected - 1)
+    warnings.push(
+      `cluster.join names ${others} of the ${expected - 1} other nodes that form the cluster; list all, so that any two of them find each other`,
+    )
+  if (expected > 1 && expected % 2 === 0)
+    warnings.push(
+      `cluster.bootstrapExpect is ${expected}: an even number of nodes survives no more failures than ${expected - 1}; 3, 5 or 7 are better`,
+    )
+}
+
+function checkListeners(config: Config, { tell }: Findings): void {
+  for (const [index, name] of listeners.entries()) {
+    const text = config.listen[name]
+    const advertised = config.advertise[name]
+    const clash = listeners.slice(0, index).find((other) => config.listen[other] === text && !text.endsWith(':0'))
+    if (clash !== undefined)
+      tell(['listen', name], `${text} is the address of listen.${clash} too; give it another port`)
+    if (advertised === null) {
+      if (isWildcardHost(parseAddress(text)?.host ?? ''))
+        tell(
+          ['listen', name],
+          `${text} means every interface, so others need an address to reach it by; set advertise.${name}`,
+        )
+      continue
+    }
+    const address = parseAddress(advertised)
+    if (address !== undefined && (isWildcardHost(address.host) || address.port === 0))
+      tell(['advertise', name], `${advertised} is no address that others can reach; name a host and a port`)
+  }
+}
+
+function checkServer(name: string, server: ServerConfig, { tell }: Findings): void {
+  const path = ['mcpServers', name]
+  if (reservedServerNames.includes(name)) tell(path, `the name ${name} is reserved; choose another`)
+  else if (!isServerName(name)) {
+    const better = name
+      .replaceAll(/[^A-Za-z0-9-]+/g, '-')
+      .replaceAll(/^-+|-+$/g, '')
+      .slice(0, 48)
+    const hint = isServerName(better) ? `; for example ${better}` : ''
+    tell(path, `a server's name has 1 to 48 characters of A-Z a-z 0-9 _ - and no "__"${hint}`)
+  }
+  const isHttp = server.url !== null
+  if (isHttp && server.command !== null)
+    return tell(path, 'has both command and url; keep command for a program, url for a server over HTTP')
+  if (!isHttp && server.command === null)
+    return tell(path, 'has neither command (a program to start) nor url (a Streamable HTTP server); give one')
+  if (server.type !== null && (server.type === 'stdio') === isHttp)
+    tell(
+      [...path, 'type'],
+      `${server.type} does not fit ${isHttp ? 'url' : 'command'}; leave type out, or set it to ${isHttp ? 'http' : 'stdio'}`,
+    )
+  const misplaced = isHttp
+    ? [
+        server.args.length > 0 ? 'args' : '',
+        Object.keys(server.env).length > 0 ? 'env' : '',
+        server.cwd === null ? '' : 'cwd',
+      ]
+    : [Object.keys(server.headers).length > 0 ? 'headers' : '']
+  for (const key of misplaced.filter((key) => key !== ''))
+    tell([...path, key], `has no meaning for a server with ${isHttp ? 'url' : 'command'}; take it away`)
+}

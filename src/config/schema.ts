@@ -1,0 +1,221 @@
+/**
+ * Every configuration key: kind, default, unit, what it is for. The single source for parsing, messages, overrides and
+ * `config show`; cluster.example.yaml is held equal to it by a test. Rules that span keys are in check.ts.
+ */
+import { z } from 'zod'
+import { parseAddress } from '../vocabulary/addresses.ts'
+import { isNodeId, type NodeId } from '../vocabulary/ids.ts'
+import { flag, noteOf, optionalText, optionalWholeNumber, text, textList, textMap, wholeNumber } from './keys.ts'
+import type { KeyNote } from './keys.ts'
+
+const address = { expected: 'HOST:PORT, for example 127.0.0.1:6270', test: isAddress }
+const filled = { expected: 'text that is not empty', test: (value: string) => value !== '' }
+const labels = { expected: 'a map of texts, for example {zone: a}', test: (value: string) => value !== '' }
+const anyText = { test: () => true }
+
+const cluster = z.strictObject({
+  name: text({
+    default: 'quorate',
+    about: 'nodes refuse peers of another cluster name',
+    expected: '1 to 64 characters of A-Z a-z 0-9 . _ -',
+    test: isNodeId,
+  }),
+  join: textList({
+    about: 'peer addresses (listen.peer) of nodes of the cluster',
+    expected: 'a list of HOST:PORT, for example [10.0.0.1:6271, 10.0.0.2:6271]',
+    test: (value) => (parseAddress(value)?.port ?? 0) !== 0,
+  }),
+  bootstrapExpect: optionalWholeNumber({
+    unit: 'nodes',
+    min: 1,
+    max: 7,
+    about: 'how many nodes form the cluster together',
+  }),
+  secret: optionalText({
+    about: 'proves to peers that a node belongs here',
+    expected: 'text of 32 bytes or more, the same on all nodes',
+    test: (value) => Buffer.byteLength(value) >= 32,
+  }),
+  secretFile: optionalText({ about: 'file that holds cluster.secret', ...filled }),
+})
+
+const node = z.strictObject({
+  id: optionalText<NodeId>({
+    about: 'permanent id of this node',
+    expected: '1 to 64 characters of A-Z a-z 0-9 . _ -',
+    test: isNodeId,
+  }),
+  dataDir: text({ default: './data', about: 'directory of everything that must survive a restart', ...filled }),
+  labels: textMap({ about: 'what placement.where is matched with', ...labels }),
+})
+
+const listen = z.strictObject({
+  http: text({ default: '127.0.0.1:6270', about: 'MCP clients, admin API, health, metrics', ...address }),
+  peer: text({ default: '127.0.0.1:6271', about: 'other nodes: forwarded calls, joining', ...address }),
+  raft: text({ default: '127.0.0.1:6272', about: 'other nodes: consensus', ...address }),
+})
+
+const advertise = z.strictObject({
+  http: optionalText({ about: 'how others reach listen.http', ...address }),
+  peer: optionalText({ about: 'how others reach listen.peer', ...address }),
+  raft: optionalText({ about: 'how others reach listen.raft', ...address }),
+})
+
+const http = z.strictObject({
+  allowedHosts: textList({
+    about: 'further Host headers that are answered',
+    expected: 'a list of host names, for example [mcp.example.org]',
+    test: (value) => /^[^\s/]+$/.test(value),
+  }),
+  allowedOrigins: textList({
+    about: 'further Origin headers that are answered',
+    expected: 'a list of origins, for example [https://app.example.org]',
+    test: (value) => URL.canParse(value) && new URL(value).origin === value,
+  }),
+})
+
+const consensus = z.strictObject({
+  heartbeatMs: wholeNumber({
+    default: 100,
+    unit: 'ms',
+    min: 10,
+    max: 60_000,
+    about: "time between a leader's heartbeats",
+  }),
+  electionTimeoutMs: wholeNumber({
+    default: 1000,
+    unit: 'ms',
+    min: 50,
+    max: 600_000,
+    about: 'silence of the leader after which a follower stands for election',
+  }),
+  logBytesMax: wholeNumber({
+    default: 268_435_456,
+    unit: 'bytes',
+    min: 1_048_576,
+    max: 2_147_483_648,
+    about: 'size of the log, held in memory, at which writes are refused',
+  }),
+})
+
+const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
+
+const server = z.strictObject({
+  type: optionalText({
+    about: 'how the server is spoken to; told by command or url when left out',
+    expected: 'stdio, http or streamable-http',
+    test: (value) => serverTypes.includes(value),
+  }),
+  command: optionalText({ about: 'program of a stdio server, started without a shell', ...filled }),
+  args: textList({
+    about: 'arguments of command',
+    expected: 'a list of texts; put numbers and true/false in quotes',
+    ...anyText,
+  }),
+  env: textMap({
+    about: 'environment of command, added to a minimal one',
+    expected: 'a map of texts; put numbers and true/false in quotes',
+    ...anyText,
+  }),
+  cwd: optionalText({ about: 'working directory of command', ...filled }),
+  url: optionalText({
+    about: 'address of a Streamable HTTP server',
+    expected: 'an http or https URL, for example https://mcp.example.org/mcp',
+    test: (value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol),
+  }),
+  headers: textMap({
+    about: 'headers sent to url',
+    expected: 'a map of header names and values of one line',
+    test: (value) => !/[\r\n\0]/.test(value),
+  }),
+  disabled: flag({ default: false, about: 'true: the server is left out' }),
+  priority: wholeNumber({
+    default: 0,
+    unit: 'points (higher wins)',
+    min: -1000,
+    max: 1000,
+    about: 'decides where two servers offer the same resource URI',
+  }),
+  timeoutMs: wholeNumber({
+    default: 60_000,
+    unit: 'ms',
+    min: 1,
+    max: 86_400_000,
+    about: "longest time from a call's start to its result",
+  }),
+  placement: z
+    .strictObject({
+      where: textMap({ about: 'labels that a node must have to run the server; node is its id', ...labels }),
+    })
+    .prefault({}),
+})
+
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+const log = z.strictObject({
+  level: text<LogLevel>({
+    default: 'info',
+    about: 'least level that is logged',
+    expected: `one of ${logLevels.join(', ')}`,
+    test: (value) => (logLevels as readonly string[]).includes(value),
+  }),
+})
+
+export const configSchema = z.strictObject({
+  cluster: cluster.prefault({}),
+  node: node.prefault({}),
+  listen: listen.prefault({}),
+  advertise: advertise.prefault({}),
+  http: http.prefault({}),
+  consensus: consensus.prefault({}),
+  mcpServers: z.record(z.string(), server).default({}),
+  log: log.prefault({}),
+})
+
+/** A whole configuration, defaults filled in. After loadConfig, `cluster.secret` and `cluster.bootstrapExpect` are set. */
+export type Config = z.output<typeof configSchema>
+export type ServerConfig = z.output<typeof server>
+
+export type Key = { readonly path: readonly string[]; readonly note: KeyNote }
+
+/** Every key in file order. Keys of a server stand under the path `mcpServers.*`. */
+export const configKeys: readonly Key[] = keysUnder(configSchema, [])
+
+/** The schema at a path, entered through defaults and maps; undefined where the path leaves the schema. */
+export function schemaAt(path: readonly PropertyKey[]): z.ZodType | undefined {
+  let at: z.ZodType | undefined = configSchema
+  for (const step of path) at = at === undefined ? undefined : childOf(at, String(step))
+  return at
+}
+
+/** Names that may stand under a section; empty for maps and keys. */
+export function namesUnder(path: readonly PropertyKey[]): string[] {
+  const schema = schemaAt(path)
+  const bare = schema === undefined ? undefined : unwrap(schema)
+  return bare instanceof z.ZodObject ? Object.keys(bare.shape) : []
+}
+
+function keysUnder(schema: z.ZodType, path: readonly string[]): Key[] {
+  const note = noteOf(schema)
+  if (note !== undefined) return [{ path, note }]
+  const bare = unwrap(schema)
+  if (bare instanceof z.ZodRecord) return keysUnder(bare.valueType as z.ZodType, [...path, '*'])
+  if (!(bare instanceof z.ZodObject)) return []
+  return Object.entries(bare.shape).flatMap(([name, child]) => keysUnder(child as z.ZodType, [...path, name]))
+}
+
+function childOf(schema: z.ZodType, step: string): z.ZodType | undefined {
+  const bare = unwrap(schema)
+  if (bare instanceof z.ZodRecord) return bare.valueType as z.ZodType
+  if (!(bare instanceof z.ZodObject)) return undefined
+  return Object.hasOwn(bare.shape, step) ? (bare.shape[step] as z.ZodType) : undefined
+}
+
+function unwrap(schema: z.ZodType): z.ZodType {
+  return schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? (schema.unwrap() as z.ZodType) : schema
+}
+
+function isAddress(value: string): boolean {
+  return parseAddress(value) !== undefined
+}
