@@ -1,6 +1,9 @@
-import type { Addresses, Address } from '../vocabulary/addresses.ts'
-import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
+import type { Address } from '../vocabulary/addresses.ts'
+import type { PeerHello } from '../vocabulary/handshake.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
+
+export type { AdmitPeer, PeerHello } from '../vocabulary/handshake.ts'
 
 /**
  * The port that moves frames between nodes. A link to a peer consists of lanes; each lane is one ordered connection whose
@@ -32,25 +35,3 @@ export type TransportEvents = {
   /** A handshake was refused, by us or by the other side. `fatal`: this node must not go on (wiped, duplicate). */
   refused(refusal: { address: string; peer: NodeId | null; error: OperatingError; fatal: boolean }): void
 }
-
-/** What a node says of itself in the handshake; covered by both proofs. */
-export type PeerHello = {
-  readonly node: NodeId
-  /** Boot counter of the data directory. */
-  readonly generation: number
-  /** Random id of the process, so that two live processes with one id are told apart. */
-  readonly boot: string
-  readonly clusterName: string
-  readonly clusterId: ClusterId | null
-  /** The cluster id that an unformed node has promised to form, if any. */
-  readonly promised: ClusterId | null
-  readonly addresses: Addresses
-  /** The product's version, for display. */
-  readonly version: string
-}
-
-/**
- * Asked on both sides once the other has proven the secret; an error refuses the connection and is told to the other side.
- * The transport itself checks wire version, cluster name, differing cluster ids, and second live processes.
- */
-export type AdmitPeer = (hello: PeerHello) => OperatingError | null

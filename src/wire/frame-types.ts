@@ -1,0 +1,39 @@
+/**
+ * Every frame type there is, in one table: 1-15 handshake, 16-47 consensus, 48-63 forming, 64-95 calls. A number is never
+ * given a second meaning; new kinds take new numbers.
+ */
+export const frameTypes = {
+  'dialer-hello': 1,
+  'acceptor-hello': 2,
+  'dialer-proof': 3,
+  welcome: 4,
+  refuse: 5,
+
+  'pre-vote-request': 16,
+  'pre-vote-response': 17,
+  'vote-request': 18,
+  'vote-response': 19,
+  'append-request': 20,
+  'append-accepted': 21,
+  'append-rejected': 22,
+  'heartbeat-request': 23,
+  'heartbeat-response': 24,
+  propose: 25,
+  'propose-accepted': 26,
+  'propose-refused': 27,
+
+  'form-propose': 48,
+  'form-promised': 49,
+  'form-refused': 50,
+  formed: 51,
+
+  'call-start': 64,
+  'call-notify': 65,
+  'call-end': 66,
+  'call-cancel': 67,
+} as const
+
+/** True for the frames of consensus/forming, which share their lane with Raft's. */
+export function isFormingFrame(type: number): boolean {
+  return type >= 48 && type < 64
+}

@@ -1,0 +1,30 @@
+import { frameHeaderBytes } from './frame.ts'
+
+/** The lanes of both listeners and what each may carry. Sizes are of whole frames, in bytes. */
+export type LaneLimits = {
+  /** A larger frame closes the connection at the receiver; `send` refuses it. */
+  readonly frameBytesMax: number
+  /** While more than this waits in the socket's send buffer, `send` says false. */
+  readonly sendBufferBytesMax: number
+}
+
+const MiB = 1024 * 1024
+
+/**
+ * `ctl` carries what must not wait: votes, heartbeats, acknowledgements, proposals, forming. `log` carries append requests.
+ * A frame holds up to 1 MiB of entries and one more entry of up to 2 MiB.
+ */
+export const raftLanes = {
+  ctl: { frameBytesMax: 4 * MiB, sendBufferBytesMax: 4 * MiB },
+  log: { frameBytesMax: 4 * MiB, sendBufferBytesMax: 4 * MiB },
+} as const satisfies Record<string, LaneLimits>
+
+/** `calls` carries forwarded calls and what comes back. */
+export const peerLanes = {
+  calls: { frameBytesMax: 16 * MiB, sendBufferBytesMax: 32 * MiB },
+} as const satisfies Record<string, LaneLimits>
+
+/** What is left for the payload of a frame. */
+export function payloadBytesMax(limits: LaneLimits): number {
+  return limits.frameBytesMax - frameHeaderBytes
+}
