@@ -3,8 +3,9 @@ import type { Entry, Index, Term } from './entry.ts'
 
 /**
  * What Raft nodes say to each other. `term` is the sender's current term, except in a pre-vote request, where it is the
- * term the sender would campaign in (thesis 9.6). Later kinds are added at the end of the union: install-snapshot,
- * read-index, timeout-now.
+ * term the sender would campaign in (thesis 9.6), and in the response that grants it, which repeats that term. A
+ * `propose` is delivered at most once; every other message may be lost, repeated, or late. Later kinds are added at the
+ * end of the union: install-snapshot, read-index, timeout-now.
  */
 export type Message = { readonly from: NodeId; readonly to: NodeId; readonly term: Term } & MessageBody
 

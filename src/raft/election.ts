@@ -1,0 +1,101 @@
+import { assert } from '../std/assert.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import type { Core } from './core.ts'
+import type { HardState } from './entry.ts'
+import { becomeLeader } from './leader.ts'
+import type { Message } from './messages.ts'
+import { otherVoters, tallyVotes } from './quorum.ts'
+
+/**
+ * How a leader is found: time-out, pre-vote (thesis 9.6), vote. A node campaigns in a new term only after a majority said
+ * that it would vote for it, so a node that was cut off disturbs nobody when it comes back. No vote counts before it is
+ * durable, the node's own neither.
+ */
+
+type PreVoteRequest = Extract<Message, { kind: 'pre-vote-request' }>
+type VoteRequest = Extract<Message, { kind: 'vote-request' }>
+type VoteResponse = Extract<Message, { kind: 'pre-vote-response' | 'vote-response' }>
+
+/** A tick of a node that is not the leader. */
+export function tickElection(core: Core): void {
+  core.electionElapsed += 1
+  if (!core.isVoter) return
+  const isAlone = otherVoters(core.log.configuration, core.id).length === 0
+  const isUndecided = core.role === 'candidate' && isAlone
+  if (core.electionElapsed >= core.electionTimeout || (isAlone && !isUndecided)) preCampaign(core)
+}
+
+function preCampaign(core: Core): void {
+  core.enter({ role: 'pre-candidate', term: core.term, leader: null })
+  core.votes.set(core.id, true)
+  const { lastIndex, lastTerm } = core.log
+  for (const voter of otherVoters(core.log.configuration, core.id)) {
+    core.sendNow(voter, { kind: 'pre-vote-request', term: core.term + 1, lastIndex, lastTerm })
+  }
+  count(core)
+}
+
+/**
+ * The requests wait for the disk like a response: after a crash this node may campaign in the same term once more, with
+ * a shorter log, and an answer to requests that went out too early would count for that one.
+ */
+function campaign(core: Core): void {
+  core.enter({ role: 'candidate', term: core.term + 1, leader: null })
+  core.vote = core.id
+  const { lastIndex, lastTerm } = core.log
+  for (const voter of otherVoters(core.log.configuration, core.id)) {
+    core.sendWhenDurable(voter, { kind: 'vote-request', lastIndex, lastTerm })
+  }
+}
+
+/** A hard state has reached the disk: if it holds this candidate's vote for itself, that counts from now on. */
+export function countOwnVote(core: Core, durable: HardState): void {
+  if (core.role !== 'candidate' || durable.term !== core.term) return
+  assert(durable.vote === core.id, 'a candidate has voted for itself')
+  core.votes.set(core.id, true)
+  count(core)
+}
+
+/** The request's term is the one in which the sender would campaign; nothing is promised, nothing changes here. */
+export function onPreVoteRequest(core: Core, message: PreVoteRequest): void {
+  if (message.term > core.term && core.isSticky) return
+  const granted = message.term > core.term && core.log.isUpToDate(message.lastIndex, message.lastTerm)
+  core.sendWhenDurable(
+    message.from,
+    granted ? { kind: 'pre-vote-response', granted, term: message.term } : { kind: 'pre-vote-response', granted },
+  )
+}
+
+/** The request is of this node's term, or of a lower one, which is told the present one. */
+export function onVoteRequest(core: Core, message: VoteRequest): void {
+  const granted =
+    message.term === core.term &&
+    (core.vote === message.from || (core.vote === null && core.leader === null)) &&
+    core.log.isUpToDate(message.lastIndex, message.lastTerm)
+  if (granted) {
+    core.vote = message.from
+    core.electionElapsed = 0
+  }
+  core.sendWhenDurable(message.from, { kind: 'vote-response', granted })
+}
+
+/** A granted pre-vote bears the term that would be campaigned in; a rejection of this node's term bears that. */
+export function onVoteResponse(core: Core, message: VoteResponse): void {
+  const role = message.kind === 'vote-response' ? 'candidate' : 'pre-candidate'
+  if (core.role !== role) return
+  const expected = role === 'pre-candidate' && message.granted ? core.term + 1 : core.term
+  if (message.term === expected) countVote(core, message.from, message.granted)
+}
+
+function countVote(core: Core, voter: NodeId, granted: boolean): void {
+  if (!core.votes.has(voter)) core.votes.set(voter, granted)
+  count(core)
+}
+
+function count(core: Core): void {
+  const tally = tallyVotes(core.log.configuration, core.votes)
+  if (tally === 'lost') core.becomeFollower(core.term, null)
+  if (tally !== 'won') return
+  if (core.role === 'pre-candidate') campaign(core)
+  else becomeLeader(core)
+}

@@ -1,0 +1,55 @@
+import { assert } from '../std/assert.ts'
+import type { Core } from './core.ts'
+import type { Entry, Index } from './entry.ts'
+import type { Message } from './messages.ts'
+
+/**
+ * What a node does with what the leader of its term says: it lets its log become the leader's, and answers when that is
+ * durable. The committed part of the log never changes again. Called with messages of the node's own term.
+ */
+
+type AppendRequest = Extract<Message, { kind: 'append-request' }>
+type HeartbeatRequest = Extract<Message, { kind: 'heartbeat-request' }>
+
+export function onAppendRequest(core: Core, message: AppendRequest): void {
+  if (!follow(core, message)) return
+  const { prevIndex, prevTerm, entries } = message
+  if (!core.log.matches(prevIndex, prevTerm)) {
+    const hintIndex = core.log.lastIndexWithTermAtMost(prevTerm, prevIndex)
+    const hintTerm = core.log.term(hintIndex)
+    core.sendWhenDurable(message.from, { kind: 'append-rejected', prevIndex, hintIndex, hintTerm })
+    return
+  }
+  takeOver(core, entries)
+  const match = prevIndex + entries.length
+  // The log is known to be the leader's up to `match`, not to its end.
+  core.commitTo(Math.min(message.commit, match))
+  core.sendWhenDurable(message.from, { kind: 'append-accepted', match })
+}
+
+/** The commit index of a heartbeat is at most what this node has acknowledged to the leader in this term. */
+export function onHeartbeatRequest(core: Core, message: HeartbeatRequest): void {
+  if (!follow(core, message)) return
+  if (message.commit <= core.log.lastIndex) core.commitTo(message.commit)
+  core.sendNow(message.from, { kind: 'heartbeat-response' })
+}
+
+/** False when the sender can not be the leader of this term, because another node is. */
+function follow(core: Core, message: Message): boolean {
+  if (core.leader !== null && core.leader !== message.from) return false
+  if (core.role === 'follower' && core.leader === message.from) core.electionElapsed = 0
+  else core.becomeFollower(message.term, message.from)
+  return true
+}
+
+/** Entries that the log has already are passed over: a late or short request takes nothing away (R5). */
+function takeOver(core: Core, entries: readonly Entry[]): void {
+  const at = entries.findIndex((entry) => !core.log.matches(entry.index, entry.term))
+  const first: Index | undefined = entries[at]?.index
+  if (first === undefined) return
+  if (first <= core.log.lastIndex) {
+    assert(first > core.commitIndex, `committed entry ${first} is not overwritten`)
+    core.log.truncateFrom(first)
+  }
+  core.log.append(entries.slice(at))
+}
