@@ -20,7 +20,7 @@ import type { ClusterSecret } from './secret.ts'
 export class Handshake {
   readonly #options: HandshakeOptions
   readonly #ownHello: ConnectionHello
-  #state: 'start' | 'await-hello' | 'await-proof' | 'deciding' | 'await-welcome' | 'done' = 'start'
+  #state: 'start' | 'await-hello' | 'await-proof' | 'deciding' | 'await-welcome' | 'done'
   #received: SentHello | null = null
   #peer: PeerHello | null = null
 
@@ -28,13 +28,13 @@ export class Handshake {
     assert(options.own.hello !== null, 'the own hello can always be read')
     this.#options = options
     this.#ownHello = options.own.hello
+    this.#state = options.role === 'dialer' ? 'start' : 'await-hello'
   }
 
-  /** The dialer speaks first. */
+  /** The dialer speaks first; an acceptor waits. */
   start(): HandshakeStep {
-    assert(this.#state === 'start', 'a handshake starts once')
+    assert(this.#state === 'start', 'only a dialer starts, once')
     this.#state = 'await-hello'
-    if (this.#options.role === 'acceptor') return { kind: 'waiting', send: [] }
     return { kind: 'waiting', send: [{ kind: 'dialer-hello', hello: this.#options.own }] }
   }
 

@@ -1,0 +1,135 @@
+import * as fc from 'fast-check'
+import { asJsonText } from '../../src/std/json-text.ts'
+import type { Outcome } from '../../src/calls/call.ts'
+import { entryKinds } from '../../src/raft/entry.ts'
+import type { Message } from '../../src/raft/messages.ts'
+import type { CallId, ClusterId, NodeId, ProposalId, ServerName } from '../../src/vocabulary/ids.ts'
+import { errorCodes, OperatingError } from '../../src/vocabulary/operating-error.ts'
+import type { CallMessage } from '../../src/wire/call-codec.ts'
+import type { FormingMessage } from '../../src/wire/forming.ts'
+
+/** Every message that nodes send each other once they know each other, at random. */
+
+export const envelope = { from: 'n1' as NodeId, to: 'n2' as NodeId }
+
+const word = (max: number) => fc.stringMatching(new RegExp(`^[A-Za-z0-9._-]{1,${max}}$`))
+const nodeId = word(64).map((text) => text as NodeId)
+const proposalId = word(64).map((text) => text as ProposalId)
+const callId = word(64).map((text) => text as CallId)
+const clusterId = fc.uuid().map((text) => text as ClusterId)
+const index = fc.oneof(fc.nat(300), fc.maxSafeNat())
+const bytes = fc.uint8Array({ maxLength: 300 })
+const json = fc.json().map(asJsonText)
+const text = fc.string({ unit: 'grapheme', maxLength: 60 })
+
+const appendRequest = fc
+  .record({
+    prevIndex: fc.oneof(fc.nat(1000), fc.nat(2 ** 40)),
+    prevTerm: fc.nat(100),
+    commit: index,
+    items: fc.array(
+      fc.record({
+        rise: fc.nat(2),
+        kind: fc.constantFrom(...entryKinds),
+        id: fc.oneof(fc.constant('' as ProposalId), proposalId),
+        data: bytes,
+      }),
+      { maxLength: 20 },
+    ),
+  })
+  .map(({ prevIndex, prevTerm, commit, items }): Message => {
+    let term = prevTerm
+    const entries = items.map(({ rise, kind, id, data }, at) => {
+      term += rise
+      return { index: prevIndex + 1 + at, term, kind, id, data }
+    })
+    return { ...envelope, term, kind: 'append-request', prevIndex, prevTerm, commit, entries }
+  })
+
+const shortMessage = fc
+  .record({
+    term: index,
+    body: fc.oneof(
+      fc.record({ kind: fc.constantFrom('pre-vote-request', 'vote-request'), lastIndex: index, lastTerm: index }),
+      fc.record({ kind: fc.constantFrom('pre-vote-response', 'vote-response'), granted: fc.boolean() }),
+      fc.record({ kind: fc.constant('append-accepted'), match: index }),
+      fc.record({ kind: fc.constant('append-rejected'), prevIndex: index, hintIndex: index, hintTerm: index }),
+      fc.record({ kind: fc.constant('heartbeat-request'), commit: index }),
+      fc.record({ kind: fc.constant('heartbeat-response') }),
+      fc.record({ kind: fc.constant('propose'), id: proposalId, data: bytes }),
+      fc.record({ kind: fc.constant('propose-accepted'), id: proposalId, index }),
+      fc.record({
+        kind: fc.constant('propose-refused'),
+        id: proposalId,
+        why: fc.constantFrom('no-leader', 'not-leader', 'overloaded', 'too-large', 'overwritten'),
+      }),
+    ),
+  })
+  .map(({ term, body }) => ({ ...envelope, term, ...body }))
+
+export const raftMessage: fc.Arbitrary<Message> = fc.oneof(appendRequest, shortMessage)
+
+export const formingMessage: fc.Arbitrary<FormingMessage> = fc.oneof(
+  fc.record({
+    kind: fc.constant('form-propose' as const),
+    clusterId,
+    voters: fc.uniqueArray(nodeId, { minLength: 1, maxLength: 7 }).map((ids) => ids.sort()),
+  }),
+  fc.record({ kind: fc.constantFrom('form-promised' as const, 'formed' as const), clusterId }),
+  fc.record({ kind: fc.constant('form-refused' as const), why: text }),
+)
+
+const operatingError = fc
+  .record({
+    code: fc.constantFrom(...errorCodes),
+    message: text,
+    retry: fc.constantFrom('never' as const, 'elsewhere' as const, 'after' as const, 'outcome-unknown' as const),
+    retryAfterMs: fc.option(fc.nat(), { nil: undefined }),
+    details: fc.option(fc.dictionary(word(8), fc.oneof(fc.nat(), text), { noNullPrototype: true }), { nil: undefined }),
+  })
+  .map(({ code, message, retry, retryAfterMs, details }) => {
+    const options = {
+      retry,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...(details === undefined ? {} : { details }),
+    }
+    return new OperatingError(code, message, options)
+  })
+
+const outcome: fc.Arbitrary<Outcome> = fc.oneof(
+  json.map((result) => ({ kind: 'result' as const, result })),
+  json.map((error) => ({ kind: 'error' as const, error })),
+  fc.record({ kind: fc.constantFrom('not-sent', 'rejected', 'unknown'), error: operatingError }),
+  fc.constant({ kind: 'cancelled' as const }),
+)
+
+export const callMessage: fc.Arbitrary<CallMessage> = fc.oneof(
+  fc.record({
+    kind: fc.constant('call-start' as const),
+    call: fc.record({
+      id: callId,
+      server: fc.stringMatching(/^[a-z0-9-]{1,40}$/).map((name) => `s${name}` as ServerName),
+      method: fc.constantFrom('tools/call', 'resources/read'),
+      params: json,
+      timeoutMs: fc.option(fc.nat(), { nil: null }),
+    }),
+  }),
+  fc.record({
+    kind: fc.constant('call-notify' as const),
+    id: callId,
+    notification: fc.record({ method: fc.constant('notifications/progress'), params: json }),
+  }),
+  fc.record({ kind: fc.constant('call-end' as const), id: callId, outcome }),
+  fc.record({ kind: fc.constant('call-cancel' as const), id: callId }),
+)
+
+/** One change of some bytes: cut at the end, lengthened, or with one bit flipped. */
+export const damage: fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> = fc.oneof(
+  fc.nat().map((at) => (bytes: Uint8Array) => bytes.slice(0, at % bytes.length)),
+  fc.uint8Array({ minLength: 1, maxLength: 20 }).map((tail) => (bytes: Uint8Array) => Buffer.concat([bytes, tail])),
+  fc.record({ at: fc.nat(), bit: fc.nat(7) }).map(({ at, bit }) => (bytes: Uint8Array) => {
+    const damaged = bytes.slice()
+    damaged[at % bytes.length] = (damaged[at % bytes.length] ?? 0) ^ (1 << bit)
+    return damaged
+  }),
+)
