@@ -43,6 +43,21 @@ export function jsonMembers(text: string, from = 0): Map<string, JsonRange> {
   return members
 }
 
+/** The elements of the array that begins at or after `from`; empty when the value there is no array. */
+export function jsonElements(text: string, from = 0): JsonRange[] {
+  const elements: JsonRange[] = []
+  let at = skipSpace(text, from)
+  if (text.charCodeAt(at) !== openBracket) return elements
+  at = skipSpace(text, at + 1)
+  while (at < text.length && text.charCodeAt(at) !== closeBracket) {
+    const end = skipValue(text, at)
+    elements.push({ start: at, end })
+    at = skipSpace(text, end)
+    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
+  }
+  return elements
+}
+
 export function sliceJson(text: string, range: JsonRange): JsonText {
   return text.slice(range.start, range.end) as JsonText
 }

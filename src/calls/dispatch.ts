@@ -1,0 +1,118 @@
+import type { Log } from '../log/log.ts'
+import type { RoundRobin } from '../routing/choose.ts'
+import type { View } from '../routing/view.ts'
+import { assert } from '../std/assert.ts'
+import type { Clock } from '../std/clock.ts'
+import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { Call, NotifyCaller, Outcome, Peers, Upstreams } from './call.ts'
+
+/**
+ * The sending side of a call: asks routing once, then performs the call here or on the one node that runs its server.
+ * A call hops at most once. Only outcomes that say "no work was done" (not-sent, rejected) are tried on the next
+ * replica; everything else is returned as it came.
+ */
+export type DispatchOptions = {
+  readonly view: View
+  readonly roundRobin: RoundRobin
+  readonly upstreams: Upstreams
+  readonly peers: Peers
+  readonly clock: Pick<Clock, 'monotonic'>
+  readonly log: Log
+  /** Told once of every call that ended. */
+  observe(end: CallEnd): void
+}
+
+export type CallEnd = {
+  readonly server: ServerName
+  readonly method: string
+  readonly outcome: Outcome['kind']
+  readonly durationMs: number
+  /** Where the last try went; null when no node could take the call. */
+  readonly node: NodeId | null
+  readonly remote: boolean
+}
+
+/** Monotone but `active`, which is a gauge. */
+export type DispatchCounters = {
+  readonly active: number
+  readonly retries: number
+  readonly byOutcome: Readonly<Record<Outcome['kind'], number>>
+}
+
+/** A call is offered to so many replicas at most. */
+export const triesMax = 3
+
+export class Dispatch implements Upstreams {
+  readonly #options: DispatchOptions
+  #active = 0
+  #retries = 0
+  readonly #byOutcome: Record<Outcome['kind'], number> = {
+    result: 0,
+    error: 0,
+    'not-sent': 0,
+    rejected: 0,
+    unknown: 0,
+    cancelled: 0,
+  }
+
+  constructor(options: DispatchOptions) {
+    this.#options = options
+  }
+
+  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+    const { clock, view } = this.#options
+    const startedAt = clock.monotonic()
+    this.#active += 1
+    try {
+      const { outcome, node } = await this.#route(call, notify, signal)
+      this.#byOutcome[outcome.kind] += 1
+      this.#options.observe({
+        server: call.server,
+        method: call.method,
+        outcome: outcome.kind,
+        durationMs: clock.monotonic() - startedAt,
+        node,
+        remote: node !== null && node !== view.self,
+      })
+      return outcome
+    } finally {
+      this.#active -= 1
+    }
+  }
+
+  get counters(): DispatchCounters {
+    return { active: this.#active, retries: this.#retries, byOutcome: { ...this.#byOutcome } }
+  }
+
+  async #route(
+    call: Call,
+    notify: NotifyCaller,
+    signal: AbortSignal,
+  ): Promise<{ readonly outcome: Outcome; readonly node: NodeId | null }> {
+    const { view, roundRobin, log } = this.#options
+    const route = roundRobin.chooseReplicas(view, call.server)
+    if (route.kind === 'nobody') return { outcome: { kind: 'not-sent', error: route.error }, node: null }
+    let last: { outcome: Outcome; node: NodeId } | undefined
+    for (const node of route.nodes.slice(0, triesMax)) {
+      if (signal.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
+      if (last !== undefined) this.#retries += 1
+      const outcome = await this.#perform(node, call, { notify, signal })
+      last = { outcome, node }
+      if (outcome.kind !== 'not-sent' && outcome.kind !== 'rejected') return last
+      log.debug('call-not-taken', { call: call.id, server: call.server, node, code: outcome.error.code })
+    }
+    assert(last !== undefined, 'a route to nodes names at least one')
+    return last
+  }
+
+  #perform(
+    node: NodeId,
+    call: Call,
+    caller: { readonly notify: NotifyCaller; readonly signal: AbortSignal },
+  ): Promise<Outcome> {
+    const { view, upstreams, peers } = this.#options
+    return node === view.self
+      ? upstreams.call(call, caller.notify, caller.signal)
+      : peers.call(node, call, caller.notify, caller.signal)
+  }
+}

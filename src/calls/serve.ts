@@ -1,0 +1,62 @@
+import type { ServerName } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { Call, NotifyCaller, Outcome, Upstreams } from './call.ts'
+
+/**
+ * The receiving side of a forwarded call: performs it on this node's own upstream or refuses it before any work. Never
+ * routes, so a call hops at most once.
+ */
+export type ServeOptions = {
+  readonly upstreams: Upstreams
+  /** Whether this node runs the server now. */
+  runs(server: ServerName): boolean
+  /** Calls of other nodes that may be in work here at once; more are rejected. */
+  readonly activeMax?: number
+}
+
+/** Monotone but `active`, which is a gauge. */
+export type ServeCounters = { readonly active: number; readonly served: number; readonly refused: number }
+
+const defaultActiveMax = 4096
+
+export class Serve implements Upstreams {
+  readonly #options: ServeOptions
+  readonly #activeMax: number
+  #active = 0
+  #served = 0
+  #refused = 0
+
+  constructor(options: ServeOptions) {
+    this.#options = options
+    this.#activeMax = options.activeMax ?? defaultActiveMax
+  }
+
+  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+    const refusal = this.#refusal(call)
+    if (refusal !== undefined) {
+      this.#refused += 1
+      return { kind: 'rejected', error: refusal }
+    }
+    this.#active += 1
+    this.#served += 1
+    try {
+      return await this.#options.upstreams.call(call, notify, signal)
+    } finally {
+      this.#active -= 1
+    }
+  }
+
+  get counters(): ServeCounters {
+    return { active: this.#active, served: this.#served, refused: this.#refused }
+  }
+
+  #refusal(call: Call): OperatingError | undefined {
+    if (!this.#options.runs(call.server))
+      return new OperatingError('not-here', `server ${call.server} does not run on this node`, { retry: 'elsewhere' })
+    if (this.#active >= this.#activeMax)
+      return new OperatingError('overloaded', `this node already performs ${this.#activeMax} calls of other nodes`, {
+        retry: 'elsewhere',
+      })
+    return undefined
+  }
+}

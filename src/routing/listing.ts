@@ -1,0 +1,95 @@
+import type { JsonText } from '../std/json-text.ts'
+import { compareIds } from '../vocabulary/ids.ts'
+import type { ServerName } from '../vocabulary/ids.ts'
+
+/**
+ * One list of the catalog (tools, resources, resource templates or prompts) as one scope shows it: ordered by public
+ * name, looked up by public name, served in pages whose text is made once. Never changes after it is made.
+ */
+export const listingPageEntries = 200
+
+export type ListKind = 'tools' | 'resources' | 'resourceTemplates' | 'prompts'
+
+export type ListingEntry = {
+  readonly server: ServerName
+  /** What clients say: the public name, the URI or the URI template. */
+  readonly name: string
+  /** What the server says. */
+  readonly own: string
+  /** Of the server; decides between equal URIs and between templates that match the same URI. */
+  readonly priority: number
+  /** The server's object, byte for byte but the name. */
+  readonly text: JsonText
+}
+
+export class Listing {
+  readonly kind: ListKind
+  /** Bytewise by name; no name stands twice. */
+  readonly entries: readonly ListingEntry[]
+  readonly #byName: ReadonlyMap<string, ListingEntry>
+  readonly #pages = new Map<number, JsonText>()
+
+  constructor(kind: ListKind, entries: readonly ListingEntry[]) {
+    this.kind = kind
+    this.entries = [...entries].sort((a, b) => compareIds(a.name, b.name))
+    this.#byName = new Map(this.entries.map((entry) => [entry.name, entry]))
+  }
+
+  find(name: string): ListingEntry | undefined {
+    return this.#byName.get(name)
+  }
+
+  /** The list method's result from the cursor on (null: from the start); undefined when no page of ours gave the cursor. */
+  page(cursor: string | null): JsonText | undefined {
+    const after = cursor === null ? null : this.#decode(cursor)
+    if (after === undefined) return undefined
+    const start = after === null ? 0 : this.#firstAfter(after)
+    let text = this.#pages.get(start)
+    if (text === undefined) {
+      text = this.#print(start)
+      // Starts that are no multiple come from cursors of an older catalog; they are not worth keeping.
+      if (start % listingPageEntries === 0) this.#pages.set(start, text)
+    }
+    return text
+  }
+
+  #print(start: number): JsonText {
+    const shown = this.entries.slice(start, start + listingPageEntries)
+    const last = shown.at(-1)
+    const more = last !== undefined && start + shown.length < this.entries.length
+    const next = more ? `,"nextCursor":${JSON.stringify(this.#encode(last.name))}` : ''
+    return `{"${this.kind}":[${shown.map((entry) => entry.text).join(',')}]${next}}` as JsonText
+  }
+
+  /** A cursor names the last entry of its page, so it stays good when the list changes under it. */
+  #encode(name: string): string {
+    return Buffer.from(`${this.kind}:${name}`).toString('base64url')
+  }
+
+  #decode(cursor: string): string | undefined {
+    const text = Buffer.from(cursor, 'base64url').toString()
+    if (!text.startsWith(`${this.kind}:`)) return undefined
+    const name = text.slice(this.kind.length + 1)
+    return this.#encode(name) === cursor ? name : undefined
+  }
+
+  #firstAfter(name: string): number {
+    let low = 0
+    let high = this.entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const entry = this.entries[middle]
+      if (entry !== undefined && compareIds(entry.name, name) <= 0) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+/** True when clients would see the same list. */
+export function sameListing(a: Listing, b: Listing): boolean {
+  return (
+    a === b ||
+    (a.entries.length === b.entries.length && a.entries.every((entry, at) => entry.text === b.entries[at]?.text))
+  )
+}
