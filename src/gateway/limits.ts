@@ -1,0 +1,41 @@
+/**
+ * Every bound of the gateway, with its default. They keep one client, however it behaves, from taking the node from the
+ * others. Header time-outs are the HTTP server's own (`headersTimeout`), before a request comes here.
+ */
+export type GatewayLimits = {
+  /** Sessions on this node; above it `initialize` is answered 503. */
+  readonly sessionsMax: number
+  /** A session without request, call or open stream for so long is ended. */
+  readonly sessionIdleMs: number
+  /** One POST's body. */
+  readonly bodyBytesMax: number
+  /** From a request's headers to the end of its body. */
+  readonly bodyTimeoutMs: number
+  /** All bodies that are being read, together; above it a POST is answered 503. */
+  readonly bodiesBytesMax: number
+  /** Calls in work at once, of one session and of this node. */
+  readonly sessionCallsMax: number
+  readonly nodeCallsMax: number
+  /** What may wait for a client that does not read its stream; beyond it the stream is closed and its call cancelled. */
+  readonly streamBytesMax: number
+  /** Silence on a stream after which a comment is sent. */
+  readonly keepAliveMs: number
+  /** A call that has not ended by then is answered as a stream, so that nothing on the way takes it for dead. */
+  readonly streamAfterMs: number
+  /** How long stop waits for the last answers to leave. */
+  readonly stopMs: number
+}
+
+export const defaultLimits: GatewayLimits = {
+  sessionsMax: 10_000,
+  sessionIdleMs: 30 * 60_000,
+  bodyBytesMax: 4 * 1024 * 1024,
+  bodyTimeoutMs: 30_000,
+  bodiesBytesMax: 256 * 1024 * 1024,
+  sessionCallsMax: 256,
+  nodeCallsMax: 4096,
+  streamBytesMax: 4 * 1024 * 1024,
+  keepAliveMs: 15_000,
+  streamAfterMs: 5000,
+  stopMs: 2000,
+}
