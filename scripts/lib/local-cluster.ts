@@ -1,0 +1,162 @@
+/**
+ * A cluster of real node processes on loopback, for measurements and end-to-end tests. Whatever it started is ended,
+ * by pid and start time: on stop, when the start fails, and when this process exits. Nodes are killed and restarted one
+ * by one; their ports and data stay.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { planCluster, type NodePlan, type ServerPlan } from './cluster-plan.ts'
+import { builtCli, findLeader, logTail, spawnNode, waitReady, type SpawnOptions } from './node-process.ts'
+import { descendantsOf, findProcess, isRunning, signalProcess, type ProcessName } from './processes.ts'
+import { waitUntil } from './wait.ts'
+
+const leaderMs = 20_000
+/** How long a node has from SIGTERM until SIGKILL. */
+const stopMs = 15_000
+
+export type LocalClusterOptions = {
+  nodes: number
+  servers?: Readonly<Record<string, ServerPlan>>
+  /** Kept on stop; without it a temporary folder is used, and removed on stop. */
+  dir?: string
+  env?: Readonly<Record<string, string>>
+  config?: Readonly<Record<string, unknown>>
+  cli?: string
+}
+
+export type LocalCluster = {
+  readonly dir: string
+  readonly nodes: readonly LocalNode[]
+  /** The id of the leader that a majority agrees on; waits for one. */
+  leader(): Promise<string>
+  node(id: string): LocalNode
+  /** Ends all nodes (SIGTERM, then SIGKILL) and answers which processes that they had started were left, and are now ended. */
+  stop(): Promise<readonly ProcessName[]>
+}
+
+export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
+  const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'quorate-cluster-')))
+  const { nodes: count, servers = {}, config = {}, env = {}, cli = builtCli } = options
+  const plans = await planCluster({ dir, nodes: count, servers, config })
+  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, detached: false }))
+  const endAll = (): void => {
+    for (const node of nodes) node.endNow()
+  }
+  process.once('exit', endAll)
+  const stop = async (): Promise<readonly ProcessName[]> => {
+    const left = await Promise.all(nodes.map((node) => node.end()))
+    process.off('exit', endAll)
+    if (options.dir === undefined) await rm(dir, { recursive: true, force: true })
+    return left.flat()
+  }
+  try {
+    await Promise.all(nodes.map((node) => node.restart()))
+  } catch (cause) {
+    await stop()
+    throw cause
+  }
+  return {
+    dir,
+    nodes,
+    async leader() {
+      const detail = (): string => plans.map(logTail).join('\n')
+      const found = await waitUntil('a leader', () => findLeader(plans), { deadlineMs: leaderMs, detail })
+      return found.id
+    },
+    node(id) {
+      const node = nodes.find((node) => node.id === id)
+      if (node === undefined) throw new Error(`there is no node ${id}`)
+      return node
+    },
+    stop,
+  }
+}
+
+export class LocalNode {
+  readonly id: string
+  readonly url: string
+  readonly mcpUrl: string
+  readonly dataDir: string
+  readonly logFile: string
+  readonly #plan: NodePlan
+  readonly #options: SpawnOptions
+  #child: ChildProcess | null = null
+  #name: ProcessName | null = null
+  /** What ended lives of this node had started, so that stop finds what was left behind. */
+  #children: ProcessName[] = []
+
+  constructor(plan: NodePlan, options: SpawnOptions) {
+    this.#plan = plan
+    this.#options = options
+    this.id = plan.id
+    this.url = plan.url
+    this.mcpUrl = `${plan.url}/mcp`
+    this.dataDir = plan.dataDir
+    this.logFile = plan.logFile
+  }
+
+  /** The pid of its current or last life; 0 before the first. */
+  get pid(): number {
+    return this.#name?.pid ?? 0
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** The processes that this life of the node has started. */
+  children(): readonly ProcessName[] {
+    return this.isRunning ? descendantsOf(this.pid) : []
+  }
+
+  /** Sends the signal. For SIGKILL and SIGTERM, settles when the process has ended. */
+  async kill(signal: NodeJS.Signals): Promise<void> {
+    if (!this.isRunning || this.#name === null) return
+    this.#children.push(...this.children())
+    signalProcess(this.#name, signal)
+    if (signal === 'SIGKILL' || signal === 'SIGTERM') await this.#untilEnded(signal)
+  }
+
+  /** Starts the node from its disk, ended with SIGTERM before if it runs; settles when it is ready. */
+  async restart(): Promise<void> {
+    await this.kill('SIGTERM')
+    const child = spawnNode(this.#plan, this.#options)
+    this.#child = child
+    let failed: string | null = null
+    child.once('error', (error) => (failed = error.message))
+    this.#name = child.pid === undefined ? null : findProcess(child.pid)
+    await waitReady(this.#plan, () => failed ?? (this.isRunning ? null : String(child.exitCode ?? child.signalCode)))
+  }
+
+  /** SIGTERM, SIGKILL when that is not enough; then ends what the node has left behind, and answers what that was. */
+  async end(): Promise<readonly ProcessName[]> {
+    try {
+      // A stopped process takes no SIGTERM.
+      if (this.#name !== null && this.isRunning) signalProcess(this.#name, 'SIGCONT')
+      await this.kill('SIGTERM')
+    } catch {
+      await this.kill('SIGKILL')
+    }
+    const left = this.#children.filter((child) => signalProcess(child, 'SIGKILL'))
+    await waitUntil('the processes left behind to end', () => (left.some(isRunning) ? null : true), {
+      deadlineMs: stopMs,
+    })
+    this.#children = []
+    return left
+  }
+
+  /** For the exit of this process, where nothing can be waited for. */
+  endNow(): void {
+    const children = [...this.#children, ...this.children()]
+    if (this.#name !== null && this.isRunning) signalProcess(this.#name, 'SIGKILL')
+    for (const child of children) signalProcess(child, 'SIGKILL')
+  }
+
+  async #untilEnded(signal: NodeJS.Signals): Promise<void> {
+    const what = `${this.id} to end after ${signal}`
+    const detail = (): string => logTail(this.#plan)
+    await waitUntil(what, () => (this.isRunning ? null : true), { deadlineMs: stopMs, detail })
+  }
+}
