@@ -1,0 +1,253 @@
+import { compareIds } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type {
+  AdminNeeds,
+  CatalogItem,
+  MemberView,
+  MetricsSample,
+  RaftView,
+  Readiness,
+  ServerView,
+  SessionView,
+  ToolAnswer,
+  ToolCall,
+} from '../admin/needs.ts'
+import type { Call, Upstreams } from '../calls/call.ts'
+import type { ConsensusStatus } from '../consensus/consensus.ts'
+import type { Gateway } from '../gateway/gateway.ts'
+import type { Catalog } from '../routing/catalog.ts'
+import type { Listing } from '../routing/listing.ts'
+import type { Member, Replica } from '../state/command.ts'
+import type { UpstreamStatus } from '../upstream/upstream.ts'
+import type { Cluster } from './cluster.ts'
+
+/**
+ * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
+ * knows now, except the key-value functions, which go through the cluster.
+ */
+export class OperatorViews implements AdminNeeds {
+  readonly #parts: OperatorParts
+
+  constructor(parts: OperatorParts) {
+    this.#parts = parts
+  }
+
+  status(): ReturnType<AdminNeeds['status']> {
+    const { node, leader, term, commitIndex, appliedIndex } = { node: this.#parts.node, ...this.raft() }
+    return { node, leader, term, commitIndex, appliedIndex, version: this.#parts.version }
+  }
+
+  raft(): RaftView {
+    const { consensus, cluster, node } = this.#parts
+    const { raft } = consensus()
+    return {
+      id: node,
+      role: raft?.role ?? 'follower',
+      term: raft?.term ?? 0,
+      leader: raft?.leader ?? null,
+      commitIndex: raft?.commitIndex ?? 0,
+      appliedIndex: cluster.state.appliedIndex,
+      lastIndex: raft?.lastIndex ?? 0,
+      snapshotIndex: raft?.snapshotIndex ?? 0,
+      voters: raft?.configuration.voters ?? [],
+      learners: raft?.configuration.learners ?? [],
+    }
+  }
+
+  members(): readonly MemberView[] {
+    return this.#parts.cluster.state.members().map((member) => this.#member(member))
+  }
+
+  servers(): readonly ServerView[] {
+    const catalog = this.#parts.catalog()
+    const groups = new Map<ServerName, Replica[]>()
+    for (const replica of this.#parts.cluster.state.replicas()) {
+      groups.set(replica.server, [...(groups.get(replica.server) ?? []), replica])
+    }
+    return [...groups].map(([name, replicas]) => {
+      const lists = catalog.servers.get(name)
+      return {
+        name,
+        status: bestStatus(replicas),
+        replicas: replicas.map(({ node, transport, status, reason, priority }) => ({
+          node,
+          transport,
+          status,
+          reason,
+          priority,
+        })),
+        tools: lists?.tools.entries.length ?? 0,
+        resources: lists?.resources.entries.length ?? 0,
+        resourceTemplates: lists?.resourceTemplates.entries.length ?? 0,
+        prompts: lists?.prompts.entries.length ?? 0,
+      }
+    })
+  }
+
+  tools(): readonly CatalogItem[] {
+    return items(this.#parts.catalog().all.tools)
+  }
+
+  resources(): readonly CatalogItem[] {
+    return items(this.#parts.catalog().all.resources)
+  }
+
+  resourceTemplates(): readonly CatalogItem[] {
+    return items(this.#parts.catalog().all.resourceTemplates)
+  }
+
+  prompts(): readonly CatalogItem[] {
+    return items(this.#parts.catalog().all.prompts)
+  }
+
+  async callTool({ name, arguments: given, timeoutMs, signal }: ToolCall): Promise<ToolAnswer> {
+    const tool = this.#parts.catalog().all.tools.find(name)
+    if (tool === undefined) throw new OperatingError('not-found', `there is no tool ${JSON.stringify(name)}`)
+    const params = `{"name":${JSON.stringify(tool.own)},"arguments":${given}}` as Call['params']
+    const call: Call = { id: this.#parts.nextCallId(), server: tool.server, method: 'tools/call', params, timeoutMs }
+    const outcome = await this.#parts.calls.call(call, () => undefined, signal)
+    switch (outcome.kind) {
+      case 'result':
+        return { kind: 'result', result: outcome.result }
+      case 'error':
+        return { kind: 'error', error: outcome.error }
+      case 'not-sent':
+      case 'rejected':
+      case 'unknown':
+        throw outcome.error
+      case 'cancelled':
+        throw new OperatingError('cancelled', `call of ${name}: whoever asked went away`)
+    }
+  }
+
+  readonly kv: AdminNeeds['kv'] = {
+    get: async (key, { consistency, timeoutMs }) => {
+      if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
+      return this.#parts.cluster.state.kvGet(key)
+    },
+    list: async (range, { consistency, timeoutMs }) => {
+      if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
+      const { state } = this.#parts.cluster
+      return { ...state.kvList(range), revision: state.appliedIndex }
+    },
+    put: (key, value, { expect, timeoutMs }) => this.#write({ kind: 'kv-set', key, value, expect }, timeoutMs),
+    delete: (key, { expect, timeoutMs }) => this.#write({ kind: 'kv-delete', key, expect }, timeoutMs),
+  }
+
+  sessions(): readonly SessionView[] {
+    const now = this.#parts.now()
+    return this.#parts
+      .gateway()
+      .sessions()
+      .map((session) => ({
+        id: session.id,
+        node: this.#parts.node as string,
+        client: `${session.client.name} ${session.client.version}`.trim(),
+        protocolVersion: session.protocolVersion,
+        path: session.path,
+        startedAt: session.createdAt,
+        lastUsedAt: now - session.idleMs,
+      }))
+      .sort((a, b) => compareIds(a.id, b.id))
+  }
+
+  closeSession(id: string): Promise<boolean> {
+    return Promise.resolve(this.#parts.gateway().closeSession(id))
+  }
+
+  /** Ready once formed, led, and caught up with what the leader had committed when this process came. */
+  readiness(): Readiness {
+    const { consensus, caughtUp } = this.#parts
+    const { raft, waitingFor } = consensus()
+    if (raft === null) return notReady(waitingFor ?? 'the cluster has not formed yet')
+    if (raft.leader === null) return notReady('no leader is known')
+    if (!caughtUp()) return notReady(`the log is not applied up to the leader's commit yet`)
+    return { ready: true, reasons: [] }
+  }
+
+  sample(): MetricsSample {
+    const { consensus, node, version, cluster, gateway, upstreamStatuses } = this.#parts
+    const { raft, counters, connected } = consensus()
+    return {
+      node,
+      version,
+      raft:
+        raft === null
+          ? null
+          : {
+              role: raft.role,
+              hasLeader: raft.leader !== null,
+              term: raft.term,
+              commitIndex: raft.commitIndex,
+              appliedIndex: cluster.state.appliedIndex,
+              lastIndex: raft.lastIndex,
+              logBytes: raft.logBytes,
+            },
+      consensus: { ...counters, connectedPeersNow: connected.length, loopDelayMsNow: counters.loopDelayMs },
+      sessions: gateway().sessions().length,
+      upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
+    }
+  }
+
+  async #write(command: Parameters<Cluster['propose']>[0], timeoutMs: number): Promise<{ revision: number }> {
+    const result = await this.#parts.cluster.propose(command, timeoutMs)
+    switch (result.kind) {
+      case 'done':
+        return { revision: result.revision }
+      case 'revision-mismatch':
+        throw new OperatingError('revision-mismatch', `${command.kind}: the key has revision ${result.revision} now`, {
+          details: { revision: result.revision },
+        })
+      case 'not-found':
+        throw new OperatingError('not-found', `${command.kind}: there is no such key`)
+      case 'refused':
+        throw new OperatingError('bad-request', `${command.kind}: ${result.reason}`)
+    }
+  }
+
+  #member({ node, addresses, generation, labels, version, startedAt }: Member): MemberView {
+    const alive = node === this.#parts.node || this.#parts.reachable(node)
+    return {
+      id: node,
+      addresses,
+      status: alive ? 'alive' : 'unknown',
+      incarnation: generation,
+      labels,
+      metrics: {},
+      version,
+      startedAt,
+    }
+  }
+}
+
+export type OperatorParts = {
+  readonly node: NodeId
+  readonly version: string
+  readonly cluster: Cluster
+  readonly calls: Upstreams
+  catalog(): Catalog
+  consensus(): ConsensusStatus
+  gateway(): Gateway
+  upstreamStatuses(): ReadonlyMap<ServerName, UpstreamStatus>
+  nextCallId(): Call['id']
+  reachable(node: NodeId): boolean
+  /** Whether this process has applied an entry that was proposed after it started. */
+  caughtUp(): boolean
+  now(): number
+}
+
+function notReady(reason: string): Readiness {
+  return { ready: false, reasons: [reason] }
+}
+
+function items(listing: Listing): readonly CatalogItem[] {
+  return listing.entries.map(({ server, name, text }) => ({ server, name, definition: text }))
+}
+
+function bestStatus(replicas: readonly Replica[]): Replica['status'] {
+  for (const status of ['ready', 'starting'] as const) {
+    if (replicas.some((replica) => replica.status === status)) return status
+  }
+  return 'failed'
+}
