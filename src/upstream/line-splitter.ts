@@ -1,0 +1,53 @@
+/**
+ * Cuts a stream of bytes into lines. Holds at most `bytesMax`: of a longer line the beginning is reported once through
+ * `tooLong`, the rest is dropped up to its end.
+ */
+export type LineEvents = { line(text: string): void; tooLong(beginning: string): void }
+
+export class LineSplitter {
+  readonly #bytesMax: number
+  readonly #events: LineEvents
+  #parts: Buffer[] = []
+  #bytes = 0
+  #skipping = false
+
+  constructor(bytesMax: number, events: LineEvents) {
+    this.#bytesMax = bytesMax
+    this.#events = events
+  }
+
+  push(chunk: Buffer): void {
+    let at = 0
+    while (at < chunk.length) {
+      const end = chunk.indexOf(0x0a, at)
+      this.#add(chunk.subarray(at, end === -1 ? chunk.length : end))
+      if (end === -1) return
+      this.finish()
+      at = end + 1
+    }
+  }
+
+  /** Ends the line at hand; for the end of the stream. */
+  finish(): void {
+    const text = this.#take()
+    if (!this.#skipping && text !== '') this.#events.line(text.endsWith('\r') ? text.slice(0, -1) : text)
+    this.#skipping = false
+  }
+
+  #add(piece: Buffer): void {
+    if (this.#skipping || piece.length === 0) return
+    const room = this.#bytesMax - this.#bytes
+    this.#parts.push(piece.length > room ? piece.subarray(0, room) : piece)
+    this.#bytes += piece.length
+    if (piece.length <= room) return
+    this.#skipping = true
+    this.#events.tooLong(this.#take())
+  }
+
+  #take(): string {
+    const text = this.#parts.length === 1 ? (this.#parts[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#parts)
+    this.#parts = []
+    this.#bytes = 0
+    return text.toString('utf8')
+  }
+}

@@ -1,0 +1,131 @@
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { Child, type ChildOptions } from './child-process.ts'
+import { LineSplitter } from './line-splitter.ts'
+import type { Link, LinkFailure, LinkEvents, LinkSource } from './link.ts'
+
+/**
+ * JSON-RPC over a child's pipes, one message a line. Messages wait here, not in the stream, while the child does not
+ * read: so those that wait have provably not been sent. Nothing tells which request a notification belongs to.
+ */
+export function stdioLinks(options: ChildOptions): LinkSource {
+  return {
+    open: (events) => new StdioLink(options, events),
+    close: () => Promise.resolve(),
+  }
+}
+
+/** `id` null: a notification or an answer. */
+type Message = { readonly id: number | null; readonly text: string; readonly bytes: number }
+
+class StdioLink implements Link {
+  readonly #options: ChildOptions
+  readonly #events: LinkEvents
+  readonly #child: Child
+  #queue: Message[] = []
+  #queueBytes = 0
+  #isBlocked = false
+  #hasEnded = false
+
+  constructor(options: ChildOptions, events: LinkEvents) {
+    this.#options = options
+    this.#events = events
+    const { messageBytesMax } = options.limits
+    const lines = new LineSplitter(messageBytesMax, {
+      line: (text) => {
+        if (!this.#hasEnded && text.trim() !== '') this.#events.message(text, null)
+      },
+      tooLong: () => this.#end(`wrote a line of more than ${messageBytesMax} bytes`),
+    })
+    this.#child = new Child(options, {
+      output: (chunk) => lines.push(chunk),
+      drained: () => {
+        this.#isBlocked = false
+        this.#flush()
+      },
+      ended: (reason) => this.#end(reason),
+    })
+  }
+
+  request(id: number, text: string): void {
+    const refusal = this.#hasEnded ? notSent(this.#options.server.name) : this.#enqueue(id, text)
+    if (refusal !== null) this.#events.failed(id, refusal)
+  }
+
+  tell(text: string): Promise<void> {
+    if (!this.#hasEnded && this.#enqueue(null, text) !== null)
+      this.#options.log.warn('upstream-message-dropped', { reason: 'its stdin queue is full' })
+    return Promise.resolve()
+  }
+
+  abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
+    const waiting = this.#queue.findIndex((message) => message.id === id)
+    if (waiting === -1) {
+      void this.tell(cancelText)
+      return 'sent'
+    }
+    const [message] = this.#queue.splice(waiting, 1)
+    this.#queueBytes -= message?.bytes ?? 0
+    return 'withdrawn'
+  }
+
+  release(): void {
+    // An answered request leaves nothing behind on a pipe.
+  }
+
+  negotiated(): void {
+    // The version is said in initialize only.
+  }
+
+  listen(): void {
+    // The pipe carries everything.
+  }
+
+  async close(): Promise<void> {
+    const { exitGraceMs } = this.#options.limits
+    const graceMs = this.#hasEnded ? 0 : exitGraceMs
+    this.#end('was stopped')
+    await this.#child.end(graceMs)
+  }
+
+  #enqueue(id: number | null, text: string): LinkFailure | null {
+    // Line ends stand between JSON's tokens only, where a space means the same.
+    const line = `${text.replaceAll(/[\r\n]/g, ' ')}\n`
+    const bytes = Buffer.byteLength(line)
+    if (this.#queue.length > 0 && this.#queueBytes + bytes > this.#options.limits.stdinQueueBytesMax)
+      return overloaded(this.#options.server.name)
+    this.#queue.push({ id, text: line, bytes })
+    this.#queueBytes += bytes
+    this.#flush()
+    return null
+  }
+
+  #flush(): void {
+    while (!this.#isBlocked && !this.#hasEnded) {
+      const message = this.#queue.shift()
+      if (message === undefined) return
+      this.#queueBytes -= message.bytes
+      this.#isBlocked = !this.#child.write(message.text)
+    }
+  }
+  #end(reason: string): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    const waiting = this.#queue
+    this.#queue = []
+    this.#queueBytes = 0
+    for (const { id } of waiting) if (id !== null) this.#events.failed(id, notSent(this.#options.server.name))
+    this.#events.ended({ kind: 'dead', reason })
+  }
+}
+
+function notSent(server: string): LinkFailure {
+  const error = new OperatingError('server-unavailable', `server ${server} ended before it took the call`, {
+    retry: 'elsewhere',
+  })
+  return { kind: 'not-sent', error }
+}
+
+function overloaded(server: string): LinkFailure {
+  const error = new OperatingError('overloaded', `server ${server} does not read what waits for it`, { retry: 'after' })
+  return { kind: 'rejected', error }
+}

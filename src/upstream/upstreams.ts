@@ -1,0 +1,72 @@
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { ServerName } from '../vocabulary/ids.ts'
+import type { Clock } from '../std/clock.ts'
+import type { Random } from '../std/random.ts'
+import type { Upstreams } from '../calls/call.ts'
+import type { Log } from '../log/log.ts'
+import { ChildRecords } from './child-records.ts'
+import { defaultLimits, type UpstreamLimits } from './limits.ts'
+import { httpLinks } from './http-link.ts'
+import { stdioLinks } from './stdio-link.ts'
+import { SupervisedUpstream } from './supervised-upstream.ts'
+import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
+
+/**
+ * The servers that run on this node: one supervised upstream each. A server that can not be reached stops neither the
+ * start nor its neighbours; after `stop` no process, socket or timer of theirs is left.
+ */
+export type UpstreamsOptions = {
+  readonly servers: readonly UpstreamServer[]
+  /** Where the records of running children are kept. */
+  readonly dataDir: string
+  readonly log: Log
+  readonly clock: Clock
+  readonly random: Random
+  /** Ours, said in initialize. */
+  readonly version: string
+  readonly limits?: Partial<UpstreamLimits>
+  /** Called for every change, from `start` on until `stop` is called. */
+  onStatus(server: ServerName, status: UpstreamStatus): void
+}
+
+export type RunningUpstreams = Upstreams & {
+  /** Ends what a killed process of this node left behind, then starts every server and waits for none. */
+  start(): Promise<void>
+  stop(): Promise<void>
+  has(server: ServerName): boolean
+  statuses(): ReadonlyMap<ServerName, UpstreamStatus>
+}
+
+export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
+  const { log, clock, random, version, dataDir } = options
+  const limits = { ...defaultLimits, ...options.limits }
+  const records = new ChildRecords(dataDir)
+  const upstreams = new Map(
+    options.servers.map((server) => {
+      const common = { server, log: log.child({ server: server.name }), clock, random, limits }
+      const { link } = server
+      const links = link.kind === 'stdio' ? stdioLinks({ ...common, link, records }) : httpLinks({ ...common, link })
+      const onStatus = (status: UpstreamStatus): void => options.onStatus(server.name, status)
+      return [server.name, new SupervisedUpstream({ ...common, links, version, onStatus })]
+    }),
+  )
+  return {
+    async start() {
+      await records.reap({ log, clock, limits })
+      for (const upstream of upstreams.values()) upstream.start()
+    },
+    async stop() {
+      await Promise.all([...upstreams.values()].map((upstream) => upstream.stop()))
+    },
+    has: (server) => upstreams.has(server),
+    statuses: () => new Map([...upstreams].map(([name, upstream]) => [name, upstream.status])),
+    async call(call, notify, signal) {
+      const upstream = upstreams.get(call.server)
+      if (upstream !== undefined) return upstream.call(call, notify, signal)
+      const error = new OperatingError('not-here', `server ${call.server} does not run on this node`, {
+        retry: 'elsewhere',
+      })
+      return { kind: 'not-sent', error }
+    },
+  }
+}
