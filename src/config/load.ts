@@ -36,6 +36,8 @@ export function loadConfig(options: {
   flags: readonly FlagOverride[]
 }): LoadedConfig {
   const source = options.file === null ? emptySource() : sourceOf(options.file, options.env)
+  // Without a map to begin with, nothing that is missing in it is worth telling.
+  if (source.problems.some((problem) => problem.key === '')) throw badConfig(source.problems)
   const places = new Map(source.places)
   const fromEnvironment = overridesFromEnvironment(options.env, new Set([...source.variables.values()].flat()))
   convertFilled(source)
@@ -151,19 +153,19 @@ const foreignNames: Readonly<Record<string, string>> = {
 }
 
 function wrongValue(values: Record<string, unknown>, path: Path): string {
+  const got = isSecretPath(path) ? '' : `, got ${shown(valueAt(values, path))}`
   for (let length = path.length; length > 0; length -= 1) {
     const schema = schemaAt(path.slice(0, length))
     if (schema === undefined) continue
     const note = noteOf(schema)
-    if (note === undefined) break
-    const got = isSecretPath(path) ? '' : `, got ${shown(valueAt(values, path))}`
+    if (note === undefined) continue
     const usual = note.default === null || typeof note.default === 'object' ? '' : `; default ${note.default}`
     if (path.join('.').endsWith('.type') && valueAt(values, path) === 'sse')
       return 'servers of the old HTTP+SSE transport are not supported yet; give the Streamable HTTP address of the server with type: http'
     return `expected ${note.expected}${got} (${note.about}${usual})`
   }
   const names = namesUnder(path)
-  return `expected a map${names.length === 0 ? '' : ` with keys of ${names.join(', ')}`}, got ${shown(valueAt(values, path))}`
+  return `expected a map${names.length === 0 ? '' : ` with keys of ${names.join(', ')}`}${got}`
 }
 
 function shown(value: unknown): string {

@@ -1,0 +1,148 @@
+/**
+ * The admin API as commands use it. Every failure is an OperatingError: the node's own, `timeout` where nothing answers,
+ * `outcome-unknown` where a write was sent and no answer came.
+ */
+import { Agent, request, type Dispatcher } from 'undici'
+import { errorCodes, OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
+
+export const defaultUrl = 'http://127.0.0.1:6270'
+
+/** Answers of the admin API are bounded by pages; a tool's result may be large. */
+const answerBytesMax = 64 * 1024 * 1024
+const connectTimeoutMs = 3000
+
+export type AdminRequest = {
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
+  /** Path with query, percent-encoded. */
+  readonly path: string
+  readonly body?: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Longest silence before the answer; 0: as long as the node takes. */
+  readonly waitMs?: number
+}
+
+export class AdminClient {
+  readonly url: string
+  readonly #signal: AbortSignal
+  readonly #agent = new Agent({ connect: { timeout: connectTimeoutMs }, maxResponseSize: answerBytesMax })
+
+  constructor(url: string, signal: AbortSignal) {
+    const parsed = URL.canParse(url) ? new URL(url) : null
+    if (parsed === null || !/^https?:$/.test(parsed.protocol))
+      throw new OperatingError('bad-request', `${JSON.stringify(url)} is no http address; for example ${defaultUrl}`)
+    this.url = parsed.href.replace(/\/+$/, '')
+    this.#signal = signal
+  }
+
+  async get(path: string): Promise<unknown> {
+    return (await this.send({ method: 'GET', path })).body
+  }
+
+  /** A successful answer, parsed and as it came (numbers that JavaScript can not hold are whole in the text). */
+  async send(what: AdminRequest): Promise<{ readonly body: unknown; readonly text: string }> {
+    const response = await this.#exchange(what)
+    const text = await this.#read(response, what)
+    let body: unknown
+    try {
+      body = text === '' ? undefined : JSON.parse(text)
+    } catch {
+      throw new OperatingError('internal', `${this.url} answers with something that is no JSON: is it a Quorate node?`)
+    }
+    if (response.statusCode >= 200 && response.statusCode < 300) return { body, text }
+    throw errorOf(body, { url: this.url, status: response.statusCode })
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+
+  async #exchange(what: AdminRequest): Promise<Dispatcher.ResponseData> {
+    const waitMs = what.waitMs ?? 15_000
+    try {
+      return await request(`${this.url}${what.path}`, {
+        method: what.method,
+        body: what.body ?? null,
+        headers: {
+          accept: 'application/json',
+          ...(what.body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...what.headers,
+        },
+        dispatcher: this.#agent,
+        signal: this.#signal,
+        headersTimeout: waitMs,
+        bodyTimeout: waitMs,
+      })
+    } catch (cause) {
+      throw this.#failure(cause, what)
+    }
+  }
+
+  async #read(response: Dispatcher.ResponseData, what: AdminRequest): Promise<string> {
+    try {
+      return await response.body.text()
+    } catch (cause) {
+      throw this.#failure(cause, what)
+    }
+  }
+
+  #failure(cause: unknown, what: AdminRequest): OperatingError {
+    if (this.#signal.aborted) return new OperatingError('cancelled', 'interrupted')
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+    if (neverSent.includes(code))
+      return new OperatingError(
+        'timeout',
+        `nothing answers at ${this.url}; start a node there, or name another with --url or QUORATE_URL`,
+        { cause },
+      )
+    if (what.method === 'GET') return new OperatingError('timeout', `no answer from ${this.url}`, { cause })
+    return new OperatingError(
+      'outcome-unknown',
+      `the request was sent to ${this.url}, but no answer came: it may have been done or not; look before you repeat it`,
+      { cause },
+    )
+  }
+}
+
+/** Failures of connecting: no byte of the request left. */
+const neverSent: readonly string[] = [
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+]
+
+const retries: readonly Retry[] = ['never', 'elsewhere', 'after', 'outcome-unknown']
+
+function errorOf(body: unknown, from: { url: string; status: number }): OperatingError {
+  const error = objectOf(objectOf(body)['error'])
+  const { code, message, retry, retryAfterMs, details } = error
+  if (typeof code !== 'string' || typeof message !== 'string')
+    return new OperatingError('internal', `${from.url} answers with HTTP ${from.status}: is it a Quorate node?`)
+  const known = errorCodes.find((candidate): candidate is ErrorCode => candidate === code)
+  return new OperatingError(known ?? 'internal', known === undefined ? `${message} (${code})` : message, {
+    ...(retries.includes(retry as Retry) ? { retry: retry as Retry } : {}),
+    ...(typeof retryAfterMs === 'number' ? { retryAfterMs } : {}),
+    details: objectOf(details),
+  })
+}
+
+/** Foreign JSON as a map; empty where it is none. */
+export function objectOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
+}
+
+/** The list under a name; empty where there is none. */
+export function listOf(body: unknown, name: string): readonly Readonly<Record<string, unknown>>[] {
+  const list = objectOf(body)[name]
+  return Array.isArray(list) ? list.map(objectOf) : []
+}
+
+/** A field for people to read: texts and numbers as they are, nothing as `-`. */
+export function fieldText(row: Readonly<Record<string, unknown>>, name: string): string {
+  const value = row[name]
+  if (value === undefined || value === null || value === '') return '-'
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}

@@ -1,0 +1,141 @@
+/** `quorate status`, `raft status`, `server list`, `session list`: what the cluster looks like from one node. */
+import type { Command } from 'commander'
+import { fieldText, listOf, objectOf } from './client.ts'
+import { talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
+import { printJson, printPairs, printRows, type Column } from './printers.ts'
+import { say } from './terminal.ts'
+
+type Row = Readonly<Record<string, unknown>>
+
+export function addClusterViews(program: Command, context: CommandContext): void {
+  talksToNode(program.command('status').description('the cluster on one screen: leader, log, members, servers')).action(
+    (options: NodeOptions) => context.run(() => status(context, options)),
+  )
+  const raft = program.command('raft').description('consensus')
+  talksToNode(raft.command('status').description('role, term and log of one node')).action((options: NodeOptions) =>
+    context.run(() => raftStatus(context, options)),
+  )
+  const server = program.command('server').description('MCP servers behind the cluster')
+  talksToNode(server.command('list').description('servers and where they run')).action((options: NodeOptions) =>
+    context.run(() => servers(context, options)),
+  )
+  const session = program.command('session').description('sessions of MCP clients')
+  talksToNode(session.command('list').description("this node's sessions")).action((options: NodeOptions) =>
+    context.run(() => sessions(context, options)),
+  )
+}
+
+function status(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
+  const { terminal } = context
+  return withClient(context, options, async (client) => {
+    const [body, serversBody] = await Promise.all([client.get('/v1/status'), client.get('/v1/servers')])
+    const view = objectOf(body)
+    const rows = listOf(serversBody, 'servers')
+    if (options.json === true) return printJson(terminal, { ...view, servers: rows })
+    printPairs(terminal, [
+      ['node', fieldText(view, 'node')],
+      ['version', fieldText(view, 'version')],
+      ['leader', fieldText(view, 'leader')],
+      ['term', fieldText(view, 'term')],
+      ['committed', fieldText(view, 'commitIndex')],
+      ['applied', fieldText(view, 'appliedIndex')],
+    ])
+    const blank = terminal.stdout.isTTY === true ? '\n' : ''
+    terminal.stdout.write(blank)
+    printRows(terminal, listOf(body, 'members'), marked('member', terminal.stdout.isTTY === true, memberColumns))
+    terminal.stdout.write(blank)
+    printRows(terminal, rows, marked('server', terminal.stdout.isTTY === true, serverColumns))
+    if (view['leader'] === null)
+      say(terminal, 'no leader is known: most of the nodes must run and reach each other; look at their logs')
+  })
+}
+
+function raftStatus(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
+  const { terminal } = context
+  return withClient(context, options, async (client) => {
+    const body = await client.get('/v1/raft')
+    if (options.json === true) return printJson(terminal, body)
+    const view = objectOf(body)
+    const names = ['id', 'role', 'term', 'leader', 'commitIndex', 'appliedIndex', 'lastIndex', 'snapshotIndex']
+    const ids = (name: string): string => (Array.isArray(view[name]) ? view[name].map(String).join(' ') : '') || '-'
+    printPairs(terminal, [
+      ...names.map((name) => [name, fieldText(view, name)] as const),
+      ['voters', ids('voters')],
+      ['learners', ids('learners')],
+    ])
+  })
+}
+
+function servers(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
+  const { terminal } = context
+  return withClient(context, options, async (client) => {
+    const body = await client.get('/v1/servers')
+    if (options.json === true) return printJson(terminal, body)
+    const rows = listOf(body, 'servers')
+    printRows(terminal, rows, serverColumns)
+    if (rows.length === 0) say(terminal, 'no servers: list them under mcpServers in the configuration of a node')
+  })
+}
+
+function sessions(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
+  const { terminal } = context
+  return withClient(context, options, async (client) => {
+    const body = await client.get('/v1/sessions')
+    if (options.json === true) return printJson(terminal, body)
+    const rows = listOf(body, 'sessions')
+    printRows(terminal, rows, sessionColumns)
+    if (rows.length === 0) say(terminal, `no sessions on this node: point an MCP client at ${client.url}/mcp`)
+  })
+}
+
+const memberColumns: readonly Column<Row>[] = [
+  { title: 'MEMBER', text: (row) => fieldText(row, 'id') },
+  { title: 'STATUS', text: (row) => fieldText(row, 'status') },
+  { title: 'HTTP', text: (row) => fieldText(objectOf(row['addresses']), 'http') },
+  { title: 'PEER', text: (row) => fieldText(objectOf(row['addresses']), 'peer') },
+  { title: 'RAFT', text: (row) => fieldText(objectOf(row['addresses']), 'raft') },
+  { title: 'VERSION', text: (row) => fieldText(row, 'version') },
+]
+
+const serverColumns: readonly Column<Row>[] = [
+  { title: 'SERVER', text: (row) => fieldText(row, 'name') },
+  { title: 'STATUS', text: (row) => fieldText(row, 'status') },
+  {
+    title: 'NODES',
+    text: (row) =>
+      listOf(row, 'replicas')
+        .map((replica) => `${fieldText(replica, 'node')}:${fieldText(replica, 'status')}`)
+        .join(' ') || '-',
+  },
+  { title: 'TOOLS', text: (row) => fieldText(row, 'tools') },
+  { title: 'RESOURCES', text: (row) => fieldText(row, 'resources') },
+  { title: 'PROMPTS', text: (row) => fieldText(row, 'prompts') },
+  {
+    title: 'REASON',
+    text: (row) =>
+      listOf(row, 'replicas')
+        .filter((replica) => replica['status'] !== 'ready')
+        .map((replica) => `${fieldText(replica, 'node')}: ${fieldText(replica, 'reason')}`)
+        .join('; ') || '-',
+    max: 80,
+  },
+]
+
+const sessionColumns: readonly Column<Row>[] = [
+  { title: 'SESSION', text: (row) => fieldText(row, 'id') },
+  { title: 'NODE', text: (row) => fieldText(row, 'node') },
+  { title: 'CLIENT', text: (row) => fieldText(row, 'client') },
+  { title: 'PROTOCOL', text: (row) => fieldText(row, 'protocolVersion') },
+  { title: 'PATH', text: (row) => fieldText(row, 'path') },
+  { title: 'SINCE', text: (row) => timeText(row['startedAt']) },
+  { title: 'LAST USED', text: (row) => timeText(row['lastUsedAt']) },
+]
+
+/** Without a terminal several kinds of lines follow each other: the first field says which. */
+function marked(kind: string, isTerminal: boolean, columns: readonly Column<Row>[]): readonly Column<Row>[] {
+  return isTerminal ? columns : [{ title: '', text: () => kind }, ...columns]
+}
+
+function timeText(value: unknown): string {
+  return typeof value === 'number' && Math.abs(value) < 8.64e15 ? new Date(value).toISOString() : '-'
+}

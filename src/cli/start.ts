@@ -1,0 +1,111 @@
+/**
+ * `quorate start`: one node in the foreground. Stops once, in order, at the first of: SIGINT, SIGTERM or SIGHUP; the end
+ * of stdin when its launcher asked for that; a failure that the node can not live with.
+ */
+import { Option, type Command } from 'commander'
+import { checkStart } from '../config/check.ts'
+import type { FlagOverride } from '../config/override.ts'
+import type { Config } from '../config/schema.ts'
+import { deferred } from '../std/deferred.ts'
+import type { CommandContext } from './command.ts'
+import { loadFor } from './config-file.ts'
+import { exitCodes, type ExitCode } from './exit-codes.ts'
+import { say, type Terminal } from './terminal.ts'
+
+export type RunningNode = {
+  readonly id: string
+  readonly urls: { readonly http: string; readonly mcp: string; readonly peer: string; readonly raft: string }
+  stop(): Promise<void>
+}
+
+export type StartNode = (
+  config: Config,
+  options: {
+    readonly version: string
+    readonly insecure: boolean
+    /** The node can not go on; it has to be stopped. Called at most once. */
+    readonly onFatal: (error: unknown) => void
+  },
+) => Promise<RunningNode>
+
+type StartOptions = Readonly<Record<string, string | boolean | undefined>> & {
+  readonly config?: string
+  readonly insecure?: boolean
+  readonly stopWithStdin?: boolean
+}
+
+/** Flag, argument, key, what it says. */
+const overrides = [
+  ['--node-id', '<id>', 'node.id', 'permanent id of this node'],
+  ['--data-dir', '<dir>', 'node.dataDir', 'directory of everything that must survive a restart'],
+  ['--join', '<host:port,...>', 'cluster.join', 'peer addresses of nodes of the cluster'],
+  ['--bootstrap-expect', '<n>', 'cluster.bootstrapExpect', 'how many nodes form the cluster together'],
+  ['--secret-file', '<file>', 'cluster.secretFile', "file that holds the cluster's secret"],
+  ['--listen-http', '<host:port>', 'listen.http', 'address for MCP clients and the admin API'],
+  ['--listen-peer', '<host:port>', 'listen.peer', 'address for other nodes: calls'],
+  ['--listen-raft', '<host:port>', 'listen.raft', 'address for other nodes: consensus'],
+  ['--advertise-http', '<host:port>', 'advertise.http', 'how others reach listen.http'],
+  ['--advertise-peer', '<host:port>', 'advertise.peer', 'how others reach listen.peer'],
+  ['--advertise-raft', '<host:port>', 'advertise.raft', 'how others reach listen.raft'],
+  ['--log-level', '<level>', 'log.level', 'debug, info, warn or error'],
+] as const
+
+export function addStart(program: Command, context: CommandContext, startNode: StartNode): void {
+  const start = program.command('start').description('run one node in the foreground')
+  start.option('--config <file>', 'configuration file (default: cluster.yaml)')
+  for (const [flag, argument, key, about] of overrides) start.option(`${flag} ${argument}`, `${about} (${key})`)
+  start
+    .option('--insecure', 'let other machines reach listen.http, which has neither authentication nor TLS yet')
+    .addOption(new Option('--stop-with-stdin', 'stop when stdin ends').hideHelp())
+    .action((options: StartOptions) => context.run(() => runNode(context, options, startNode)))
+}
+
+async function runNode(context: CommandContext, options: StartOptions, startNode: StartNode): Promise<ExitCode> {
+  const { terminal, version } = context
+  const insecure = options.insecure === true
+  const { config } = loadFor(terminal, { file: options.config, flags: flagsOf(options) })
+  checkStart(config, { insecure })
+  const end = deferred<{ readonly error: unknown } | null>()
+  const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, stop: () => end.resolve(null) })
+  try {
+    const node = await startNode(config, { version, insecure, onFatal: (error) => end.resolve({ error }) })
+    say(terminal, `node ${node.id} serves MCP at ${node.urls.mcp}`)
+    say(terminal, `next: ${terminal.self} status --url ${node.urls.http}`)
+    const fatal = await end.promise
+    if (fatal === null) say(terminal, `node ${node.id} is stopping`)
+    await node.stop()
+    if (fatal !== null) throw fatal.error
+    say(terminal, `node ${node.id} has stopped`)
+    return exitCodes.done
+  } finally {
+    forget()
+  }
+}
+
+function flagsOf(options: StartOptions): FlagOverride[] {
+  return overrides.flatMap(([flag, , key]) => {
+    const value = options[camelCase(flag)]
+    return typeof value === 'string' ? [{ key, flag, value }] : []
+  })
+}
+
+/** `--node-id` -> `nodeId`, as commander names it. */
+function camelCase(flag: string): string {
+  return flag.slice(2).replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+}
+
+function onStopAsked(terminal: Terminal, { withStdin, stop }: { withStdin: boolean; stop: () => void }): () => void {
+  terminal.interrupted.addEventListener('abort', stop, { once: true })
+  if (terminal.interrupted.aborted) stop()
+  if (withStdin) void endOf(terminal.stdin).then(stop)
+  return () => terminal.interrupted.removeEventListener('abort', stop)
+}
+
+/** Nothing is expected on it: only its end says something. */
+async function endOf(stdin: Terminal['stdin']): Promise<void> {
+  try {
+    for await (const _ of stdin);
+  } catch {
+    // A broken pipe is an end too.
+  }
+}
