@@ -1,0 +1,138 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { MetricsSample } from './needs.ts'
+import { raftRoles, upstreamStates } from './needs.ts'
+import { ProcessMetrics } from './process-metrics.ts'
+
+/**
+ * `/metrics` in a registry of its own: calls are pushed as they end, all else is taken from one sample a scrape. Every
+ * label's values are bounded: by closed unions, by the configuration, or by a limit past which they count as `other`.
+ */
+export class Metrics {
+  readonly #registry = new Registry()
+  readonly #process = new ProcessMetrics(this.#registry)
+  readonly #servers = new Set<string>()
+
+  readonly #calls = new Counter({
+    name: 'quorate_calls_total',
+    help: 'Calls that ended, by server and outcome.',
+    labelNames: ['server', 'outcome'] as const,
+    registers: [this.#registry],
+  })
+  readonly #callSeconds = new Histogram({
+    name: 'quorate_call_duration_seconds',
+    help: 'Time from the start of a call to its end.',
+    labelNames: ['server'] as const,
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+    registers: [this.#registry],
+  })
+  readonly #node = this.#gauge('quorate_node', 'Always 1; says who and which version this is.', ['node', 'version'])
+  readonly #role = this.#gauge('quorate_raft_role', '1 for the role that this node has.', ['role'])
+  readonly #hasLeader = this.#gauge('quorate_raft_has_leader', '1 while a leader is known.')
+  readonly #term = this.#gauge('quorate_raft_term', 'Current term.')
+  readonly #commitIndex = this.#gauge('quorate_raft_commit_index', 'Highest index known committed.')
+  readonly #appliedIndex = this.#gauge('quorate_raft_applied_index', 'Highest index applied.')
+  readonly #lastIndex = this.#gauge('quorate_raft_last_index', 'Highest index in the log.')
+  readonly #logBytes = this.#gauge('quorate_raft_log_bytes', 'Bytes of the log held in memory.')
+  readonly #peers = this.#gauge('quorate_raft_connected_peers', 'Peers whose lanes are open.')
+  readonly #loopDelay = this.#gauge(
+    'quorate_raft_loop_delay_seconds',
+    'Largest event loop delay of the consensus thread since its last status.',
+  )
+  readonly #elections = this.#counter('quorate_raft_elections_total', 'Elections that this node started.')
+  readonly #proposals = this.#counter('quorate_raft_proposals_total', 'Proposals that this node made.')
+  readonly #refusals = this.#counter('quorate_raft_refusals_total', 'Proposals that were refused.')
+  readonly #appended = this.#counter('quorate_raft_appended_entries_total', 'Entries appended to the log.')
+  readonly #batches = this.#counter('quorate_raft_persist_batches_total', 'Synced writes of the log.')
+  readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
+  readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
+  readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
+  readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
+    'server',
+    'status',
+  ])
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  /** Once for each call that this node performed or forwarded for its own clients. */
+  callEnded(call: { readonly server: string; readonly outcome: CallOutcome; readonly seconds: number }): void {
+    const server = this.#boundedServer(call.server)
+    this.#calls.inc({ server, outcome: call.outcome })
+    this.#callSeconds.observe({ server }, call.seconds)
+  }
+
+  text(sample: MetricsSample): Promise<string> {
+    this.#setRaft(sample.raft)
+    this.#setConsensus(sample.consensus)
+    this.#node.set({ node: sample.node, version: sample.version }, 1)
+    this.#sessions.set(sample.sessions)
+    this.#upstreams.reset()
+    for (const { server, status } of sample.upstreams) {
+      for (const each of upstreamStates) this.#upstreams.set({ server, status: each }, each === status ? 1 : 0)
+    }
+    this.#process.sample()
+    return this.#registry.metrics()
+  }
+
+  stop(): void {
+    this.#process.stop()
+    this.#registry.clear()
+  }
+
+  #setRaft(raft: MetricsSample['raft']): void {
+    for (const role of raftRoles) this.#role.set({ role }, role === raft?.role ? 1 : 0)
+    this.#hasLeader.set(raft?.hasLeader === true ? 1 : 0)
+    this.#term.set(raft?.term ?? 0)
+    this.#commitIndex.set(raft?.commitIndex ?? 0)
+    this.#appliedIndex.set(raft?.appliedIndex ?? 0)
+    this.#lastIndex.set(raft?.lastIndex ?? 0)
+    this.#logBytes.set(raft?.logBytes ?? 0)
+  }
+
+  #setConsensus(consensus: MetricsSample['consensus']): void {
+    setTotal(this.#elections, consensus.elections)
+    setTotal(this.#proposals, consensus.proposals)
+    setTotal(this.#refusals, consensus.refusals)
+    setTotal(this.#appended, consensus.appendedEntries)
+    setTotal(this.#batches, consensus.persistBatches)
+    setTotal(this.#persistSeconds, consensus.persistMs / 1000)
+    this.#frames.reset()
+    this.#frames.inc({ direction: 'in' }, consensus.framesIn)
+    this.#frames.inc({ direction: 'out' }, consensus.framesOut)
+    this.#frames.inc({ direction: 'rejected' }, consensus.framesRejected)
+    this.#peers.set(consensus.connectedPeersNow)
+    this.#loopDelay.set(consensus.loopDelayMsNow / 1000)
+  }
+
+  #boundedServer(server: string): string {
+    if (this.#servers.has(server)) return server
+    if (this.#servers.size >= labelledServersMax) return 'other'
+    this.#servers.add(server)
+    return server
+  }
+
+  #gauge<Label extends string = never>(name: string, help: string, labelNames: readonly Label[] = []): Gauge<Label> {
+    return new Gauge({ name, help, labelNames, registers: [this.#registry] })
+  }
+
+  #counter<Label extends string = never>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[] = [],
+  ): Counter<Label> {
+    return new Counter({ name, help, labelNames, registers: [this.#registry] })
+  }
+}
+
+/** How a call ended, in the words of calls/. */
+export type CallOutcome = 'result' | 'error' | 'not-sent' | 'rejected' | 'unknown' | 'cancelled'
+
+/** Servers that have a label of their own in a process's life. */
+const labelledServersMax = 256
+
+/** For what is counted elsewhere: a counter that shows that count. */
+function setTotal(counter: Counter, total: number): void {
+  counter.reset()
+  counter.inc(total)
+}

@@ -1,0 +1,62 @@
+import type { IncomingMessage } from 'node:http'
+import { asJsonText } from '../std/json-text.ts'
+import type { JsonText } from '../std/json-text.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+
+/**
+ * Reads a JSON body within a limit. What is too large is refused as soon as that shows, by the declared length or while
+ * reading; the rest is left to the server to drain or cut.
+ */
+export async function readJsonBody(
+  incoming: IncomingMessage,
+  options: { readonly bytesMax: number; readonly signal: AbortSignal },
+): Promise<{ readonly text: JsonText; readonly value: unknown }> {
+  const bytes = await readBytes(incoming, options)
+  try {
+    const text = decoder.decode(bytes)
+    return { text: asJsonText(text), value: JSON.parse(text) }
+  } catch {
+    throw new OperatingError('bad-request', bytes.length === 0 ? 'the body is empty' : 'the body is not JSON in UTF-8')
+  }
+}
+
+// A byte order mark is not JSON, and must not vanish from what is kept byte for byte.
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function readBytes(
+  incoming: IncomingMessage,
+  { bytesMax, signal }: { readonly bytesMax: number; readonly signal: AbortSignal },
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    const leave = (): void => {
+      incoming.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone)
+      signal.removeEventListener('abort', onAbort)
+    }
+    const fail = (error: unknown): void => {
+      leave()
+      incoming.pause()
+      reject(error)
+    }
+    const onData = (chunk: Buffer): void => {
+      length += chunk.length
+      if (length > bytesMax) fail(tooLarge(bytesMax))
+      else chunks.push(chunk)
+    }
+    const onEnd = (): void => {
+      leave()
+      resolve(Buffer.concat(chunks, length))
+    }
+    const onGone = (): void => fail(new OperatingError('cancelled', 'the client went away within its request'))
+    const onAbort = (): void => fail(signal.reason)
+    incoming.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone)
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    else if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) fail(tooLarge(bytesMax))
+  })
+}
+
+function tooLarge(bytesMax: number): OperatingError {
+  return new OperatingError('too-large', `the body is larger than ${bytesMax} bytes`)
+}

@@ -1,0 +1,121 @@
+import type { IncomingMessage } from 'node:http'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { keyBytesMax } from '../vocabulary/kv-limits.ts'
+import type { Consistency } from './needs.ts'
+
+/**
+ * The parts of a request that are no body, parsed strictly: what the API does not know or can not keep is an error, never
+ * left out silently. Works on the request target as it came: a URL object would have resolved dots and escapes in it.
+ */
+export function rawPath(incoming: IncomingMessage): string {
+  return split(incoming).path
+}
+
+/** The one that stands under each allowed name; other names and repeated ones are errors. */
+export function queryOf<Name extends string>(
+  incoming: IncomingMessage,
+  allowed: readonly Name[],
+): Partial<Record<Name, string>> {
+  const { query } = split(incoming)
+  if (query === '') return {}
+  decodePercent(query.replaceAll('+', ' '), 'the query')
+  const found: Partial<Record<Name, string>> = {}
+  for (const [name, value] of new URLSearchParams(query)) {
+    const known = allowed.find((it) => it === name)
+    if (known === undefined) throw bad(`there is no query parameter ${shown(name)} here`)
+    if (found[known] !== undefined) throw bad(`the query parameter ${known} stands there twice`)
+    found[known] = value
+  }
+  return found
+}
+
+/** The percent-decoded rest of the path behind the prefix. */
+export function restOfPath(incoming: IncomingMessage, prefix: string): string {
+  return decodePercent(rawPath(incoming).slice(prefix.length), 'the path')
+}
+
+export function keyOf(incoming: IncomingMessage, prefix: string): string {
+  const key = restOfPath(incoming, prefix)
+  if (key === '') throw bad('the key is empty')
+  if (Buffer.byteLength(key) > keyBytesMax) {
+    throw new OperatingError('too-large', `the key is longer than ${keyBytesMax} bytes`)
+  }
+  return key
+}
+
+export function consistencyOf(value: string | undefined): Consistency {
+  if (value === undefined || value === 'linearizable') return 'linearizable'
+  if (value === 'stale') return 'stale'
+  throw bad(`consistency is linearizable or stale, not ${shown(value)}`)
+}
+
+export function limitOf(value: string | undefined): number {
+  if (value === undefined) return listDefault
+  return wholeNumber(value, { name: 'limit', min: 1, max: listMax })
+}
+
+/** Keys of one answer of a list. */
+export const listDefault = 100
+export const listMax = 1000
+
+/** Null: no comparison is wanted. */
+export function ifMatchOf(incoming: IncomingMessage): number | null {
+  const header = incoming.headers['if-match']
+  if (header === undefined) return null
+  const revision = Number(/^"(\d{1,16})"$/.exec(header)?.[1] ?? Number.NaN)
+  if (Number.isSafeInteger(revision)) return revision
+  throw bad(`If-Match is one revision in quotes ("0": must not exist), not ${shown(header)}`)
+}
+
+export function timeoutOf(incoming: IncomingMessage): number {
+  const header = incoming.headers['x-request-timeout-ms']
+  if (header === undefined) return timeoutDefaultMs
+  return wholeNumber(String(header), { name: 'X-Request-Timeout-Ms', min: 1, max: timeoutMaxMs })
+}
+
+const timeoutDefaultMs = 5000
+const timeoutMaxMs = 60_000
+
+/** Headers that promise something this version does not keep; to leave them out would break that promise. */
+export function refusePromises(incoming: IncomingMessage): void {
+  for (const [name, advice] of promises) {
+    if (incoming.headers[name] !== undefined) throw bad(`the header ${name} is not supported yet${advice}`)
+  }
+}
+
+const promises = [
+  ['idempotency-key', ': a repeated write may be done twice; guard it with If-Match'],
+  ['if-none-match', ' on writes: If-Match: "0" says that the key must not exist'],
+  ['if-unmodified-since', ' on writes'],
+] as const
+
+function wholeNumber(text: string, range: { name: string; min: number; max: number }): number {
+  const { name, min, max } = range
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= min && value <= max) return value
+  throw bad(`${name} is a whole number from ${min} to ${max}, not ${shown(text)}`)
+}
+
+function split(incoming: IncomingMessage): { path: string; query: string } {
+  // The absolute form (RFC 9112, 3.2.2) is what proxies send.
+  const target = (incoming.url ?? '/').replace(/^https?:\/\/[^/?#]*/i, '')
+  const mark = target.indexOf('?')
+  return mark === -1 ? { path: target, query: '' } : { path: target.slice(0, mark), query: target.slice(mark + 1) }
+}
+
+/** Bytes outside ASCII never come here: the parser of node:http refuses them. */
+function decodePercent(text: string, what: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw bad(`${what} is not percent-encoded UTF-8`)
+  }
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}...` : text)
+}
+
+function bad(message: string): OperatingError {
+  return new OperatingError('bad-request', message)
+}

@@ -1,0 +1,98 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { Metrics } from '../../src/admin/metrics.ts'
+import { sampleOfOne, startAdmin } from './scripted.ts'
+
+const made: Metrics[] = []
+afterEach(() => {
+  for (const metrics of made.splice(0)) metrics.stop()
+})
+function make(): Metrics {
+  const metrics = new Metrics()
+  made.push(metrics)
+  return metrics
+}
+
+describe('the metrics', () => {
+  it('show the sample under names of ours, and the process under the usual ones', async () => {
+    const text = await make().text(sampleOfOne)
+    for (const line of [
+      'quorate_node{node="n1",version="0.1.0"} 1',
+      'quorate_raft_role{role="leader"} 1',
+      'quorate_raft_role{role="follower"} 0',
+      'quorate_raft_has_leader 1',
+      'quorate_raft_term 3',
+      'quorate_raft_commit_index 12',
+      'quorate_raft_applied_index 11',
+      'quorate_raft_last_index 13',
+      'quorate_raft_log_bytes 4096',
+      'quorate_raft_elections_total 2',
+      'quorate_raft_proposals_total 9',
+      'quorate_raft_refusals_total 1',
+      'quorate_raft_appended_entries_total 13',
+      'quorate_raft_persist_batches_total 7',
+      'quorate_raft_persist_seconds_total 1.5',
+      'quorate_raft_frames_total{direction="rejected"} 3',
+      'quorate_raft_connected_peers 2',
+      'quorate_raft_loop_delay_seconds 0.02',
+      'quorate_sessions 4',
+      'quorate_upstream_status{server="files",status="ready"} 1',
+      'quorate_upstream_status{server="sql",status="ready"} 0',
+      'quorate_upstream_status{server="sql",status="failed"} 1',
+    ]) {
+      expect(text.split('\n')).toContain(line)
+    }
+    for (const name of [
+      'process_cpu_user_seconds_total',
+      'process_resident_memory_bytes',
+      'process_start_time_seconds',
+    ])
+      expect(text).toMatch(new RegExp(`^${name} [0-9.e+]+$`, 'm'))
+    expect(text).toMatch(/^nodejs_eventloop_lag_p99_seconds [0-9.e-]+$/m)
+  })
+
+  it('show the counts of the sample, not their sum, when they are read twice', async () => {
+    const metrics = make()
+    await metrics.text(sampleOfOne)
+    const text = await metrics.text({ ...sampleOfOne, upstreams: [] })
+    expect(text).toContain('\nquorate_raft_elections_total 2\n')
+    expect(text).not.toContain('server="files"')
+  })
+
+  it('show zeros and no role before the cluster has formed', async () => {
+    const text = await make().text({ ...sampleOfOne, raft: null })
+    expect(text).toContain('\nquorate_raft_term 0\n')
+    expect(text).not.toMatch(/quorate_raft_role\{role="[a-z-]+"\} 1/)
+  })
+
+  it('count calls by server and outcome, and time them', async () => {
+    const metrics = make()
+    metrics.callEnded({ server: 'files', outcome: 'result', seconds: 0.02 })
+    metrics.callEnded({ server: 'files', outcome: 'result', seconds: 2 })
+    metrics.callEnded({ server: 'files', outcome: 'unknown', seconds: 100 })
+    const text = await metrics.text(sampleOfOne)
+    expect(text).toContain('quorate_calls_total{server="files",outcome="result"} 2\n')
+    expect(text).toContain('quorate_calls_total{server="files",outcome="unknown"} 1\n')
+    expect(text).toContain('quorate_call_duration_seconds_bucket{le="0.025",server="files"} 1\n')
+    expect(text).toContain('quorate_call_duration_seconds_count{server="files"} 3\n')
+  })
+
+  it('give at most 256 servers a label of their own', async () => {
+    const metrics = make()
+    for (let at = 0; at < 300; at += 1) metrics.callEnded({ server: `s${at}`, outcome: 'result', seconds: 0 })
+    metrics.callEnded({ server: 's0', outcome: 'result', seconds: 0 })
+    const text = await metrics.text(sampleOfOne)
+    expect(text.match(/^quorate_calls_total\{/gm)).toHaveLength(257)
+    expect(text).toContain('quorate_calls_total{server="other",outcome="result"} 44\n')
+    expect(text).toContain('quorate_calls_total{server="s0",outcome="result"} 2\n')
+  })
+
+  it('are served at /metrics as Prometheus text', async () => {
+    const running = await startAdmin({ sample: () => sampleOfOne })
+    running.metrics.callEnded({ server: 'files', outcome: 'error', seconds: 1 })
+    const { status, headers, text } = await running.send({ path: '/metrics' })
+    await running.stop()
+    expect(status).toBe(200)
+    expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/)
+    expect(text).toContain('quorate_calls_total{server="files",outcome="error"} 1\n')
+  })
+})

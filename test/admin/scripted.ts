@@ -1,0 +1,186 @@
+import { createServer, request } from 'node:http'
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { makeAdmin } from '../../src/admin/admin.ts'
+import type { AdminOptions } from '../../src/admin/admin.ts'
+import { Metrics } from '../../src/admin/metrics.ts'
+import type { AdminNeeds, KvNeeds, MetricsSample } from '../../src/admin/needs.ts'
+import type { Log, LogFields } from '../../src/log/log.ts'
+import { realClock } from '../../src/std/clock.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+
+/** An admin API on a real server on loopback, over needs that a test scripts; what it does not script must not be asked. */
+export type Scripted = Partial<Omit<AdminNeeds, 'kv'>> & { kv?: Partial<KvNeeds> }
+
+export type Running = {
+  readonly port: number
+  readonly lines: readonly Line[]
+  readonly broken: readonly Error[]
+  readonly metrics: Metrics
+  readonly send: (ask: Ask) => Promise<Answer>
+  readonly stop: () => Promise<void>
+}
+
+export type Line = { readonly level: string; readonly event: string; readonly fields: LogFields | undefined }
+export type Ask = { path: string; method?: string; headers?: OutgoingHttpHeaders; body?: string | Uint8Array }
+export type Answer = { status: number; headers: IncomingHttpHeaders; text: string; json: unknown }
+
+export async function startAdmin(
+  scripted: Scripted = {},
+  more: Partial<Pick<AdminOptions, 'health' | 'origins'>> = {},
+): Promise<Running> {
+  const lines: Line[] = []
+  const broken: Error[] = []
+  const metrics = new Metrics()
+  const { listener } = makeAdmin({
+    needs: needsOf(scripted),
+    metrics,
+    clock: realClock,
+    log: logInto(lines),
+    origins: { allowedHosts: ['node1.example:6270'], allowedOrigins: ['https://console.example'] },
+    onBroken: (error) => broken.push(error),
+    ...more,
+  })
+  const server = createServer(listener)
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  const { port } = server.address() as AddressInfo
+  return {
+    port,
+    lines,
+    broken,
+    metrics,
+    send: (ask) => send(port, ask),
+    stop: () => stop(server, metrics),
+  }
+}
+
+function needsOf(scripted: Scripted): AdminNeeds {
+  const unscripted = (name: string) => (): never => {
+    throw new Error(`${name} was not to be asked`)
+  }
+  const names = ['status', 'raft', 'members', 'servers', 'tools', 'resources', 'resourceTemplates', 'prompts'] as const
+  const more = ['callTool', 'sessions', 'closeSession', 'readiness', 'sample'] as const
+  return {
+    ...Object.fromEntries([...names, ...more].map((name) => [name, unscripted(name)])),
+    ...scripted,
+    kv: {
+      get: unscripted('kv.get'),
+      list: unscripted('kv.list'),
+      put: unscripted('kv.put'),
+      delete: unscripted('kv.delete'),
+      ...scripted.kv,
+    },
+  } as AdminNeeds
+}
+
+function logInto(lines: Line[]): Log {
+  const at = (level: string) => (event: string, fields?: LogFields) => void lines.push({ level, event, fields })
+  const log: Log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error'), child: () => log }
+  return log
+}
+
+function send(port: number, { path, method = 'GET', headers = {}, body }: Ask): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const req = request({ host: '127.0.0.1', port, path, method, headers, agent: false }, (res) => {
+      const chunks: Buffer[] = []
+      res.on('data', (chunk: Buffer) => chunks.push(chunk))
+      res.on('error', reject)
+      res.on('end', () => {
+        const text = Buffer.concat(chunks).toString()
+        resolve({ status: res.statusCode ?? 0, headers: res.headers, text, json: parsed(text) })
+      })
+    })
+    req.on('error', reject)
+    req.end(body)
+  })
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+async function stop(server: Server, metrics: Metrics): Promise<void> {
+  server.closeAllConnections()
+  await new Promise((resolve) => {
+    server.close(resolve)
+  })
+  metrics.stop()
+}
+
+/** Key-value pairs as the needs describe them, without a cluster. */
+export function kvInMemory(): KvNeeds & { readonly asked: unknown[] } {
+  const pairs = new Map<string, { value: string; revision: number }>()
+  const asked: unknown[] = []
+  let revision = 0
+  const check = (key: string, expect: number | null): void => {
+    const found = pairs.get(key)?.revision ?? 0
+    if (expect === null || expect === found) return
+    throw new OperatingError('revision-mismatch', 'the revision is another', { details: { revision: found } })
+  }
+  return {
+    asked,
+    get: async (key, { consistency }) => {
+      asked.push({ get: key, consistency })
+      const found = pairs.get(key)
+      return found && { key, value: asJsonText(found.value), revision: found.revision }
+    },
+    list: async (range, { consistency }) => {
+      asked.push({ ...range, consistency })
+      const entries = [...pairs]
+        .filter(([key]) => key.startsWith(range.prefix))
+        .map(([key, pair]) => ({ key, value: asJsonText(pair.value), revision: pair.revision }))
+      return { entries, revision, next: null }
+    },
+    put: async (key, value, { expect }) => {
+      check(key, expect)
+      revision += 1
+      pairs.set(key, { value, revision })
+      return { revision }
+    },
+    delete: async (key, { expect }) => {
+      check(key, expect)
+      if (!pairs.delete(key)) throw new OperatingError('not-found', 'there is no such key')
+      revision += 1
+      return { revision }
+    },
+  }
+}
+
+export const sampleOfOne: MetricsSample = {
+  node: 'n1',
+  version: '0.1.0',
+  raft: {
+    role: 'leader',
+    hasLeader: true,
+    term: 3,
+    commitIndex: 12,
+    appliedIndex: 11,
+    lastIndex: 13,
+    logBytes: 4096,
+  },
+  consensus: {
+    elections: 2,
+    proposals: 9,
+    refusals: 1,
+    appendedEntries: 13,
+    persistBatches: 7,
+    persistMs: 1500,
+    framesIn: 100,
+    framesOut: 200,
+    framesRejected: 3,
+    connectedPeersNow: 2,
+    loopDelayMsNow: 20,
+  },
+  sessions: 4,
+  upstreams: [
+    { server: 'files', status: 'ready' },
+    { server: 'sql', status: 'failed' },
+  ],
+}
