@@ -109,7 +109,7 @@ export class WebSocketTransport implements Transport {
 
   async close(): Promise<void> {
     this.#closed = true
-    for (const address of [...this.#dialled.keys()]) this.undial(address)
+    for (const address of this.#dialled.keys()) this.undial(address)
     await this.#opening?.catch(() => undefined)
     for (const connection of this.#connections.keys()) connection.terminate()
     await this.#listener.close()
@@ -224,7 +224,7 @@ export class WebSocketTransport implements Transport {
   /** Said once until it changes, not at every try. */
   #failed(connection: LaneConnection, failure: Error): void {
     const { address, lane } = connection
-    if (this.#refusals.isNews(`${address} ${lane}`, `${'code' in failure ? failure.code : ''} ${failure.message}`)) {
+    if (this.#refusals.isNews(`${address} ${lane}`, `${failure.name} ${failure.message}`)) {
       this.#options.log.info('connection-failed', { address, lane, error: failure })
     }
   }

@@ -1,0 +1,241 @@
+import { InvariantError, unreachable } from '../std/assert.ts'
+import type { Clock } from '../std/clock.ts'
+import type { Call, NotifyCaller, Outcome, Peers } from '../calls/call.ts'
+import type { Log } from '../log/log.ts'
+import type { CallId, NodeId } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { decodeCallMessage, encodeCallMessage } from '../wire/call-codec.ts'
+import type { CallMessage } from '../wire/call-codec.ts'
+import { payloadBytesMax } from '../wire/limits.ts'
+import type { LaneLimits } from '../wire/limits.ts'
+import type { Transport } from '../transport/transport.ts'
+import { Outbox } from './outbox.ts'
+
+/**
+ * Calls between nodes, over the lane `calls`: asks peers, and answers them by `serve`. A call is started once; its
+ * notifications arrive in order and before its outcome; nothing follows the outcome. What provably did not leave is
+ * `not-sent`; a link that breaks afterwards makes the outcome `unknown` at once. It never retries and never routes.
+ */
+export class PeerCalls implements Peers {
+  readonly #options: PeerCallsOptions
+  readonly #payloadBytesMax: number
+  readonly #asked = new Map<NodeId, Map<CallId, Asked>>()
+  readonly #served = new Map<NodeId, Map<CallId, Served>>()
+  readonly #outboxes = new Map<NodeId, Outbox>()
+  readonly #counters = { framesIgnored: 0, framesMalformed: 0, notificationsDropped: 0 }
+
+  constructor(options: PeerCallsOptions) {
+    this.#options = options
+    this.#payloadBytesMax = payloadBytesMax(options.limits)
+  }
+
+  /** Monotone. Ignored: frames of calls that nobody waits for, as after a cancellation. */
+  get counters(): Readonly<PeerCallCounters> {
+    return this.#counters
+  }
+
+  call(node: NodeId, call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+    if (signal.aborted) return Promise.resolve({ kind: 'cancelled' })
+    const refused = this.#start(node, call)
+    if (refused !== null) return Promise.resolve({ kind: 'not-sent', error: refused })
+    return new Promise((resolve) => {
+      const asked = entry(this.#asked, node)
+      const cancel = (): void => {
+        this.#outbox(node).push(...frame({ kind: 'call-cancel', id: call.id }))
+        settle({ kind: 'cancelled' })
+      }
+      const settle = (outcome: Outcome): void => {
+        asked.delete(call.id)
+        signal.removeEventListener('abort', cancel)
+        resolve(outcome)
+      }
+      signal.addEventListener('abort', cancel, { once: true })
+      asked.set(call.id, { call, notify, settle })
+    })
+  }
+
+  /** A frame of the lane has come from the peer. */
+  receive(peer: NodeId, type: number, payload: Uint8Array): void {
+    const message = decodeCallMessage(type, payload)
+    if ('malformed' in message) {
+      this.#counters.framesMalformed += 1
+      this.#options.log.warn('call-frame-malformed', { peer, why: message.malformed })
+      return
+    }
+    switch (message.kind) {
+      case 'call-start':
+        return this.#serve(peer, message.call)
+      case 'call-cancel':
+        return this.#cancelServed(peer, message.id)
+      case 'call-notify': {
+        const asked = this.#asked.get(peer)?.get(message.id)
+        return asked === undefined ? this.#ignore() : asked.notify(message.notification)
+      }
+      case 'call-end': {
+        const asked = this.#asked.get(peer)?.get(message.id)
+        return asked === undefined ? this.#ignore() : asked.settle(message.outcome)
+      }
+      default:
+        return unreachable(message)
+    }
+  }
+
+  /** The lane to the peer is gone, and with it every call in either direction. */
+  peerClosed(peer: NodeId): void {
+    this.#outboxes.get(peer)?.clear()
+    this.#outboxes.delete(peer)
+    const asked = this.#asked.get(peer)
+    const served = this.#served.get(peer)
+    this.#asked.delete(peer)
+    this.#served.delete(peer)
+    for (const { call, settle } of asked?.values() ?? []) {
+      const message = `${call.method} on ${call.server}: the link to node ${peer} broke while the call was there`
+      settle({ kind: 'unknown', error: new OperatingError('outcome-unknown', message) })
+    }
+    for (const each of served?.values() ?? []) {
+      each.silent = true
+      each.controller.abort()
+    }
+  }
+
+  /** Null: the call has left this node. */
+  #start(node: NodeId, call: Call): OperatingError | null {
+    const what = `send ${call.method} on ${call.server} to node ${node}`
+    const { transport, callsPerPeerMax } = this.#options
+    if (!transport.isOpen(node, callsLane)) {
+      return new OperatingError('server-unavailable', `${what}: not connected`, { retry: 'elsewhere' })
+    }
+    const asked = this.#asked.get(node)
+    if (asked !== undefined && asked.size >= callsPerPeerMax) {
+      return new OperatingError('overloaded', `${what}: ${callsPerPeerMax} calls wait already`, { retry: 'elsewhere' })
+    }
+    if (asked?.has(call.id) === true) {
+      return new OperatingError('internal', `${what}: call ${call.id} is under way already`)
+    }
+    const [type, payload] = frame({ kind: 'call-start', call })
+    if (payload.length > this.#payloadBytesMax) {
+      const message = `${what}: ${payload.length} bytes, a frame between nodes holds ${this.#payloadBytesMax}`
+      return new OperatingError('too-large', message)
+    }
+    if (transport.send(node, callsLane, type, payload)) return null
+    return new OperatingError('overloaded', `${what}: the send buffer is full`, { retry: 'elsewhere' })
+  }
+
+  #serve(peer: NodeId, call: Call): void {
+    const served = entry(this.#served, peer)
+    if (served.has(call.id)) return this.#ignore()
+    const { callsPerPeerMax } = this.#options
+    if (served.size >= callsPerPeerMax) {
+      const message = `${call.method} on ${call.server}: ${callsPerPeerMax} calls of one node are under way already`
+      const error = new OperatingError('overloaded', message, { retry: 'elsewhere' })
+      return this.#sendEnd(peer, call, { kind: 'rejected', error })
+    }
+    const each: Served = { controller: new AbortController(), silent: false }
+    served.set(call.id, each)
+    const notify: NotifyCaller = (notification) => {
+      if (!each.silent) this.#sendNotification(peer, { kind: 'call-notify', id: call.id, notification })
+    }
+    const end = (outcome: Outcome): void => {
+      if (served.get(call.id) === each) served.delete(call.id)
+      if (each.silent) return
+      each.silent = true
+      this.#sendEnd(peer, call, outcome)
+    }
+    void this.#outcomeOf(call, notify, each.controller.signal).then(end)
+  }
+
+  async #outcomeOf(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+    try {
+      return await this.#options.serve(call, notify, signal)
+    } catch (error) {
+      if (error instanceof InvariantError) throw error
+      this.#options.log.error('call-serve-failed', { call: call.id, server: call.server, error })
+      const message = `${call.method} on ${call.server}: failed by accident, see the log for call ${call.id}`
+      return { kind: 'unknown', error: new OperatingError('internal', message, { retry: 'outcome-unknown' }) }
+    }
+  }
+
+  #cancelServed(peer: NodeId, id: CallId): void {
+    const served = this.#served.get(peer)?.get(id)
+    if (served === undefined) return this.#ignore()
+    served.silent = true
+    served.controller.abort()
+  }
+
+  #sendNotification(peer: NodeId, message: CallMessage): void {
+    const [type, payload] = frame(message)
+    if (payload.length <= this.#payloadBytesMax && this.#outbox(peer).push(type, payload)) return
+    this.#counters.notificationsDropped += 1
+  }
+
+  /** The outcome always leaves while the link stands; one that can not is replaced by one that says so. */
+  #sendEnd(peer: NodeId, call: Call, outcome: Outcome): void {
+    if (!this.#options.transport.isOpen(peer, callsLane)) return
+    const [type, payload] = frame({ kind: 'call-end', id: call.id, outcome })
+    const fits = payload.length <= this.#payloadBytesMax
+    if (fits && this.#outbox(peer).push(type, payload)) return
+    const limit = fits
+      ? `more than ${this.#options.outboxBytesMax} bytes wait for node ${peer} already`
+      : `a frame between nodes holds ${this.#payloadBytesMax}`
+    const message = `${call.method} on ${call.server} was done, but its answer has ${payload.length} bytes and ${limit}`
+    const error = new OperatingError('outcome-unknown', message)
+    this.#options.log.warn('call-answer-too-large', { peer, call: call.id, server: call.server, bytes: payload.length })
+    const [endType, endPayload] = frame({ kind: 'call-end', id: call.id, outcome: { kind: 'unknown', error } })
+    if (!this.#outbox(peer).push(endType, endPayload)) this.#options.log.error('call-answer-lost', { call: call.id })
+  }
+
+  #outbox(peer: NodeId): Outbox {
+    const known = this.#outboxes.get(peer)
+    if (known !== undefined) return known
+    const { transport, clock, outboxBytesMax: bytesMax } = this.#options
+    const send = (type: number, payload: Uint8Array): boolean => transport.send(peer, callsLane, type, payload)
+    const outbox = new Outbox({ send, clock, bytesMax })
+    this.#outboxes.set(peer, outbox)
+    return outbox
+  }
+
+  #ignore(): void {
+    this.#counters.framesIgnored += 1
+  }
+}
+
+/** Performs a peer's call here; given by calls/serve. It never routes further: `rejected` with `not-here` instead. */
+export type ServeCall = (call: Call, notify: NotifyCaller, signal: AbortSignal) => Promise<Outcome>
+
+export type PeerCallsOptions = {
+  readonly transport: Pick<Transport, 'send' | 'isOpen'>
+  readonly serve: ServeCall
+  readonly log: Log
+  readonly clock: Clock
+  /** Of the lane `calls`: wire/limits. */
+  readonly limits: LaneLimits
+  /** In each direction: calls to one peer, and calls of one peer. */
+  readonly callsPerPeerMax: number
+  /** What may wait for one peer besides the socket's own buffer; notifications beyond it are dropped and counted. */
+  readonly outboxBytesMax: number
+}
+
+export const peerCallsDefaults = { callsPerPeerMax: 1024, outboxBytesMax: 64 * 1024 * 1024 } as const
+
+export type PeerCallCounters = { framesIgnored: number; framesMalformed: number; notificationsDropped: number }
+
+export const callsLane = 'calls'
+
+/** A call that a peer performs for this node. */
+type Asked = { readonly call: Call; readonly notify: NotifyCaller; settle(outcome: Outcome): void }
+
+/** A call that this node performs for a peer. `silent`: nothing may be sent for it any more. */
+type Served = { readonly controller: AbortController; silent: boolean }
+
+function frame(message: CallMessage): [type: number, payload: Uint8Array] {
+  const { type, payload } = encodeCallMessage(message)
+  return [type, payload]
+}
+
+function entry<T>(calls: Map<NodeId, Map<CallId, T>>, node: NodeId): Map<CallId, T> {
+  const known = calls.get(node)
+  if (known !== undefined) return known
+  const made = new Map<CallId, T>()
+  calls.set(node, made)
+  return made
+}
