@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest'
+import type { Call, Outcome } from '../../src/calls/call.ts'
+import { makeCallIds } from '../../src/calls/call-ids.ts'
+import { Dispatch } from '../../src/calls/dispatch.ts'
+import type { CallEnd } from '../../src/calls/dispatch.ts'
+import { Serve } from '../../src/calls/serve.ts'
+import { silentLog } from '../../src/log/log.ts'
+import { RoundRobin } from '../../src/routing/choose.ts'
+import { View } from '../../src/routing/view.ts'
+import type { Replica } from '../../src/state/command.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
+import { deferred } from '../../src/std/deferred.ts'
+import type { CallId, NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { member, replica } from '../routing/replicas.ts'
+
+const call: Call = {
+  id: 'n1.1.1' as CallId,
+  server: 'files' as ServerName,
+  method: 'tools/call',
+  params: asJsonText('{"name":"read"}'),
+  timeoutMs: null,
+}
+const done: Outcome = { kind: 'result', result: asJsonText('{"n":12345678901234567890}') }
+const refused = (kind: 'not-sent' | 'rejected' | 'unknown'): Outcome => ({
+  kind,
+  error: new OperatingError('server-unavailable', 'no'),
+})
+const notify = (): void => undefined
+const never = new AbortController().signal
+
+/** A dispatch on n1 in a cluster whose nodes answer as scripted; `tried` says who was asked, in order. */
+function scripted(options: { replicas: readonly Replica[]; answer: (node: string, try_: number) => Outcome }): {
+  dispatch: Dispatch
+  tried: string[]
+  ended: CallEnd[]
+} {
+  const tried: string[] = []
+  const ended: CallEnd[] = []
+  const perform = (node: string, given: Call): Promise<Outcome> => {
+    expect(given).toBe(call)
+    tried.push(node)
+    return Promise.resolve(options.answer(node, tried.length))
+  }
+  let now = 0
+  const dispatch = new Dispatch({
+    view: new View({
+      self: 'n1' as NodeId,
+      state: {
+        catalogVersion: 1,
+        members: () => ['n1', 'n2', 'n3', 'n4', 'n5'].map((node) => member(node)),
+        replicas: () => options.replicas,
+      },
+      reachable: () => true,
+    }),
+    roundRobin: new RoundRobin(),
+    upstreams: { call: (given) => perform('local', given) },
+    peers: { call: (node, given) => perform(node, given) },
+    clock: { monotonic: () => (now += 5) },
+    log: silentLog,
+    observe: (end) => ended.push(end),
+  })
+  return { dispatch, tried, ended }
+}
+const on = (...nodes: string[]): Replica[] => nodes.map((node) => replica({ server: 'files', node }))
+
+describe('dispatch', () => {
+  it('performs a call of a server on this node here, and another on the one node that runs it', async () => {
+    const local = scripted({ replicas: on('n1'), answer: () => done })
+    expect(await local.dispatch.call(call, notify, never)).toBe(done)
+    expect(local.tried).toEqual(['local'])
+    const remote = scripted({ replicas: on('n3'), answer: () => done })
+    expect(await remote.dispatch.call(call, notify, never)).toBe(done)
+    expect(remote.tried).toEqual(['n3'])
+    expect(remote.ended).toEqual([
+      { server: 'files', method: 'tools/call', outcome: 'result', durationMs: 5, node: 'n3', remote: true },
+    ])
+  })
+
+  it.each(['not-sent', 'rejected'] as const)('tries the next replica after %s', async (kind) => {
+    const { dispatch, tried } = scripted({
+      replicas: on('n2', 'n3'),
+      answer: (_, count) => (count === 1 ? refused(kind) : done),
+    })
+    expect(await dispatch.call(call, notify, never)).toBe(done)
+    expect(tried).toEqual(['n2', 'n3'])
+    expect(dispatch.counters).toMatchObject({ active: 0, retries: 1 })
+    expect(dispatch.counters.byOutcome.result).toBe(1)
+  })
+
+  it.each<Outcome>([
+    refused('unknown'),
+    { kind: 'error', error: asJsonText('{"code":-32603,"message":"x"}') },
+    { kind: 'cancelled' },
+    done,
+  ])('returns $kind as it came and never tries again', async (outcome) => {
+    const { dispatch, tried } = scripted({ replicas: on('n2', 'n3'), answer: () => outcome })
+    expect(await dispatch.call(call, notify, never)).toBe(outcome)
+    expect(tried).toHaveLength(1)
+  })
+
+  it('gives up after three tries with the last answer', async () => {
+    const { dispatch, tried } = scripted({ replicas: on('n2', 'n3', 'n4', 'n5'), answer: () => refused('rejected') })
+    expect((await dispatch.call(call, notify, never)).kind).toBe('rejected')
+    expect(tried).toEqual(['n2', 'n3', 'n4'])
+  })
+
+  it('tries no further once the caller has cancelled', async () => {
+    const cancellation = new AbortController()
+    const { dispatch, tried } = scripted({
+      replicas: on('n2', 'n3'),
+      answer: () => {
+        cancellation.abort()
+        return refused('not-sent')
+      },
+    })
+    expect(await dispatch.call(call, notify, cancellation.signal)).toEqual({ kind: 'cancelled' })
+    expect(tried).toEqual(['n2'])
+  })
+
+  it('says that nothing was sent, and why, when no replica can take the call', async () => {
+    const { dispatch, tried, ended } = scripted({
+      replicas: [replica({ server: 'files', node: 'n1', status: 'failed', reason: 'exit code 3' })],
+      answer: () => done,
+    })
+    const outcome = await dispatch.call(call, notify, never)
+    expect(outcome).toMatchObject({ kind: 'not-sent', error: { code: 'server-unavailable' } })
+    expect(outcome.kind === 'not-sent' && outcome.error.message).toContain('exit code 3')
+    expect(tried).toEqual([])
+    expect(ended).toMatchObject([{ outcome: 'not-sent', node: null, remote: false }])
+  })
+})
+
+describe('serve', () => {
+  it('rejects a call of a server that does not run here, before any work', async () => {
+    const serve = new Serve({
+      upstreams: { call: () => expect.fail('no upstream may be asked') },
+      runs: () => false,
+    })
+    expect(await serve.call(call, notify, never)).toMatchObject({
+      kind: 'rejected',
+      error: { code: 'not-here', retry: 'elsewhere' },
+    })
+    expect(serve.counters).toEqual({ active: 0, served: 0, refused: 1 })
+  })
+
+  it('rejects what is above its limit, and takes calls again when others have ended', async () => {
+    const answer = deferred<Outcome>()
+    const serve = new Serve({ upstreams: { call: () => answer.promise }, runs: () => true, activeMax: 1 })
+    const first = serve.call(call, notify, never)
+    expect(await serve.call(call, notify, never)).toMatchObject({ kind: 'rejected', error: { code: 'overloaded' } })
+    answer.resolve(done)
+    expect(await first).toBe(done)
+    expect(await serve.call(call, notify, never)).toBe(done)
+    expect(serve.counters).toEqual({ active: 0, served: 2, refused: 1 })
+  })
+})
+
+describe('call ids', () => {
+  it('name node and generation and never repeat', () => {
+    const next = makeCallIds('n1' as NodeId, 7)
+    expect([next(), next()]).toEqual(['n1.7.1', 'n1.7.2'])
+  })
+})

@@ -1,0 +1,255 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { buildCatalog, catalogDiff, findResource } from '../../src/routing/catalog.ts'
+import type { Catalog } from '../../src/routing/catalog.ts'
+import { listingPageEntries } from '../../src/routing/listing.ts'
+import { publicName, publicNameCharactersMax } from '../../src/routing/public-name.ts'
+import type { Replica } from '../../src/state/command.ts'
+import type { ServerName } from '../../src/vocabulary/ids.ts'
+import { offer, replica, tools } from './replicas.ts'
+
+const names = (catalog: Catalog): string[] => catalog.all.tools.entries.map((entry) => entry.name)
+const name = (text: string): ServerName => text as ServerName
+
+describe('the catalog', () => {
+  it('is the same for every order of the replicas', () => {
+    const replicas: Replica[] = [
+      replica({
+        server: 'files',
+        node: 'n2',
+        offer: offer({ tools: tools('read', 'write'), resources: '[{"uri":"a:1"}]' }),
+      }),
+      replica({ server: 'files', node: 'n1', offer: offer({ tools: tools('read') }) }),
+      replica({
+        server: 'sql',
+        node: 'n3',
+        priority: 5,
+        offer: offer({ tools: tools('query'), resources: '[{"uri":"a:1"}]' }),
+      }),
+      replica({ server: 'a_', node: 'n3', offer: offer({ tools: tools('b') }) }),
+      replica({ server: 'a', node: 'n1', offer: offer({ tools: tools('_b', 'c') }) }),
+    ]
+    const text = (catalog: Catalog): string =>
+      JSON.stringify([
+        catalog.all.tools.page(null),
+        catalog.all.resources.page(null),
+        [...catalog.servers].map(([server, scope]) => [server, scope.node, scope.tools.page(null)]),
+        catalog.collisions,
+        catalog.faults,
+      ])
+    const expected = text(buildCatalog(replicas))
+    fc.assert(
+      fc.property(fc.shuffledSubarray(replicas, { minLength: replicas.length }), (shuffled) => {
+        expect(text(buildCatalog(shuffled))).toBe(expected)
+      }),
+    )
+  })
+
+  it('shows the offer of the ready replica with the smallest node id', () => {
+    const catalog = buildCatalog([
+      replica({ server: 'files', node: 'n3', offer: offer({ tools: tools('three') }) }),
+      replica({ server: 'files', node: 'n2', offer: offer({ tools: tools('two') }) }),
+      replica({ server: 'files', node: 'n1', status: 'failed', offer: offer({ tools: tools('one') }) }),
+    ])
+    expect(names(catalog)).toEqual(['files__two'])
+    expect(catalog.servers.get(name('files'))?.node).toBe('n2')
+  })
+
+  it('withdraws the lists of a server without a ready replica, and keeps what it said of itself', () => {
+    const past = offer({ tools: tools('read'), initialize: '{"capabilities":{"tools":{}},"instructions":"Read."}' })
+    const catalog = buildCatalog([replica({ server: 'files', node: 'n1', status: 'failed', offer: past })])
+    const files = catalog.servers.get(name('files'))
+    expect(names(catalog)).toEqual([])
+    expect(files?.tools.entries).toEqual([])
+    expect([files?.node, files?.instructions, [...(files?.capabilities ?? [])]]).toEqual([null, 'Read.', ['tools']])
+  })
+
+  it('changes nothing of a tool but its name on /mcp, and nothing at all on /mcp/{server}', () => {
+    const tool =
+      '{ "title":"R\\u00e9ad", "name" : "read","inputSchema":{"type":"object","maximum":12345678901234567890},"_meta":{"x":1.0},"icons":[],"new":null}'
+    const catalog = buildCatalog([replica({ server: 'files', node: 'n1', offer: offer({ tools: `[${tool}]` }) })])
+    expect(catalog.all.tools.page(null)).toBe(`{"tools":[${tool.replace('"read"', '"files__read"')}]}`)
+    expect(catalog.servers.get(name('files'))?.tools.page(null)).toBe(`{"tools":[${tool}]}`)
+  })
+
+  it('finds a tool by its public name, also when the own name holds two underscores', () => {
+    const catalog = buildCatalog([
+      replica({ server: 'files', node: 'n1', offer: offer({ tools: tools('deep__read') }) }),
+    ])
+    expect(catalog.all.tools.find('files__deep__read')).toMatchObject({ server: 'files', own: 'deep__read' })
+    expect(catalog.all.tools.find('deep__read')).toBeUndefined()
+  })
+
+  it('gives an equal public name to the first by server and reports the other, which keeps its own URL', () => {
+    const catalog = buildCatalog([
+      replica({ server: 'a_', node: 'n1', offer: offer({ tools: tools('b') }) }),
+      replica({ server: 'a', node: 'n1', offer: offer({ tools: tools('_b') }) }),
+    ])
+    expect(catalog.all.tools.find('a___b')?.server).toBe('a')
+    expect(catalog.collisions).toEqual([{ list: 'tools', name: 'a___b', shown: 'a', hidden: 'a_', own: 'b' }])
+    expect(catalog.servers.get(name('a_'))?.tools.find('b')).toBeDefined()
+  })
+
+  it('shows a URI that two servers offer by priority, then by name, and reports it', () => {
+    const shared = offer({ resources: '[{"uri":"x://1"}]' })
+    const at = (server: string, priority: number): Replica => replica({ server, node: 'n1', priority, offer: shared })
+    expect(buildCatalog([at('a', 1), at('b', 2)]).all.resources.find('x://1')?.server).toBe('b')
+    const equal = buildCatalog([at('b', 1), at('a', 1)])
+    expect(equal.all.resources.find('x://1')?.server).toBe('a')
+    expect(equal.collisions).toEqual([{ list: 'resources', name: 'x://1', shown: 'a', hidden: 'b', own: 'x://1' }])
+  })
+
+  it('leaves out and reports what a foreign offer does wrong, and keeps the rest', () => {
+    const catalog = buildCatalog([
+      replica({
+        server: 'odd',
+        node: 'n1',
+        offer: offer({
+          tools: '[{"name":"good"},{"name":7},{},null,3,"x",[],{"name":"good","second":true},{"name":""}]',
+          resources: '{"uri":"not a list"}',
+          prompts: 'no JSON',
+          initialize: '[]',
+        }),
+      }),
+    ])
+    expect(catalog.all.tools.page(null)).toBe('{"tools":[{"name":"odd__good"}]}')
+    expect(catalog.faults.map((fault) => fault.list)).toEqual([
+      'initialize',
+      ...Array.from({ length: 8 }, () => 'tools'),
+      'resources',
+      'prompts',
+    ])
+    expect(catalog.faults[0]).toMatchObject({ server: 'odd', node: 'n1' })
+  })
+
+  it('never throws on any JSON, nor on text that is none', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.json(), fc.string()), fc.array(fc.jsonValue()), (text, entries) => {
+        const list = JSON.stringify(entries)
+        const catalog = buildCatalog([
+          replica({
+            server: 's',
+            node: 'n1',
+            offer: offer({ tools: text, prompts: list, resources: list, resourceTemplates: text, initialize: text }),
+          }),
+        ])
+        expect(() => JSON.parse(catalog.all.prompts.page(null) ?? '')).not.toThrow()
+      }),
+    )
+  })
+})
+
+describe('a public name', () => {
+  it('is cut to 64 characters with a hash that tells long names apart', () => {
+    const server = name('s'.repeat(48))
+    const long = Array.from({ length: 50 }, (_, at) => publicName(server, `a_rather_long_tool_name_${at}`))
+    for (const text of long) expect(text).toMatch(/^s{48}__a_rat_[0-9a-f]{8}$/)
+    expect(long[0]).toHaveLength(publicNameCharactersMax)
+    expect(new Set(long).size).toBe(50)
+    expect(publicName(server, 'a_rather_long_tool_name_0')).toBe(long[0])
+  })
+
+  it('is whole up to 64 characters', () => {
+    expect(publicName(name('files'), 'x'.repeat(57))).toBe(`files__${'x'.repeat(57)}`)
+    expect(publicName(name('files'), 'x'.repeat(58))).toMatch(/^files__x{48}_[0-9a-f]{8}$/)
+  })
+
+  it('leaves no half character at the cut', () => {
+    const cut = publicName(name('files'), `${'x'.repeat(47)}${'😀'.repeat(9)}`)
+    expect(cut).toMatch(/^files__x{47}_[0-9a-f]{8}$/)
+  })
+})
+
+describe('a page', () => {
+  const many = tools(...Array.from({ length: 2 * listingPageEntries + 1 }, (_, at) => `t${at}`))
+  const listing = buildCatalog([replica({ server: 's', node: 'n1', offer: offer({ tools: many }) })]).all.tools
+
+  it('follows another without gap or repeat, in bytewise order', () => {
+    const seen: string[] = []
+    let cursor: string | null = null
+    do {
+      const page = JSON.parse(listing.page(cursor) ?? '') as { tools: { name: string }[]; nextCursor?: string }
+      seen.push(...page.tools.map((tool) => tool.name))
+      cursor = page.nextCursor ?? null
+    } while (cursor !== null)
+    expect(seen).toEqual(listing.entries.map((entry) => entry.name))
+    expect(seen).toEqual([...seen].sort())
+    expect(seen).toHaveLength(2 * listingPageEntries + 1)
+  })
+
+  it.each(['', 'rubbish', '!!', Buffer.from('prompts:s__t1').toString('base64url')])(
+    'is refused for a cursor that no page gave: %j',
+    (cursor) => expect(listing.page(cursor)).toBeUndefined(),
+  )
+
+  it('goes on behind the name of its cursor when that entry is gone', () => {
+    const { nextCursor } = JSON.parse(listing.page(null) ?? '') as { nextCursor: string }
+    const last = listing.entries[listingPageEntries - 1]?.own
+    const fewer = (JSON.parse(many) as { name: string }[]).filter((tool) => tool.name !== last)
+    const later = buildCatalog([replica({ server: 's', node: 'n1', offer: offer({ tools: JSON.stringify(fewer) }) })])
+    const page = JSON.parse(later.all.tools.page(nextCursor) ?? '') as { tools: { name: string }[] }
+    expect(page.tools[0]?.name).toBe(listing.entries[listingPageEntries]?.name)
+  })
+})
+
+describe('the owner of a URI', () => {
+  const catalog = buildCatalog([
+    replica({
+      server: 'files',
+      node: 'n1',
+      offer: offer({
+        resources: '[{"uri":"file:///a/b"}]',
+        resourceTemplates: '[{"uriTemplate":"file:///{dir}/{name}"}]',
+      }),
+    }),
+    replica({
+      server: 'tree',
+      node: 'n1',
+      priority: 9,
+      offer: offer({ resourceTemplates: '[{"uriTemplate":"file:///{+path}"},{"uriTemplate":"{unclosed"}]' }),
+    }),
+  ])
+
+  it.each([
+    ['file:///a/b', 'files'], // listed, whatever a template's priority is
+    ['file:///a/c', 'tree'], // two templates match: priority
+    ['file:///a/b/c', 'tree'],
+    ['http://x', undefined],
+    ['', undefined],
+  ])('%s is %s', (uri, owner) => expect(findResource(catalog.all, uri)).toBe(owner))
+
+  it('is found in bounded time, however the template is made', () => {
+    const slow = buildCatalog([
+      replica({
+        server: 's',
+        node: 'n1',
+        offer: offer({ resourceTemplates: JSON.stringify([{ uriTemplate: `x:${'{+a}-'.repeat(12)}!` }]) }),
+      }),
+    ])
+    const before = performance.now()
+    expect(findResource(slow.all, `x:${'-'.repeat(5000)}`)).toBeUndefined()
+    expect(performance.now() - before).toBeLessThan(1000)
+  })
+})
+
+describe('the difference of two catalogs', () => {
+  const base = { tools: tools('a'), prompts: '[{"name":"p"}]', resources: '[{"uri":"u:1"}]' }
+  const build = (changes: Partial<Parameters<typeof offer>[0]>, node = 'n1'): Catalog =>
+    buildCatalog([replica({ server: 's', node, offer: offer({ ...base, ...changes }) })])
+  const none = { tools: false, resources: false, prompts: false }
+
+  it.each([
+    ['nothing', {}, none],
+    ['a tool more', { tools: tools('a', 'b') }, { ...none, tools: true }],
+    ['a description', { tools: '[{"name":"a","description":"new"}]' }, { ...none, tools: true }],
+    ['a resource less', { resources: '[]' }, { ...none, resources: true }],
+    ['a template more', { resourceTemplates: '[{"uriTemplate":"u:{x}"}]' }, { ...none, resources: true }],
+    ['a prompt renamed', { prompts: '[{"name":"q"}]' }, { ...none, prompts: true }],
+  ])('sees %s', (_, changes, expected) => {
+    expect(catalogDiff(build({}).all, build(changes).all)).toEqual(expected)
+  })
+
+  it('is empty when the same offer comes from another node', () => {
+    expect(catalogDiff(build({}).all, build({}, 'n2').all)).toEqual(none)
+  })
+})

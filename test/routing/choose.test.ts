@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { RoundRobin } from '../../src/routing/choose.ts'
+import { View } from '../../src/routing/view.ts'
+import type { Member, Replica } from '../../src/state/command.ts'
+import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { member, replica } from './replicas.ts'
+
+const server = 'files' as ServerName
+const everyone = [member('n1'), member('n2'), member('n3')]
+const three = ['n1', 'n2', 'n3'].map((node) => replica({ server: 'files', node }))
+
+function viewFromN1(
+  replicas: readonly Replica[],
+  reachable: readonly string[] = ['n2', 'n3'],
+  members = everyone,
+): View {
+  return new View({
+    self: 'n1' as NodeId,
+    state: { catalogVersion: 1, members: () => members, replicas: () => replicas },
+    reachable: (node) => reachable.includes(node),
+  })
+}
+
+function nodes(view: View, roundRobin = new RoundRobin()): readonly string[] | string {
+  const route = roundRobin.chooseReplicas(view, server)
+  return route.kind === 'nodes' ? route.nodes : route.error.message
+}
+
+describe('the choice of a replica', () => {
+  it('takes turns, and names the others as the next to try', () => {
+    const roundRobin = new RoundRobin()
+    const view = viewFromN1(three)
+    expect(Array.from({ length: 4 }, () => nodes(view, roundRobin))).toEqual([
+      ['n1', 'n2', 'n3'],
+      ['n2', 'n3', 'n1'],
+      ['n3', 'n1', 'n2'],
+      ['n1', 'n2', 'n3'],
+    ])
+  })
+
+  it('takes turns for each server of its own', () => {
+    const roundRobin = new RoundRobin()
+    const view = viewFromN1([...three, ...['n1', 'n2'].map((node) => replica({ server: 'sql', node }))])
+    nodes(view, roundRobin)
+    expect(roundRobin.chooseReplicas(view, 'sql' as ServerName)).toEqual({ kind: 'nodes', nodes: ['n1', 'n2'] })
+  })
+
+  it.each<[string, readonly Replica[], readonly string[], readonly Member[]]>([
+    ['a node that can not be reached', three, ['n3'], everyone],
+    [
+      'a replica that is not ready',
+      [...three.filter((each) => each.node !== 'n2'), replica({ server: 'files', node: 'n2', status: 'starting' })],
+      ['n2', 'n3'],
+      everyone,
+    ],
+    ['a replica of an older generation', three, ['n2', 'n3'], [member('n1'), member('n2', 2), member('n3')]],
+    ['a node that is not in the directory', three, ['n2', 'n3'], [member('n1'), member('n3')]],
+  ])('leaves out %s', (_, replicas, reachable, members) => {
+    expect(nodes(viewFromN1(replicas, reachable, [...members]))).toEqual(['n1', 'n3'])
+  })
+
+  it.each<[string, readonly Replica[], string]>([
+    ['nobody has it', [], 'server files is unknown or no running node offers it'],
+    [
+      'its nodes are out of reach',
+      [replica({ server: 'files', node: 'n2' }), replica({ server: 'files', node: 'n3' })],
+      'server files has no replica for the call: nodes n2, n3 can not be reached from node n1',
+    ],
+    [
+      'it has failed',
+      [replica({ server: 'files', node: 'n1', status: 'failed', reason: 'exit code 3' })],
+      'server files has no replica for the call: on node n1 it has failed (exit code 3)',
+    ],
+    [
+      'one is starting and one is out of reach',
+      [replica({ server: 'files', node: 'n1', status: 'starting' }), replica({ server: 'files', node: 'n2' })],
+      'server files has no replica for the call: node n2 can not be reached from node n1; on node n1 it is starting',
+    ],
+  ])('says why when %s', (_, replicas, sentence) => {
+    expect(nodes(viewFromN1(replicas, []))).toBe(sentence)
+  })
+
+  it('follows the state by its catalog version', () => {
+    const state = { catalogVersion: 1, members: () => everyone, replicas: (): readonly Replica[] => [] }
+    const view = new View({ self: 'n1' as NodeId, state, reachable: () => true })
+    expect(view.replicasOf(server)).toEqual([])
+    state.replicas = () => three
+    expect(view.replicasOf(server)).toEqual([])
+    state.catalogVersion = 2
+    expect(view.replicasOf(server)).toEqual(three)
+  })
+})
