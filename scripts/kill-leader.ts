@@ -28,7 +28,10 @@ if (!Number.isInteger(rounds) || rounds < 1) {
 }
 
 async function main(): Promise<void> {
-  const echoOn = (node: string) => ({ ...scriptCommand('raw-server', 'stdio'), placement: { where: { node } } })
+  const echoOn = (node: string) => ({
+    ...scriptCommand('raw-server', 'stdio', 'stubborn'),
+    placement: { where: { node } },
+  })
   const cluster = await startLocalCluster({
     nodes: 3,
     servers: { echo1: echoOn('n1'), echo2: echoOn('n2'), echo3: echoOn('n3') },

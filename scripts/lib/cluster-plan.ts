@@ -29,6 +29,8 @@ export type PlanOptions = {
   dir: string
   nodes: number
   servers: Readonly<Record<string, ServerPlan>>
+  /** Labels of nodes by id, for `placement.where`. */
+  labels?: Readonly<Record<string, Readonly<Record<string, string>>>>
   /** Further top-level sections for every node, such as `consensus`. */
   config?: Readonly<Record<string, unknown>>
 }
@@ -58,7 +60,7 @@ export async function planCluster(options: PlanOptions): Promise<NodePlan[]> {
     const config = {
       ...options.config,
       cluster: { name: 'local', join, bootstrapExpect: options.nodes, secretFile },
-      node: { id, dataDir: plan.dataDir },
+      node: { id, dataDir: plan.dataDir, labels: options.labels?.[id] ?? {} },
       listen: { http: address(node, 0), peer: address(node, 1), raft: address(node, 2) },
       mcpServers: options.servers,
     }

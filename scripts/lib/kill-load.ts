@@ -37,6 +37,8 @@ export class KillLoad {
   readonly #callAgent = createAgent(16)
   /** Key to value of every acknowledged write of all rounds. */
   readonly #acknowledged = new Map<string, string>()
+  /** Keys found missing or with another value; each counts once. */
+  readonly #lost = new Set<string>()
   #unknown = 0
   #round = 0
   #running = false
@@ -125,17 +127,17 @@ export class KillLoad {
   }
 
   async #countMissing(keys: readonly string[], consistency: 'linearizable' | 'stale'): Promise<number> {
-    const lost = new Set<string>()
+    const before = this.#lost.size
     for (const node of this.#nodes) {
       const unread = [...keys]
       const readLoop = async (): Promise<void> => {
         for (let key = unread.pop(); key !== undefined; key = unread.pop())
-          if (!(await this.#holds(node, key, consistency))) lost.add(key)
+          if (!this.#lost.has(key) && !(await this.#holds(node, key, consistency))) this.#lost.add(key)
       }
       await Promise.all(Array.from({ length: readsAtOnce }, readLoop))
     }
-    for (const key of [...lost].slice(0, 10)) console.error(`lost (${consistency}): ${key}`)
-    return lost.size
+    for (const key of [...this.#lost].slice(before, before + 10)) console.error(`lost (${consistency}): ${key}`)
+    return this.#lost.size - before
   }
 
   async close(): Promise<void> {

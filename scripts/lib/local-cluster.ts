@@ -19,6 +19,8 @@ const stopMs = 15_000
 export type LocalClusterOptions = {
   nodes: number
   servers?: Readonly<Record<string, ServerPlan>>
+  /** Labels of nodes by id, for `placement.where`. */
+  labels?: Readonly<Record<string, Readonly<Record<string, string>>>>
   /** Kept on stop; without it a temporary folder is used, and removed on stop. */
   dir?: string
   env?: Readonly<Record<string, string>>
@@ -38,8 +40,8 @@ export type LocalCluster = {
 
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'quorate-cluster-')))
-  const { nodes: count, servers = {}, config = {}, env = {}, cli = builtCli } = options
-  const plans = await planCluster({ dir, nodes: count, servers, config })
+  const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli } = options
+  const plans = await planCluster({ dir, nodes: count, servers, labels, config })
   const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, detached: false }))
   const endAll = (): void => {
     for (const node of nodes) node.endNow()

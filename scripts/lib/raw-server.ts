@@ -1,12 +1,15 @@
 /**
  * The smallest MCP server: one tool, `echo`, answered without the SDK. `raw-server.ts http PORT` serves Streamable HTTP
  * with plain JSON answers, `raw-server.ts stdio` serves stdin and stdout. What a measurement compares with.
+ * `raw-server.ts stdio stubborn` outlives its stdin, so that its node must end it.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
 
 type Message = { id?: string | number; method?: string; params?: { arguments?: { text?: string } } }
 
+/** Even a stubborn server ends, should nobody end it. */
+const stubbornMs = 10 * 60_000
 const bodyBytesMax = 4 * 1024 * 1024
 const initialized = {
   protocolVersion: '2025-11-25',
@@ -71,14 +74,15 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString()
 }
 
-function serveStdio(): void {
+function serveStdio(stubborn: boolean): void {
   const lines = createInterface({ input: process.stdin })
   lines.on('line', (line) => {
     const text = answer(line)
     if (text !== null) process.stdout.write(`${text}\n`)
   })
+  if (stubborn) setTimeout(() => process.exit(0), stubbornMs)
 }
 
-if (process.argv[2] === 'stdio') serveStdio()
+if (process.argv[2] === 'stdio') serveStdio(process.argv[3] === 'stubborn')
 else serveHttp(Number(process.argv[3]))
 process.on('disconnect', () => process.exit(0))
