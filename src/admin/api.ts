@@ -118,11 +118,17 @@ function mountTools(api: Api, needs: AdminNeeds): void {
       const { text, value } = await readJsonBody(c.env.incoming, { bytesMax: callBytesMax, signal })
       const answer = await needs.callTool({ name: c.req.param('name') ?? '', ...callOf(text, value), signal })
       if (answer.kind === 'result') return answerJson(c, `{"result":${answer.result}}`)
-      throw new OperatingError('server-failed', 'the server answered the call with an error (details.error)', {
-        details: { error: JSON.parse(answer.error) as unknown },
-      })
+      throw serverError(answer.error)
     },
   })
+}
+
+/** A definite answer, so the caller is told all of it: the server made it for its client. */
+function serverError(text: JsonText): OperatingError {
+  const error = JSON.parse(text) as unknown
+  const { code, message } = isObject(error) ? error : {}
+  const summary = `the server answered with the error ${JSON.stringify(code)}: ${quoted(String(message))}`
+  return new OperatingError('server-failed', summary, { details: { error } })
 }
 
 /** A call's body. */

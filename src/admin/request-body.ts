@@ -36,7 +36,6 @@ function readBytes(
     }
     const fail = (error: unknown): void => {
       leave()
-      incoming.pause()
       reject(error)
     }
     const onData = (chunk: Buffer): void => {

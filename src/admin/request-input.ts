@@ -30,7 +30,7 @@ export function queryOf<Name extends string>(
 }
 
 /** The percent-decoded rest of the path behind the prefix. */
-export function restOfPath(incoming: IncomingMessage, prefix: string): string {
+function restOfPath(incoming: IncomingMessage, prefix: string): string {
   return decodePercent(rawPath(incoming).slice(prefix.length), 'the path')
 }
 
@@ -55,8 +55,8 @@ export function limitOf(value: string | undefined): number {
 }
 
 /** Keys of one answer of a list. */
-export const listDefault = 100
-export const listMax = 1000
+const listDefault = 100
+const listMax = 1000
 
 /** Null: no comparison is wanted. */
 export function ifMatchOf(incoming: IncomingMessage): number | null {

@@ -202,7 +202,7 @@ export class ClusterState implements StateReader {
 /** Nodes in the directory: those that ever were, until they are removed. */
 export const membersMax = 1024
 /** Replicas of all servers on all nodes. */
-export const replicasMax = 16_384
+const replicasMax = 16_384
 
 function refused(reason: string): CommandResult {
   return { kind: 'refused', reason }

@@ -211,7 +211,13 @@ describe('POST /v1/tools/{name}/call', () => {
     })
     expect(await post(running, '{}')).toMatchObject({
       status: 502,
-      json: { error: { code: 'server-failed', details: { error: { code: -32602, message: 'no such path' } } } },
+      json: {
+        error: {
+          code: 'server-failed',
+          message: 'the server answered with the error -32602: "no such path"',
+          details: { error: { code: -32602, message: 'no such path' } },
+        },
+      },
     })
   })
 

@@ -226,6 +226,18 @@ describe('a body past its limit', () => {
     socket.destroy()
   })
 
+  it('ends the connection when it does not end', async () => {
+    const { port } = await start({})
+    const socket = connect(port, '127.0.0.1')
+    let ended = false
+    socket.on('error', () => undefined)
+    socket.on('close', () => (ended = true))
+    socket.write('PUT /v1/kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n')
+    const chunk = `10000\r\n${'x'.repeat(65_536)}\r\n`
+    await waitFor('the end', () => ended || (socket.write(chunk) && false))
+    expect(socket.bytesWritten).toBeGreaterThan(limit)
+  })
+
   it('leaves the server able to answer others', async () => {
     const { send } = await startKv()
     await send({ method: 'PUT', path: '/v1/kv/a', body: 'x'.repeat(4 * limit) })
@@ -357,10 +369,12 @@ describe('the time of a request', () => {
   it('aborts the signal first, and takes what is then known better', async () => {
     const { send } = await start({
       kv: {
-        put: (_key, _value, { signal }) =>
-          new Promise((_, reject) => {
-            signal.addEventListener('abort', () => reject(new OperatingError('no-leader', 'never left this node')))
-          }),
+        put: async (_key, _value, { signal }) => {
+          await new Promise((resolve) => {
+            signal.addEventListener('abort', resolve)
+          })
+          throw new OperatingError('no-leader', 'never left this node')
+        },
       },
     })
     expect(await send({ method: 'PUT', path: '/v1/kv/a', headers, body: '1' })).toMatchObject({
@@ -397,7 +411,7 @@ describe('the time of a request', () => {
     const signal = await begun.promise
     expect(signal.aborted).toBe(false)
     socket.destroy()
-    await waitFor('the abort', () => signal.aborted)
+    await waitFor('the abort', () => signal.aborted, 2000)
   })
 })
 
