@@ -26,7 +26,6 @@ export class Cluster {
   readonly #watchers = new Set<(change: StateChange) => void>()
   readonly #reads: Deferred<void>[] = []
   #readUnderWay = false
-  #counter = 0
   #stopped = false
 
   constructor(options: ClusterOptions) {
@@ -45,9 +44,8 @@ export class Cluster {
         new OperatingError('overloaded', `propose: ${waitingMax} proposals of this node wait already`, soon),
       )
     }
-    const { clock, idPrefix, submit } = this.#options
-    this.#counter += 1
-    const id = `${idPrefix}.${this.#counter}` as ProposalId
+    const { clock, nextId, submit } = this.#options
+    const id = nextId()
     const settled = deferred<CommandResult>()
     const timer = clock.after(timeoutMs, () => {
       this.#take(id)?.settled.reject(
@@ -150,8 +148,8 @@ export class Cluster {
 export type ClusterOptions = {
   /** Hands a proposal to consensus. */
   readonly submit: (id: ProposalId, data: Uint8Array) => void
-  /** `{node}.{generation}`: makes ids unique in the cluster's life. */
-  readonly idPrefix: string
+  /** Unique in the cluster's life. */
+  readonly nextId: () => ProposalId
   readonly clock: Clock
   readonly log: Log
 }

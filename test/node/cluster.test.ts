@@ -14,9 +14,10 @@ type Submitted = { id: ProposalId; data: Uint8Array }
 
 function makeCluster(clock: Clock = realClock): { cluster: Cluster; submitted: Submitted[]; commit(n?: number): void } {
   const submitted: Submitted[] = []
+  let proposals = 0
   const cluster = new Cluster({
     submit: (id, data) => submitted.push({ id, data }),
-    idPrefix: 'n1.1',
+    nextId: () => `n1.1.${(proposals += 1)}` as ProposalId,
     clock,
     log: silentLog,
   })

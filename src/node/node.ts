@@ -1,0 +1,199 @@
+import { randomBytes } from 'node:crypto'
+import type { InvariantError } from '../std/assert.ts'
+import { realClock } from '../std/clock.ts'
+import type { Clock } from '../std/clock.ts'
+import { Random } from '../std/random.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { makeAdmin } from '../admin/admin.ts'
+import { Metrics } from '../admin/metrics.ts'
+import { makeCallIds } from '../calls/call-ids.ts'
+import { Dispatch } from '../calls/dispatch.ts'
+import { Serve } from '../calls/serve.ts'
+import type { Config } from '../config/schema.ts'
+import { upstreamServersOf } from '../config/servers.ts'
+import { makeGateway } from '../gateway/gateway.ts'
+import type { Log } from '../log/log.ts'
+import { makeLog } from '../log/pino-log.ts'
+import { RoundRobin } from '../routing/choose.ts'
+import { View } from '../routing/view.ts'
+import { makeUpstreams } from '../upstream/upstreams.ts'
+import { listenAddress, startAgreement } from './agreement.ts'
+import { advertisedAddress, HttpListener } from './http-listener.ts'
+import { OperatorViews } from './operator-views.ts'
+import { openPeerNetwork } from './peer-network.ts'
+import { Publisher } from './publisher.ts'
+import { Stops } from './stops.ts'
+
+/**
+ * One node, put together: reads as its table of contents, and `stop` runs it backwards. Holds no rule of the domain.
+ *
+ * HTTP is bound first, so that its address can be advertised; consensus next, because it takes the lock of the data directory:
+ * nothing that belongs to the directory (the children of an earlier life) is touched before.
+ */
+export async function startNode(config: Config, options: NodeOptions, ports = realPorts(config)): Promise<RunningNode> {
+  const stops = new Stops(ports.log)
+  try {
+    return await startParts(config, options, { ...ports, stops })
+  } catch (error) {
+    await stops.run()
+    throw error
+  }
+}
+
+export type RunningNode = {
+  readonly id: NodeId
+  readonly urls: { readonly http: string; readonly mcp: string; readonly peer: string; readonly raft: string }
+  stop(): Promise<void>
+}
+
+export type NodeOptions = {
+  readonly version: string
+  /** The node can not go on and has to be stopped. Called at most once. */
+  readonly onFatal: (error: OperatingError) => void
+}
+
+/** What a test may replace; sockets, disk, threads and child processes are real. */
+export type NodePorts = { readonly clock: Clock; readonly random: Random; readonly log: Log }
+
+export function realPorts(config: Config): NodePorts {
+  const random = new Random(randomBytes(4).readUInt32LE())
+  return { clock: realClock, random, log: makeLog({ level: config.log.level }) }
+}
+
+async function startParts(
+  config: Config,
+  { version, onFatal }: NodeOptions,
+  { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
+): Promise<RunningNode> {
+  const startedAt = clock.now()
+  const failed = onceOnly(onFatal)
+
+  const http = new HttpListener()
+  stops.add('http', () => http.close(httpGraceMs))
+  const bound = await http.open(listenAddress(config.listen.http))
+  const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
+
+  const agreement = await startAgreement({ config, version, clock, log, failed })
+  stops.add('consensus', () => agreement.stop())
+  const { cluster, catalog } = agreement
+  const { node, generation } = agreement.started
+  const nextCallId = makeCallIds(node, generation)
+
+  const servers = upstreamServersOf(config, { ...config.node.labels, node })
+  const upstreams = makeUpstreams({
+    servers,
+    dataDir: config.node.dataDir,
+    log,
+    clock,
+    random,
+    version,
+    onStatus(name, upstream) {
+      const server = servers.find((each) => each.name === name)
+      if (server === undefined) return
+      const { priority, link } = server
+      publisher.setReplica({ node, generation, server: name, transport: link.kind, priority, ...upstream })
+    },
+  })
+  const serve = new Serve({ upstreams, runs: (server) => upstreams.has(server) })
+  const peers = await openPeerNetwork({
+    config,
+    version,
+    agreement,
+    serve: (call, notify, signal) => serve.call(call, notify, signal),
+    http: httpAddress,
+    clock,
+    random,
+    log,
+    failed,
+  })
+  stops.add('peers', () => peers.close())
+
+  const metrics = new Metrics()
+  stops.add('metrics', () => metrics.stop())
+  const calls = new Dispatch({
+    view: new View({ self: node, state: cluster.state, reachable: (other) => peers.reachable(other) }),
+    roundRobin: new RoundRobin(),
+    upstreams,
+    peers: peers.calls,
+    clock,
+    log,
+    observe: ({ server, outcome, durationMs }) => metrics.callEnded({ server, outcome, seconds: durationMs / 1000 }),
+  })
+
+  const publisher = new Publisher({
+    member: { node, generation, addresses: peers.addresses, labels: config.node.labels, version, startedAt },
+    state: cluster.state,
+    propose: (command, timeoutMs) => cluster.propose(command, timeoutMs),
+    clock,
+    random,
+    log,
+  })
+  agreement.onNews(() => publisher.trigger())
+  stops.add('upstreams', () => upstreams.stop())
+  stops.add('publisher', () => publisher.stop(withdrawMs))
+  await upstreams.start()
+
+  const { allowedHosts, allowedOrigins } = config.http
+  const origins = { allowedHosts: [...allowedHosts, peers.addresses.http], allowedOrigins }
+  const gateway = makeGateway({
+    catalog: () => catalog.current(),
+    onCatalogChanged: (listener) => catalog.onChanged(listener),
+    calls,
+    nextCallId,
+    version,
+    ...origins,
+    clock,
+    log,
+  })
+  stops.add('gateway', () => gateway.stop())
+  const needs = new OperatorViews({
+    node,
+    version,
+    cluster,
+    calls,
+    catalog: () => catalog.current(),
+    consensus: () => agreement.status(),
+    gateway: () => gateway,
+    upstreamStatuses: () => upstreams.statuses(),
+    nextCallId,
+    reachable: (other) => peers.reachable(other),
+    caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
+    now: () => clock.now(),
+  })
+  const admin = makeAdmin({ needs, metrics, clock, log, origins, onBroken: (error) => failed(broken(error)) })
+  http.serve((req, res) => {
+    if (gateway.serves(pathOf(req.url))) gateway.handle(req, res)
+    else admin.listener(req, res)
+  })
+
+  const { addresses } = peers
+  log.info('node-started', { node, generation, version, addresses })
+  return {
+    id: node,
+    urls: { ...addresses, http: `http://${addresses.http}`, mcp: `http://${addresses.http}/mcp` },
+    stop: () => stops.run(),
+  }
+}
+
+/** Requests under way have this long to end when the node stops. */
+const httpGraceMs = 1000
+/** So long the stop waits for the cluster to take note that this node's replicas are gone. */
+const withdrawMs = 1000
+
+function onceOnly(onFatal: NodeOptions['onFatal']): NodeOptions['onFatal'] {
+  let told = false
+  return (error) => {
+    if (told) return
+    told = true
+    onFatal(error)
+  }
+}
+
+function broken(cause: InvariantError): OperatingError {
+  return new OperatingError('internal', 'an invariant of this node broke; it stops before it does harm', { cause })
+}
+
+function pathOf(url: string | undefined): string {
+  return url?.split('?', 1)[0] ?? '/'
+}

@@ -1,0 +1,87 @@
+import type { Clock } from '../std/clock.ts'
+import type { Random } from '../std/random.ts'
+import type { Addresses } from '../vocabulary/addresses.ts'
+import type { PeerHello } from '../vocabulary/handshake.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import type { OperatingError } from '../vocabulary/operating-error.ts'
+import type { Peers } from '../calls/call.ts'
+import type { Config } from '../config/schema.ts'
+import { ClusterSecret } from '../identity/secret.ts'
+import type { Log } from '../log/log.ts'
+import { PeerCalls, peerCallsDefaults } from '../peers/peer-calls.ts'
+import type { ServeCall } from '../peers/peer-calls.ts'
+import { PeerLinks } from '../peers/peer-links.ts'
+import { transportDefaults, WebSocketTransport } from '../transport/websocket-transport.ts'
+import { peerLanes } from '../wire/limits.ts'
+import { listenAddress } from './agreement.ts'
+import type { Agreement } from './agreement.ts'
+import { advertisedAddress } from './http-listener.ts'
+
+/**
+ * The main thread's links to the other nodes, wired: finds peers by `cluster.join` and the member directory, tells consensus
+ * where their raft listeners are, and carries forwarded calls.
+ */
+export type PeerNetwork = {
+  readonly calls: Peers
+  /** What this node advertises, all three listeners. */
+  readonly addresses: Addresses
+  reachable(node: NodeId): boolean
+  close(): Promise<void>
+}
+
+export async function openPeerNetwork(options: PeerNetworkOptions): Promise<PeerNetwork> {
+  const { config, version, agreement, serve, http, clock, random, log, failed } = options
+  const { node, generation, boot, raftAddress, consensus } = agreement.started
+  const { listen, advertise, cluster } = config
+  // The listener's port is known only once it listens; nobody can say hello before.
+  let addresses: Addresses = { http, peer: listen.peer, raft: raftAddress }
+
+  const transport = new WebSocketTransport({
+    ...transportDefaults,
+    heartbeatMs,
+    livenessMs,
+    listen: listenAddress(listen.peer),
+    kind: 'peer',
+    lanes: peerLanes,
+    hello: (): PeerHello => {
+      const { clusterId, promised } = agreement.status()
+      return { node, generation, boot, clusterName: cluster.name, clusterId, promised, addresses, version }
+    },
+    secret: ClusterSecret.from(cluster.secret ?? ''),
+    admit: () => null,
+    log,
+    clock,
+    random,
+  })
+  const calls = new PeerCalls({ ...peerCallsDefaults, transport, serve, log, clock, limits: peerLanes.calls })
+  const links = new PeerLinks({ transport, calls, join: cluster.join, log })
+  const bound = await links.open({
+    opened: (hello) => consensus.learnPeer(hello.node, hello.addresses.raft),
+    closed: () => undefined,
+    failed,
+  })
+  addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
+  agreement.onNews(() => {
+    const others = agreement.cluster.state.members().filter((member) => member.node !== node)
+    links.setDirectory(others.map((member) => member.addresses.peer))
+  })
+  return { calls, addresses, reachable: (other) => links.reachable(other), close: () => links.close() }
+}
+
+/** Calls on a link on which nothing came for `livenessMs` are answered as unknown; a main thread may block that long. */
+const heartbeatMs = 500
+const livenessMs = 3000
+
+export type PeerNetworkOptions = {
+  readonly config: Config
+  readonly version: string
+  readonly agreement: Agreement
+  /** Performs a peer's call here. */
+  readonly serve: ServeCall
+  /** The advertised address of the HTTP listener. */
+  readonly http: string
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly failed: (error: OperatingError) => void
+}
