@@ -6,27 +6,15 @@ import { Option, type Command } from 'commander'
 import { checkStart } from '../config/check.ts'
 import type { FlagOverride } from '../config/override.ts'
 import type { Config } from '../config/schema.ts'
+import type { NodeOptions, RunningNode } from '../node/node.ts'
 import { deferred } from '../std/deferred.ts'
 import type { CommandContext } from './command.ts'
 import { loadFor } from './config-file.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
 import { say, type Terminal } from './terminal.ts'
 
-export type RunningNode = {
-  readonly id: string
-  readonly urls: { readonly http: string; readonly mcp: string; readonly peer: string; readonly raft: string }
-  stop(): Promise<void>
-}
-
-export type StartNode = (
-  config: Config,
-  options: {
-    readonly version: string
-    readonly insecure: boolean
-    /** The node can not go on; it has to be stopped. Called at most once. */
-    readonly onFatal: (error: unknown) => void
-  },
-) => Promise<RunningNode>
+/** node/'s startNode, or what a test puts in its place. */
+export type StartNode = (config: Config, options: NodeOptions) => Promise<RunningNode>
 
 type StartOptions = Readonly<Record<string, string | boolean | undefined>> & {
   readonly config?: string
@@ -62,13 +50,12 @@ export function addStart(program: Command, context: CommandContext, startNode: S
 
 async function runNode(context: CommandContext, options: StartOptions, startNode: StartNode): Promise<ExitCode> {
   const { terminal, version } = context
-  const insecure = options.insecure === true
   const { config } = loadFor(terminal, { file: options.config, flags: flagsOf(options) })
-  checkStart(config, { insecure })
+  checkStart(config, { insecure: options.insecure === true })
   const end = deferred<{ readonly error: unknown } | null>()
   const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, stop: () => end.resolve(null) })
   try {
-    const node = await startNode(config, { version, insecure, onFatal: (error) => end.resolve({ error }) })
+    const node = await startNode(config, { version, onFatal: (error) => end.resolve({ error }) })
     say(terminal, `node ${node.id} serves MCP at ${node.urls.mcp}`)
     say(terminal, `next: ${terminal.self} status --url ${node.urls.http}`)
     const fatal = await end.promise

@@ -43,7 +43,7 @@ export function flag(rule: About<boolean>): z.ZodDefault<z.ZodBoolean> {
   return noted(schema, { kind: 'boolean', about: rule.about, default: rule.default, expected: 'true or false' })
 }
 
-export function text<T extends string = string>(rule: About<T> & TextRule): z.ZodDefault<z.ZodType<T, T>> {
+export function text<T extends string = string>(rule: About<NoInfer<T>> & TextRule): z.ZodDefault<z.ZodType<T, T>> {
   const schema = z.custom<T>((value) => typeof value === 'string' && rule.test(value)).default(() => rule.default)
   return noted(schema, { kind: 'text', about: rule.about, default: rule.default, expected: rule.expected })
 }

@@ -31,9 +31,8 @@ function refusal(text: string, options?: Options): string {
   try {
     load(text, options)
   } catch (error) {
-    expect(error).toBeInstanceOf(OperatingError)
-    expect((error as OperatingError).code).toBe('bad-config')
-    return (error as OperatingError).message.replaceAll(`${folder}/`, '')
+    if (!(error instanceof OperatingError) || error.code !== 'bad-config') throw error
+    return error.message.replaceAll(`${folder}/`, '')
   }
   throw new Error('the configuration was taken')
 }
@@ -325,7 +324,7 @@ describe('a configuration that can be used', () => {
   it('fills in variables, their defaults also for empty ones, and turns them into what the key takes', () => {
     const env = { NAME: 'prod', EMPTY: '', HEARTBEAT: '80' }
     const { config } = load(
-      `cluster: { secret: ${secret}, name: "\${NAME}-1" }\nnode: { dataDir: "\${EMPTY:-/var}/\$\${x}" }\nconsensus: { heartbeatMs: "\${HEARTBEAT}" }`,
+      `cluster: { secret: ${secret}, name: "\${NAME}-1" }\nnode: { dataDir: "\${EMPTY:-/var}/$\${x}" }\nconsensus: { heartbeatMs: "\${HEARTBEAT}" }`,
       { env },
     )
     expect(config.cluster.name).toBe('prod-1')

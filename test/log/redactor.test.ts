@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { makeLog } from '../../src/log/pino-log.ts'
 import { redact } from '../../src/log/redactor.ts'

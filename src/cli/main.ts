@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+/** The process around the command line: real streams, signals, exit code. Everything else is in program.ts. */
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { startNode } from '../node/node.ts'
+import { exitCodes } from './exit-codes.ts'
+import { runProgram } from './program.ts'
+import type { Terminal } from './terminal.ts'
+
+const interrupt = new AbortController()
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+// The first one counts; the listener stays, so that a later one does not kill what is stopping.
+for (const signal of stopSignals) process.on(signal, () => interrupt.abort())
+
+// A reader that has seen enough (`| head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? 0 : exitCodes.failed),
+)
+
+let stdinIsUsed = false
+const terminal: Terminal = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  get stdin() {
+    stdinIsUsed = true
+    return process.stdin
+  },
+  env: process.env,
+  self: ownName(process.argv[1]),
+  interrupted: interrupt.signal,
+}
+
+process.exitCode = await runProgram({ args: process.argv.slice(2), terminal, version: ownVersion(), startNode })
+if (stdinIsUsed) process.stdin.destroy()
+for (const signal of stopSignals) process.removeAllListeners(signal)
+
+function ownVersion(): string {
+  const file = path.resolve(import.meta.dirname, '../../package.json')
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string }
+  return version
+}
+
+/** From a clone the program is a file; installed it is a command. */
+function ownName(script: string | undefined): string {
+  if (script === undefined || !script.endsWith('.js')) return 'quorate'
+  const short = path.relative(process.cwd(), script)
+  return `node ${short.startsWith('..') ? script : short}`
+}
