@@ -222,7 +222,7 @@ export type PeerCallCounters = { framesIgnored: number; framesMalformed: number;
 export const callsLane = 'calls'
 
 /** A call that a peer performs for this node. */
-type Asked = { readonly call: Call; readonly notify: NotifyCaller; settle(outcome: Outcome): void }
+type Asked = { readonly call: Call; readonly notify: NotifyCaller; readonly settle: (outcome: Outcome) => void }
 
 /** A call that this node performs for a peer. `silent`: nothing may be sent for it any more. */
 type Served = { readonly controller: AbortController; silent: boolean }

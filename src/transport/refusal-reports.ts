@@ -32,7 +32,7 @@ export class RefusalReports {
   }
 }
 
-type Refusal = {
+export type Refusal = {
   readonly from: string
   readonly address: string
   readonly role: HandshakeRole
