@@ -1,0 +1,29 @@
+/**
+ * What the consensus loop holds at most. A frame that finds no room is dropped and counted, which to Raft is a lost message;
+ * a proposal that finds none is refused.
+ */
+const MiB = 1024 * 1024
+
+/** Events that wait for the next turn of the loop, and the bytes of their frames. The `log` lane may fill half of it. */
+export const queuedEventsMax = 16_384
+export const queuedBytesMax = 64 * MiB
+
+/** Of one append request; a single larger entry travels alone. */
+export const appendBytesMax = 1 * MiB
+export const proposalBytesMax = 2 * MiB
+/** What the leader takes in before it is committed. */
+export const uncommittedBytesMax = 32 * MiB
+/** Proposals of this node whose outcome is open. */
+export const pendingProposalsMax = 4096
+
+/** Peers that are dialled. */
+export const learnedPeersMax = 256
+
+/** A status is pushed at most this often while something changes, and this often when nothing but counters does. */
+export const statusIntervalMs = 50
+export const statusRefreshMs = 1000
+
+/** Raft's heartbeat is two ticks. */
+export const heartbeatTicks = 2
+/** While the cluster has not formed, what may be lost is said again after so many ticks. */
+export const formingTicks = 10

@@ -1,0 +1,142 @@
+import type { Clock } from '../std/clock.ts'
+import type { Message, MessageKind } from '../raft/messages.ts'
+import type { PeerHello, Transport, TransportEvents } from '../transport/transport.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import { describeError } from '../vocabulary/operating-error.ts'
+import type { OperatingError } from '../vocabulary/operating-error.ts'
+import { decodeFormingMessage, encodeFormingMessage } from '../wire/forming-codec.ts'
+import type { FormingMessage } from '../wire/forming.ts'
+import { isFormingFrame } from '../wire/frame-types.ts'
+import { raftLanes } from '../wire/limits.ts'
+import { decodeMessage, encodeMessage } from '../wire/raft-codec.ts'
+import type { ConsensusEvents } from './consensus.ts'
+import { learnedPeersMax } from './limits.ts'
+import type { MutableCounters } from './status-report.ts'
+
+/**
+ * The links to the other nodes: which are open, which frame is which message, which message takes which lane. Foreign
+ * bytes end here: what does not decode is counted, logged at most once a second, and goes no further.
+ */
+export class PeerLinks implements TransportEvents {
+  readonly #options: PeerLinksOptions
+  readonly #transport: Transport
+  readonly #lanes = new Map<NodeId, Set<string>>()
+  readonly #addresses = new Map<NodeId, string>()
+  #quietUntilMs = -Infinity
+  #unlogged = 0
+
+  constructor(transport: Transport, options: PeerLinksOptions) {
+    this.#transport = transport
+    this.#options = options
+  }
+
+  /** Peers whose every lane is open, sorted. */
+  connected(): NodeId[] {
+    const all = Object.keys(raftLanes).length
+    return [...this.#lanes].flatMap(([peer, lanes]) => (lanes.size === all ? [peer] : [])).sort()
+  }
+
+  /** False: the message provably did not leave. */
+  send(message: Message): boolean {
+    return this.#send(message.to, laneOf[message.kind], encodeMessage(message))
+  }
+
+  sendForming(to: NodeId, message: FormingMessage): void {
+    this.#send(to, 'ctl', encodeFormingMessage(message))
+  }
+
+  /** Dials where the peer is now, and no longer where it was. */
+  learn(peer: NodeId, address: string): void {
+    const before = this.#addresses.get(peer)
+    if (before === address || peer === this.#options.self) return
+    if (before === undefined && this.#addresses.size >= learnedPeersMax) {
+      this.#options.log('warn', 'peer-not-dialled', { peer, address, limit: learnedPeersMax })
+      return
+    }
+    const dialled = new Set(this.#addresses.values())
+    this.#addresses.set(peer, address)
+    const needed = new Set(this.#addresses.values())
+    if (before !== undefined && !needed.has(before)) this.#transport.undial(before)
+    if (!dialled.has(address)) this.#transport.dial(address)
+  }
+
+  /** Counts a frame that nobody takes, and logs one of them a second. */
+  reject(peer: NodeId, why: string): void {
+    this.#options.counters.framesRejected += 1
+    this.#unlogged += 1
+    const now = this.#options.clock.monotonic()
+    if (now < this.#quietUntilMs) return
+    this.#options.log('warn', 'frame-rejected', { peer, why, count: this.#unlogged })
+    this.#quietUntilMs = now + 1000
+    this.#unlogged = 0
+  }
+
+  opened(peer: PeerHello, lane: string): void {
+    const lanes = this.#lanes.get(peer.node) ?? new Set()
+    this.#lanes.set(peer.node, lanes.add(lane))
+    this.#options.log('debug', 'lane-opened', { peer: peer.node, lane })
+    this.#options.opened(peer, lane)
+  }
+
+  closed(peer: NodeId, lane: string): void {
+    const lanes = this.#lanes.get(peer)
+    lanes?.delete(lane)
+    if (lanes?.size === 0) this.#lanes.delete(peer)
+    this.#options.log('debug', 'lane-closed', { peer, lane })
+    this.#options.closed(peer, lane)
+  }
+
+  frame(peer: NodeId, lane: string, type: number, payload: Uint8Array): void {
+    this.#options.counters.framesIn += 1
+    if (isFormingFrame(type)) {
+      const message = decodeFormingMessage(type, payload)
+      if ('malformed' in message) this.reject(peer, message.malformed)
+      else this.#options.formingMessage(peer, message)
+      return
+    }
+    const message = decodeMessage(type, payload, { from: peer, to: this.#options.self })
+    if ('malformed' in message) this.reject(peer, message.malformed)
+    else this.#options.message(message, { lane, bytes: payload.length })
+  }
+
+  refused(refusal: Parameters<TransportEvents['refused']>[0]): void {
+    const { address, peer, error, fatal } = refusal
+    this.#options.log('warn', 'peer-refused', { address, peer, code: error.code, error: describeError(error) })
+    if (fatal) this.#options.fatal(error)
+  }
+
+  #send(to: NodeId, lane: string, frame: { type: number; payload: Uint8Array }): boolean {
+    const left = this.#transport.send(to, lane, frame.type, frame.payload)
+    if (left) this.#options.counters.framesOut += 1
+    return left
+  }
+}
+
+export type PeerLinksOptions = {
+  readonly self: NodeId
+  readonly clock: Clock
+  readonly counters: MutableCounters
+  readonly log: ConsensusEvents['log']
+  readonly opened: (peer: PeerHello, lane: string) => void
+  readonly closed: (peer: NodeId, lane: string) => void
+  readonly message: (message: Message, frame: { lane: string; bytes: number }) => void
+  readonly formingMessage: (from: NodeId, message: FormingMessage) => void
+  /** This node must not go on. */
+  readonly fatal: (error: OperatingError) => void
+}
+
+/** What carries entries or proposals must not stand before a heartbeat. */
+const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
+  'pre-vote-request': 'ctl',
+  'pre-vote-response': 'ctl',
+  'vote-request': 'ctl',
+  'vote-response': 'ctl',
+  'append-request': 'log',
+  'append-accepted': 'ctl',
+  'append-rejected': 'ctl',
+  'heartbeat-request': 'ctl',
+  'heartbeat-response': 'ctl',
+  propose: 'log',
+  'propose-accepted': 'ctl',
+  'propose-refused': 'ctl',
+}

@@ -1,0 +1,63 @@
+import type { Clock, Timer } from '../std/clock.ts'
+import type { ConsensusCounters } from './consensus.ts'
+import { statusIntervalMs, statusRefreshMs } from './limits.ts'
+
+/** What the loop's parts count as they go. The gauge `loopDelayMs` is read when a status is made. */
+export type MutableCounters = { -readonly [Key in Exclude<keyof ConsensusCounters, 'loopDelayMs'>]: number }
+
+export function newCounters(): MutableCounters {
+  return {
+    elections: 0,
+    proposals: 0,
+    refusals: 0,
+    appendedEntries: 0,
+    persistBatches: 0,
+    persistMs: 0,
+    framesIn: 0,
+    framesOut: 0,
+    framesRejected: 0,
+  }
+}
+
+/** When to push a status: at once after a change, but not again within 50 ms; and each second for the counters' sake. */
+export class StatusReport {
+  readonly #clock: Clock
+  readonly #push: () => void
+  #timer: Timer | undefined
+  #resting = false
+  #changed = false
+
+  constructor(options: { clock: Clock; push: () => void }) {
+    this.#clock = options.clock
+    this.#push = options.push
+  }
+
+  start(): void {
+    this.#pushNow()
+  }
+
+  changed(): void {
+    if (this.#resting) this.#changed = true
+    else if (this.#timer !== undefined) this.#pushNow()
+  }
+
+  stop(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#resting = false
+  }
+
+  #pushNow(): void {
+    this.#timer?.cancel()
+    this.#changed = false
+    this.#resting = true
+    this.#timer = this.#clock.after(statusIntervalMs, () => this.#rested())
+    this.#push()
+  }
+
+  #rested(): void {
+    this.#resting = false
+    if (this.#changed) this.#pushNow()
+    else this.#timer = this.#clock.after(statusRefreshMs - statusIntervalMs, () => this.#pushNow())
+  }
+}

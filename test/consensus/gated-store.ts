@@ -1,0 +1,42 @@
+import type { FormingPromise, LogBatch, LogStore, StoredNode } from '../../src/storage/log-store.ts'
+
+/** A store whose writes wait while the gate is shut, as on a disk that stalls. */
+export class GatedStore implements LogStore {
+  readonly batches: LogBatch[] = []
+  readonly #store: LogStore
+  #opened: Promise<void> = Promise.resolve()
+  #open: () => void = () => undefined
+
+  constructor(store: LogStore) {
+    this.#store = store
+  }
+
+  shut(): void {
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve
+    })
+  }
+
+  unshut(): void {
+    this.#open()
+  }
+
+  open(options: Parameters<LogStore['open']>[0]): Promise<StoredNode> {
+    return this.#store.open(options)
+  }
+
+  async write(batch: LogBatch): Promise<void> {
+    this.batches.push(batch)
+    await this.#opened
+    await this.#store.write(batch)
+  }
+
+  async writePromise(promise: FormingPromise): Promise<void> {
+    await this.#opened
+    await this.#store.writePromise(promise)
+  }
+
+  close(): Promise<void> {
+    return this.#store.close()
+  }
+}
