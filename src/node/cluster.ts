@@ -7,6 +7,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Entry } from '../raft/entry.ts'
 import type { RefusalReason } from '../raft/messages.ts'
 import { decodeCommand, encodeCommand } from '../state/command-codec.ts'
+import type { Malformed } from '../state/command-codec.ts'
 import type { Command, CommandResult } from '../state/command.ts'
 import type { StateChange, StateReader } from '../state/reader.ts'
 import { ClusterState } from '../state/state.ts'
@@ -128,12 +129,13 @@ export class Cluster {
     this.#watchers.clear()
   }
 
-  #decode(entry: Entry): Command | null {
+  #decode(entry: Entry): Command | Malformed {
     const command = decodeCommand(entry.data)
-    if (!('malformed' in command)) return command
-    // Every node meets the same bytes at the same index and skips them alike, so the states stay equal.
-    this.#options.log.error('command-malformed', { index: entry.index, reason: command.malformed })
-    return null
+    // Every node meets the same bytes at the same index and refuses them alike, so the states stay equal.
+    if ('malformed' in command) {
+      this.#options.log.error('command-malformed', { index: entry.index, reason: command.malformed })
+    }
+    return command
   }
 
   #take(id: ProposalId): Waiting | undefined {

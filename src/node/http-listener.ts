@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { formatAddress, parseAddress } from '../vocabulary/addresses.ts'
@@ -10,10 +11,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
  */
 export class HttpListener {
   readonly #server: Server
-  #serve: Serve = (_req, res) => {
-    res.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' })
-    res.end('{"error":{"code":"no-quorum","message":"this node is starting","retry":"after","retryAfterMs":1000}}')
-  }
+  #serve: Serve = answerStarting
 
   constructor() {
     this.#server = createServer(httpLimits, (req, res) => this.#serve(req, res))
@@ -55,6 +53,17 @@ export class HttpListener {
     await closed
     clearTimeout(cut)
   }
+}
+
+/** The process lives; nothing else can be said yet. */
+function answerStarting(req: IncomingMessage, res: ServerResponse): void {
+  if (req.url === '/healthz') {
+    res.writeHead(200, { 'content-type': 'text/plain' }).end('ok')
+    return
+  }
+  const traceId = randomBytes(8).toString('hex')
+  const error = { code: 'no-leader', message: 'this node is starting', retry: 'after', retryAfterMs: 1000, traceId }
+  res.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' }).end(JSON.stringify({ error }))
 }
 
 export type Serve = (req: IncomingMessage, res: ServerResponse) => void

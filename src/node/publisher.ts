@@ -26,7 +26,7 @@ export class Publisher {
 
   /** What is to be known of one server of this node from now on. */
   setReplica(replica: Replica): void {
-    this.#replicas.set(replica.server, replica)
+    this.#replicas.set(replica.server, { ...replica, reason: replica.reason.slice(0, reasonLengthMax) })
     this.trigger()
   }
 
@@ -108,6 +108,8 @@ export type PublisherOptions = {
 }
 
 const proposeTimeoutMs = 5000
+/** Of what servers say when they fail, so much is replicated. */
+const reasonLengthMax = 500
 
 function ownReplicas(state: StateReader, node: NodeId): readonly Replica[] {
   return state.replicas().filter((replica) => replica.node === node)
