@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { redactText } from '../vocabulary/secrets.ts'
-import type { Clock } from '../std/clock.ts'
+import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Log } from '../log/log.ts'
 import type { ChildRecords } from './child-records.ts'
@@ -36,8 +36,9 @@ export class Child {
   readonly #events: ChildEvents
   /** Its streams are null when the spawn itself failed. */
   readonly #process: ChildProcess
-  readonly #isGone = deferred<void>()
+  readonly #isClosed = deferred<void>()
   #ending: Promise<void> | null = null
+  #drainTimer: Timer | null = null
   #hasEnded = false
 
   constructor(options: ChildOptions, events: ChildEvents) {
@@ -73,10 +74,9 @@ export class Child {
     if (group !== undefined) {
       if (await endGroup({ group, clock, limits, graceMs })) records.remove(group)
       else log.error('upstream-process-stays', { group })
-      // The kernel has said that it is gone; the exit is still to be heard.
-      await Promise.race([this.#isGone.promise, this.#pause(limits.drainMs)])
     }
     this.#release('was stopped')
+    await this.#closed()
   }
 
   #record(): void {
@@ -94,33 +94,28 @@ export class Child {
   }
 
   #watch(): void {
-    const { clock, limits, log } = this.#options
+    const { log } = this.#options
     const child = this.#process
     child.on('error', (error: NodeJS.ErrnoException) => {
-      this.#isGone.resolve()
+      this.#isClosed.resolve()
       this.#release(`can not be started (${error.code ?? 'unknown error'})`)
     })
     child.on('exit', (code, signal) => {
-      this.#isGone.resolve()
       log.info('upstream-process-exited', { group: child.pid, code, signal })
       const reason = signal === null ? `exited with code ${code}` : `was ended by ${signal}`
       // Its last words may still be in the pipe, or a grandchild may hold the pipe open.
-      const timer = clock.after(limits.drainMs, () => this.#release(reason))
+      this.#releaseSoon(reason)
       child.on('close', () => {
-        timer.cancel()
         this.#release(reason)
+        this.#isClosed.resolve()
       })
     })
     this.#watchStreams(child)
   }
 
   #watchStreams({ stdin, stdout, stderr }: ChildProcess): void {
-    const { clock, limits } = this.#options
     // A broken pipe mostly announces an exit, which says more; without one the child has stopped listening to us.
-    stdin?.on('error', () => {
-      const timer = clock.after(limits.drainMs, () => this.#release('closed its stdin'))
-      void this.#isGone.promise.then(() => timer.cancel())
-    })
+    stdin?.on('error', () => this.#releaseSoon('closed its stdin'))
     stdin?.on('drain', () => this.#events.drained())
     stdout?.on('error', () => undefined)
     stdout?.on('data', (chunk: Buffer) => {
@@ -150,20 +145,28 @@ export class Child {
     })
   }
 
+  #releaseSoon(reason: string): void {
+    if (this.#hasEnded) return
+    this.#drainTimer?.cancel()
+    this.#drainTimer = this.#options.clock.after(this.#options.limits.drainMs, () => this.#release(reason))
+  }
+
   #release(reason: string): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
+    this.#drainTimer?.cancel()
     this.#process.stdin?.destroy()
     this.#process.stdout?.destroy()
     this.#process.stderr?.destroy()
     this.#events.ended(reason)
   }
 
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.after(ms, resolve)
-      void this.#isGone.promise.then(() => timer.cancel())
-    })
+  /** The kernel has said that it is gone: its exit and the end of its pipes are heard within a moment. */
+  async #closed(): Promise<void> {
+    const { clock, limits } = this.#options
+    const timer = clock.after(limits.drainMs, () => this.#isClosed.resolve())
+    await this.#isClosed.promise
+    timer.cancel()
   }
 }
 

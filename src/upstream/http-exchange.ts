@@ -151,9 +151,11 @@ function eventBody({ bytesMax, message }: BodyOptions): Body {
   const decoder = new TextDecoder()
   const parser: EventSourceParser = createParser({
     maxBufferSize: bytesMax,
-    onEvent: (event) => {
+    onEvent: ({ event, data }) => {
+      // The parser bounds only what it has to hold: an event within one chunk is none of it.
+      if (data.length > bytesMax) isTooLong = true
       // The event that only carries an id to resume from has no data.
-      if (event.data !== '' && (event.event === undefined || event.event === 'message')) message(event.data)
+      else if (data !== '' && (event === undefined || event === 'message')) message(data)
     },
     onError: (error) => {
       if (error.type === 'max-buffer-size-exceeded') isTooLong = true

@@ -1,0 +1,169 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { Call, CallNotification, Outcome } from '../../src/calls/call.ts'
+import type { Log, LogFields } from '../../src/log/log.ts'
+import { realClock, type Clock } from '../../src/std/clock.ts'
+import { toJsonText } from '../../src/std/json-text.ts'
+import { Random } from '../../src/std/random.ts'
+import type { UpstreamLimits } from '../../src/upstream/limits.ts'
+import type { UpstreamServer, UpstreamStatus } from '../../src/upstream/upstream.ts'
+import { makeUpstreams, type RunningUpstreams } from '../../src/upstream/upstreams.ts'
+import type { CallId, ServerName } from '../../src/vocabulary/ids.ts'
+import { waitFor } from '../wait.ts'
+
+/** Real upstreams in a folder of their own, with what they said and became on record. */
+export type UnderTest = {
+  readonly upstreams: RunningUpstreams
+  readonly dataDir: string
+  readonly log: RecordedLog
+  readonly statuses: readonly (UpstreamStatus & { server: string })[]
+  /** How many timers wait now. */
+  liveTimers(): number
+  ready(server: string): Promise<UpstreamStatus>
+  call(server: string, tool: string, input?: object, options?: CallOptions): Promise<Outcome>
+  stop(): Promise<void>
+}
+
+export type CallOptions = {
+  readonly method?: string
+  readonly params?: string
+  readonly timeoutMs?: number
+  readonly meta?: object
+  readonly notifications?: CallNotification[]
+  readonly signal?: AbortSignal
+}
+
+export type RecordedLog = Log & { readonly lines: { event: string; fields: LogFields }[] }
+
+const fixtures = path.resolve(import.meta.dirname, '../fixtures')
+
+export function stdioServer(name: string, env: Record<string, string> = {}, fixture = name): UpstreamServer {
+  const args = [path.join(fixtures, `${fixture}.mjs`)]
+  return {
+    name: name as ServerName,
+    priority: 0,
+    timeoutMs: 10_000,
+    link: { kind: 'stdio', command: process.execPath, args, env, cwd: null },
+  }
+}
+
+export function httpServer(name: string, url: string, headers: Record<string, string> = {}): UpstreamServer {
+  return { name: name as ServerName, priority: 0, timeoutMs: 10_000, link: { kind: 'http', url, headers } }
+}
+
+export async function startUpstreams(
+  servers: readonly UpstreamServer[],
+  limits: Partial<UpstreamLimits> = {},
+  dataDir = mkdtempSync(path.join(tmpdir(), 'quorate-upstream-')),
+): Promise<UnderTest> {
+  const log = recordedLog()
+  const timers = new Set<object>()
+  const statuses: (UpstreamStatus & { server: string })[] = []
+  const upstreams = makeUpstreams({
+    servers,
+    dataDir,
+    log,
+    clock: countingClock(timers),
+    random: new Random(1),
+    version: '1.2.3',
+    limits: { restartDelayMinMs: 10, restartDelayMaxMs: 100, ...limits },
+    onStatus: (server, status) => statuses.push({ server, ...status }),
+  })
+  await upstreams.start()
+  let calls = 0
+  return {
+    upstreams,
+    dataDir,
+    log,
+    statuses,
+    liveTimers: () => timers.size,
+    ready: (server) =>
+      waitFor(`server ${server} to be ready`, () => {
+        const status = upstreams.statuses().get(server as ServerName)
+        return status?.status === 'ready' ? status : undefined
+      }),
+    call(server, tool, input = {}, options = {}) {
+      calls += 1
+      const meta = options.meta === undefined ? {} : { _meta: options.meta }
+      const call: Call = {
+        id: `test.1.${calls}` as CallId,
+        server: server as ServerName,
+        method: options.method ?? 'tools/call',
+        params: (options.params ?? toJsonText({ name: tool, arguments: input, ...meta })) as Call['params'],
+        timeoutMs: options.timeoutMs ?? null,
+      }
+      return upstreams.call(
+        call,
+        (notification) => options.notifications?.push(notification),
+        options.signal ?? new AbortController().signal,
+      )
+    },
+    async stop() {
+      await upstreams.stop()
+      if (timers.size > 0) throw new Error(`${timers.size} timers are left after stop`)
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+function countingClock(timers: Set<object>): Clock {
+  return {
+    ...realClock,
+    after(ms, fire) {
+      const timer = realClock.after(ms, () => {
+        timers.delete(timer)
+        fire()
+      })
+      timers.add(timer)
+      return {
+        cancel() {
+          timers.delete(timer)
+          timer.cancel()
+        },
+      }
+    },
+  }
+}
+
+/** The parsed result of an outcome that must be one. */
+export function resultOf(outcome: Outcome): {
+  content: { text: string }[]
+  structuredContent: Record<string, unknown>
+} {
+  if (outcome.kind !== 'result') throw new Error(`no result but ${outcome.kind}: ${messageOf(outcome)}`)
+  return JSON.parse(outcome.result) as ReturnType<typeof resultOf>
+}
+
+export function messageOf(outcome: Outcome): string {
+  if (!('error' in outcome)) return ''
+  return typeof outcome.error === 'string' ? outcome.error : outcome.error.message
+}
+
+function recordedLog(): RecordedLog {
+  const lines: { event: string; fields: LogFields }[] = []
+  const at = (bound: LogFields): RecordedLog => {
+    const write = (event: string, fields: LogFields = {}): void => {
+      lines.push({ event, fields: { ...bound, ...fields } })
+    }
+    return {
+      lines,
+      debug: write,
+      info: write,
+      warn: write,
+      error: write,
+      child: (fields) => at({ ...bound, ...fields }),
+    }
+  }
+  return at({})
+}
+
+/** Alive and no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[0] !== 'Z'
+  } catch {
+    return false
+  }
+}
