@@ -122,8 +122,9 @@ export class LaneConnection {
     this.#state = 'closed'
     this.#timer?.cancel()
     this.#timer = null
-    for (const token of this.#probing.keys()) this.#settleProbe(token, false)
+    // First said, so that whoever probed finds the lane free.
     this.#options.events.closed(this)
+    for (const token of this.#probing.keys()) this.#settleProbe(token, false)
   }
 
   #fail(why: string): void {
