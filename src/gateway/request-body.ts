@@ -51,7 +51,6 @@ export class BodyReader {
         timer.cancel()
         settle({ kind: 'bytes', bytes: Buffer.concat(chunks) })
       })
-      req.on('error', () => settle({ kind: 'cut' }))
       req.on('close', () => {
         timer.cancel()
         settle({ kind: 'cut' })

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { createParser } from 'eventsource-parser'
 import { onTestFinished } from 'vitest'
 import type { Call, CallNotification, NotifyCaller, Outcome } from '../../src/calls/call.ts'
 import { makeCallIds } from '../../src/calls/call-ids.ts'
@@ -64,7 +65,8 @@ export const echo: Performer = ({ call, end }) =>
   end({ kind: 'result', result: asJsonText(`{"content":[],"structuredContent":${call.params}}`) })
 
 export async function startGateway(
-  options: { limits?: Partial<GatewayLimits>; perform?: Performer; replicas?: readonly Replica[] } = {},
+  /** `deaf`: what lies behind does not end its calls when they are cancelled. */
+  options: { limits?: Partial<GatewayLimits>; perform?: Performer; deaf?: true; replicas?: readonly Replica[] } = {},
 ): Promise<UnderTest> {
   const calls: PerformedCall[] = []
   const logged: { level: string; event: string; fields: LogFields | undefined }[] = []
@@ -83,7 +85,7 @@ export async function startGateway(
   const call = (given: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> => {
     const ended = deferred<Outcome>()
     const performed = { call: given, signal, notify, end: (outcome: Outcome) => ended.resolve(outcome) }
-    signal.addEventListener('abort', () => ended.resolve({ kind: 'cancelled' }), { once: true })
+    if (!options.deaf) signal.addEventListener('abort', () => ended.resolve({ kind: 'cancelled' }), { once: true })
     calls.push(performed)
     options.perform?.(performed)
     return ended.promise
@@ -197,17 +199,8 @@ export function request(id: string, method: string, params = '{}'): string {
 
 /** The messages of an event stream's text. */
 export function eventsOf(text: string): unknown[] {
-  return text
-    .split('\n\n')
-    .filter((block) => block.startsWith('event: message\n'))
-    .map(
-      (block) =>
-        JSON.parse(
-          block
-            .split('\n')
-            .slice(1)
-            .map((line) => line.replace(/^data: /, ''))
-            .join('\n'),
-        ) as unknown,
-    )
+  const messages: unknown[] = []
+  const parser = createParser({ onEvent: (event) => void messages.push(JSON.parse(event.data)) })
+  parser.feed(text)
+  return messages
 }

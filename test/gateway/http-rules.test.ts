@@ -240,14 +240,18 @@ describe('a POST', () => {
     expect(status).toBe(408)
   })
 
-  it('that is cut in its body harms nobody and leaves nothing', async () => {
-    const { url, origin, timers, gateway } = await startGateway()
+  it('is 503 while too much is being read, and one that is cut gives its share back', async () => {
+    const { url, origin, timers, gateway } = await startGateway({ limits: { bodiesBytesMax: 400 } })
     const before = timers.size
     const socket = connect(Number(new URL(origin).port), '127.0.0.1')
-    socket.write(
-      `POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: ${mcpHeaders.Accept}\r\nContent-Length: 100\r\n\r\n{"json`,
-    )
+    const head = `POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: ${mcpHeaders.Accept}\r\n`
+    socket.write(`${head}Content-Length: 1000\r\n\r\n${'x'.repeat(390)}`)
     await waitFor('the body to be awaited', () => timers.size === before + 1)
+    const refused = await waitFor('the other to be refused', async () => {
+      const response = await post(url, initializeText())
+      return response.status === 503 && response
+    })
+    expect(refused.headers.get('retry-after')).toBe('1')
     socket.destroy()
     await waitFor('the cut to be seen', () => timers.size === before)
     expect(gateway.counters().accidents).toBe(0)
