@@ -191,19 +191,17 @@ export class Lab {
     throw new Error('the cluster does not come to rest')
   }
 
-  /** Lets time pass for the node until it begins to campaign. */
+  /** Lets time pass for the node until it begins a campaign. */
   campaign(id: string): void {
     for (let i = 0; i < 2 * this.#limits.electionTicks; i += 1) {
-      this.tick(id)
-      const { role } = this.raft(id).status()
-      if (role === 'pre-candidate' || role === 'candidate') return
+      const { send, status } = this.step(id, { kind: 'tick' })
+      if (send.some((message) => message.kind === 'pre-vote-request') || status?.role === 'candidate') return
     }
     throw new Error(`${id} does not campaign`)
   }
 
-  /** Makes the node the leader of all: the others have not heard of one for long enough. */
+  /** Makes the node the leader of all, none of which has a leader yet. */
   elect(id: string): void {
-    for (const other of this.ids) if (other !== id && this.node(other).raft !== undefined) this.tick(other, 9)
     this.campaign(id)
     this.settle()
     if (this.raft(id).status().role !== 'leader') throw new Error(`${id} was not elected`)
