@@ -122,7 +122,7 @@ export class Cluster {
 
   stop(): void {
     this.#stopped = true
-    for (const id of [...this.#waiting.keys()]) {
+    for (const id of this.#waiting.keys()) {
       this.#take(id)?.settled.reject(new OperatingError('outcome-unknown', 'propose: this node stops before it knew'))
     }
     for (const read of this.#reads.splice(0)) read.reject(stopped())

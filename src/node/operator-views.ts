@@ -226,15 +226,15 @@ export type OperatorParts = {
   readonly version: string
   readonly cluster: Cluster
   readonly calls: Upstreams
-  catalog(): Catalog
-  consensus(): ConsensusStatus
-  gateway(): Gateway
-  upstreamStatuses(): ReadonlyMap<ServerName, UpstreamStatus>
-  nextCallId(): Call['id']
-  reachable(node: NodeId): boolean
+  readonly catalog: () => Catalog
+  readonly consensus: () => ConsensusStatus
+  readonly gateway: () => Gateway
+  readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
+  readonly nextCallId: () => Call['id']
+  readonly reachable: (node: NodeId) => boolean
   /** Whether this process has applied an entry that was proposed after it started. */
-  caughtUp(): boolean
-  now(): number
+  readonly caughtUp: () => boolean
+  readonly now: () => number
 }
 
 function notReady(reason: string): Readiness {

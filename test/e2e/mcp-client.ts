@@ -1,11 +1,10 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 
 /** The SDK's own client, connected to a URL: what a user's agent would be. */
 export async function connectClient(url: string): Promise<Client> {
   const client = new Client({ name: 'end-to-end', version: '1.0.0' })
-  await client.connect(new StreamableHTTPClientTransport(new URL(url)) as Transport)
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)))
   return client
 }
 

@@ -186,24 +186,24 @@ describe('a cluster without its leader', () => {
     const args = leader.id === 'n3' ? { text: 'x' } : { steps: 1, delayMs: 1 }
     const client = await connectClient(front.mcpUrl)
     const acknowledged = new Map<string, number>()
-    let running = true
+    const load = { running: true }
     let callsAfterKill = 0
     let killed = false
     const writer = async (): Promise<void> => {
-      for (let n = 0; running; n += 1) {
+      for (let n = 0; load.running; n += 1) {
         const answer = await putUntilDone(`${front.url}/v1/kv/load/${n}`, n)
+        expect([200, 504], JSON.stringify(answer.body)).toContain(answer.status)
         if (answer.status === 200) acknowledged.set(`load/${n}`, n)
-        else expect([504], JSON.stringify(answer.body)).toContain(answer.status)
       }
     }
     const caller = async (): Promise<void> => {
-      while (running) {
+      while (load.running) {
         const result = await client.callTool({ name: tool, arguments: args })
         expect(result.isError ?? false).toBe(false)
         if (killed) callsAfterKill += 1
       }
     }
-    const load = Promise.all([writer(), writer(), caller(), caller()])
+    const loaded = Promise.all([writer(), writer(), caller(), caller()])
     try {
       await waitFor('some writes', () => acknowledged.size > 20)
       await leader.kill('SIGKILL')
@@ -212,8 +212,8 @@ describe('a cluster without its leader', () => {
       await waitFor('writes under a new leader', () => acknowledged.size > before + 20, 20_000)
       await waitFor('calls to go on', () => callsAfterKill > 20)
     } finally {
-      running = false
-      await load
+      load.running = false
+      await loaded
     }
     await client.close()
     await leader.restart()

@@ -12,7 +12,11 @@ import type { Command } from '../../src/state/command.ts'
 
 type Submitted = { id: ProposalId; data: Uint8Array }
 
-function makeCluster(clock: Clock = realClock): { cluster: Cluster; submitted: Submitted[]; commit(n?: number): void } {
+function makeCluster(clock: Clock = realClock): {
+  cluster: Cluster
+  submitted: Submitted[]
+  commit: (n?: number) => void
+} {
   const submitted: Submitted[] = []
   let proposals = 0
   const cluster = new Cluster({

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Backoff } from '../../src/std/backoff.ts'
 import { Random } from '../../src/std/random.ts'
@@ -19,7 +19,7 @@ describe('seeded random numbers', () => {
   it('stay below the bound and reach every value under it', () => {
     const random = new Random(1)
     const seen = new Set(Array.from({ length: 1000 }, () => random.below(10)))
-    expect([...seen].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    expect([...seen].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 })
 
