@@ -2,7 +2,8 @@ import type { Clock, Timer } from '../std/clock.ts'
 
 /**
  * Frames on their way to one peer that must not overtake each other or get lost while the link stands: what the send
- * buffer does not take now waits here, in order. Bounded in bytes; `clear` forgets all when the link is gone.
+ * buffer does not take now waits here, in order. Each frame comes with the limit of waiting bytes that holds for its kind,
+ * so that what may be dropped never crowds out what may not; `clear` forgets all when the link is gone.
  */
 export class Outbox {
   readonly #options: OutboxOptions
@@ -14,10 +15,10 @@ export class Outbox {
     this.#options = options
   }
 
-  /** False: there is no room for it. */
-  push(type: number, payload: Uint8Array): boolean {
+  /** False: more than `bytesMax` would wait. */
+  push(type: number, payload: Uint8Array, bytesMax: number): boolean {
     if (this.#waiting.length === 0 && this.#options.send(type, payload)) return true
-    if (this.#bytes + payload.length > this.#options.bytesMax) return false
+    if (this.#bytes + payload.length > bytesMax) return false
     this.#waiting.push({ type, payload })
     this.#bytes += payload.length
     this.#retryLater()
@@ -53,7 +54,6 @@ export class Outbox {
 export type OutboxOptions = {
   readonly send: (type: number, payload: Uint8Array) => boolean
   readonly clock: Clock
-  readonly bytesMax: number
 }
 
 /** Short against any call, long against a turn of the event loop. */

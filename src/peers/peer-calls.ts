@@ -41,7 +41,7 @@ export class PeerCalls implements Peers {
     return new Promise((resolve) => {
       const asked = entry(this.#asked, node)
       const cancel = (): void => {
-        this.#outbox(node).push(...frame({ kind: 'call-cancel', id: call.id }))
+        this.#outbox(node).push(...frame({ kind: 'call-cancel', id: call.id }), always)
         settle({ kind: 'cancelled' })
       }
       const settle = (outcome: Outcome): void => {
@@ -164,7 +164,11 @@ export class PeerCalls implements Peers {
 
   #sendNotification(peer: NodeId, message: CallMessage): void {
     const [type, payload] = frame(message)
-    if (payload.length <= this.#payloadBytesMax && this.#outbox(peer).push(type, payload)) return
+    if (
+      payload.length <= this.#payloadBytesMax &&
+      this.#outbox(peer).push(type, payload, this.#options.outboxBytesMax / 2)
+    )
+      return
     this.#counters.notificationsDropped += 1
   }
 
@@ -173,23 +177,22 @@ export class PeerCalls implements Peers {
     if (!this.#options.transport.isOpen(peer, callsLane)) return
     const [type, payload] = frame({ kind: 'call-end', id: call.id, outcome })
     const fits = payload.length <= this.#payloadBytesMax
-    if (fits && this.#outbox(peer).push(type, payload)) return
+    if (fits && this.#outbox(peer).push(type, payload, this.#options.outboxBytesMax)) return
     const limit = fits
       ? `more than ${this.#options.outboxBytesMax} bytes wait for node ${peer} already`
       : `a frame between nodes holds ${this.#payloadBytesMax}`
     const message = `${call.method} on ${call.server} was done, but its answer has ${payload.length} bytes and ${limit}`
     const error = new OperatingError('outcome-unknown', message)
     this.#options.log.warn('call-answer-too-large', { peer, call: call.id, server: call.server, bytes: payload.length })
-    const [endType, endPayload] = frame({ kind: 'call-end', id: call.id, outcome: { kind: 'unknown', error } })
-    if (!this.#outbox(peer).push(endType, endPayload)) this.#options.log.error('call-answer-lost', { call: call.id })
+    this.#outbox(peer).push(...frame({ kind: 'call-end', id: call.id, outcome: { kind: 'unknown', error } }), always)
   }
 
   #outbox(peer: NodeId): Outbox {
     const known = this.#outboxes.get(peer)
     if (known !== undefined) return known
-    const { transport, clock, outboxBytesMax: bytesMax } = this.#options
+    const { transport, clock } = this.#options
     const send = (type: number, payload: Uint8Array): boolean => transport.send(peer, callsLane, type, payload)
-    const outbox = new Outbox({ send, clock, bytesMax })
+    const outbox = new Outbox({ send, clock })
     this.#outboxes.set(peer, outbox)
     return outbox
   }
@@ -211,7 +214,10 @@ export type PeerCallsOptions = {
   readonly limits: LaneLimits
   /** In each direction: calls to one peer, and calls of one peer. */
   readonly callsPerPeerMax: number
-  /** What may wait for one peer besides the socket's own buffer; notifications beyond it are dropped and counted. */
+  /**
+   * What may wait for one peer besides the socket's own buffer. A result beyond it becomes `unknown`; notifications beyond
+   * half of it are dropped and counted.
+   */
   readonly outboxBytesMax: number
 }
 
@@ -220,6 +226,9 @@ export const peerCallsDefaults = { callsPerPeerMax: 1024, outboxBytesMax: 64 * 1
 export type PeerCallCounters = { framesIgnored: number; framesMalformed: number; notificationsDropped: number }
 
 export const callsLane = 'calls'
+
+/** For small frames of which there is at most one a call. */
+const always = Number.POSITIVE_INFINITY
 
 /** A call that a peer performs for this node. */
 type Asked = { readonly call: Call; readonly notify: NotifyCaller; readonly settle: (outcome: Outcome) => void }

@@ -1,0 +1,424 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { afterEach, describe, expect, it } from 'vitest'
+import { realClock } from '../../src/std/clock.ts'
+import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
+import { Random } from '../../src/std/random.ts'
+import type { Call, CallNotification, Outcome } from '../../src/calls/call.ts'
+import { PeerCalls, peerCallsDefaults } from '../../src/peers/peer-calls.ts'
+import type { PeerCallsOptions, ServeCall } from '../../src/peers/peer-calls.ts'
+import { PeerLinks } from '../../src/peers/peer-links.ts'
+import { transportDefaults, WebSocketTransport } from '../../src/transport/websocket-transport.ts'
+import type { PeerHello } from '../../src/vocabulary/handshake.ts'
+import type { CallId, NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { encodeCallMessage } from '../../src/wire/call-codec.ts'
+import { peerLanes } from '../../src/wire/limits.ts'
+import { helloOf, recordingLog, testSecret } from '../transport/rig.ts'
+import { waitFor } from '../wait.ts'
+
+type Node = Awaited<ReturnType<typeof start>>
+type Serving = { call: Call; signal: AbortSignal; notify: (n: CallNotification) => void; end: (o: Outcome) => void }
+
+let running: PeerLinks[] = []
+afterEach(async () => {
+  await Promise.all(running.map((links) => links.close()))
+  running = []
+})
+
+/** A node whose calls stay open until the test ends them, unless it serves otherwise. */
+async function start(
+  id: string,
+  options: {
+    join?: readonly string[]
+    serve?: ServeCall
+    hello?: Partial<PeerHello>
+    limits?: Partial<PeerCallsOptions>
+  } = {},
+) {
+  const hello = helloOf(id, options.hello)
+  const logged: { event: string; fields: Record<string, unknown> }[] = []
+  const log = recordingLog(logged)
+  const serving: Serving[] = []
+  const hold: ServeCall = (call, notify, signal) =>
+    new Promise((end) => {
+      serving.push({ call, signal, notify, end })
+    })
+  const limits = options.limits?.limits ?? peerLanes.calls
+  const transport = new WebSocketTransport({
+    listen: { host: '127.0.0.1', port: 0 },
+    kind: 'peer',
+    lanes: { calls: limits },
+    hello: () => hello,
+    secret: testSecret,
+    admit: () => null,
+    log,
+    clock: realClock,
+    random: new Random(3),
+    ...transportDefaults,
+    backoff: { minMs: 5, maxMs: 50 },
+    heartbeatMs: 200,
+    livenessMs: 2000,
+  })
+  const calls = new PeerCalls({
+    transport,
+    serve: options.serve ?? hold,
+    log,
+    clock: realClock,
+    limits,
+    ...peerCallsDefaults,
+    ...options.limits,
+  })
+  const links = new PeerLinks({ transport, calls, join: options.join ?? [], log })
+  const said = { opened: [] as PeerHello[], closed: [] as NodeId[], failed: [] as OperatingError[] }
+  const bound = await links.open({
+    opened: (peer) => said.opened.push(peer),
+    closed: (node) => said.closed.push(node),
+    failed: (error) => said.failed.push(error),
+  })
+  running.push(links)
+  return { node: hello.node, address: `127.0.0.1:${bound.port}`, transport, calls, links, serving, said, logged }
+}
+
+let ids = 0
+
+function makeCall(params: unknown = {}): Call {
+  const id = `a.1.${(ids += 1)}` as CallId
+  return { id, server: 'files' as ServerName, method: 'tools/call', params: toJsonText(params), timeoutMs: null }
+}
+
+async function linked(...nodes: Node[]): Promise<void> {
+  await waitFor('all links', () => nodes.every((a) => nodes.every((b) => a === b || a.links.reachable(b.node))))
+}
+
+async function pair(limits: Partial<PeerCallsOptions> = {}, serve?: ServeCall): Promise<[Node, Node]> {
+  const b = await start('b', { limits, ...(serve === undefined ? {} : { serve }) })
+  const a = await start('a', { join: [b.address], limits })
+  await linked(a, b)
+  return [a, b]
+}
+
+/** Asks and keeps what comes. */
+function ask(from: Node, to: Node, call = makeCall()) {
+  const controller = new AbortController()
+  const came: string[] = []
+  const seen: { outcome: Outcome | null } = { outcome: null }
+  const promise = from.calls
+    .call(to.node, call, ({ method, params }) => came.push(`${method} ${params}`), controller.signal)
+    .then((outcome) => (seen.outcome = outcome))
+  return { call, controller, came, seen, promise }
+}
+
+/** toEqual compares errors by their message only. */
+function errorFields(outcome: Outcome): unknown {
+  if (!('error' in outcome) || outcome.kind === 'error') return null
+  const { code, message, retry, retryAfterMs, details } = outcome.error
+  return { code, message, retry, retryAfterMs, details }
+}
+
+const result = (text: string): Outcome => ({ kind: 'result', result: asJsonText(text) })
+const progress = (n: number): CallNotification => ({
+  method: 'notifications/progress',
+  params: asJsonText(`{"progress":${n}}`),
+})
+
+describe('a call to another node', () => {
+  it('arrives as it was made, and its hundred notifications come back in order before the result', async () => {
+    const [a, b] = await pair()
+    const call: Call = {
+      ...makeCall(),
+      params: asJsonText('{ "n": 12345678901234567890, "text": "é\\u0000" }'),
+      timeoutMs: 1500,
+    }
+    const asked = ask(a, b, call)
+    const [served] = await waitFor('the call', () => b.serving.length === 1 && b.serving)
+    expect(served?.call).toEqual(call)
+    for (let n = 0; n < 100; n += 1) served?.notify(progress(n))
+    served?.end(result('{ "content": [] }'))
+    expect(await asked.promise).toEqual(result('{ "content": [] }'))
+    expect(asked.came).toEqual(Array.from({ length: 100 }, (_, n) => `notifications/progress {"progress":${n}}`))
+  })
+
+  it.each<[string, Outcome]>([
+    ['an error of the server', { kind: 'error', error: asJsonText('{"code":-32602,"message":"no"}') }],
+    [
+      'that the server is not here',
+      { kind: 'rejected', error: new OperatingError('not-here', 'files does not run on b', { retry: 'elsewhere' }) },
+    ],
+    [
+      'that it was not sent',
+      {
+        kind: 'not-sent',
+        error: new OperatingError('server-unavailable', 'files is down', { retry: 'after', retryAfterMs: 50 }),
+      },
+    ],
+    [
+      'an unknown outcome',
+      { kind: 'unknown', error: new OperatingError('outcome-unknown', 'files died', { details: { signal: 9 } }) },
+    ],
+  ])('ends with %s', async (_, outcome) => {
+    const [a, b] = await pair({}, () => Promise.resolve(outcome))
+    const came = await ask(a, b).promise
+    expect(came).toEqual(outcome)
+    expect(errorFields(came)).toEqual(errorFields(outcome))
+  })
+
+  it('carries nothing after its result', async () => {
+    const [a, b] = await pair()
+    const first = ask(a, b)
+    const [served] = await waitFor('the call', () => b.serving.length === 1 && b.serving)
+    served?.end(result('1'))
+    await first.promise
+    served?.notify(progress(1))
+    served?.end(result('2'))
+    const second = ask(a, b)
+    await waitFor('the second call', () => b.serving.length === 2)
+    b.serving[1]?.end(result('3'))
+    expect(await second.promise).toEqual(result('3'))
+    expect(first.came).toEqual([])
+    expect(a.calls.counters.framesIgnored).toBe(0)
+  })
+
+  it('goes to the one node that is meant, among three', async () => {
+    const b = await start('b', { serve: () => Promise.resolve(result('"b"')) })
+    const c = await start('c', { serve: () => Promise.resolve(result('"c"')), join: [b.address] })
+    const a = await start('a', { join: [b.address, c.address] })
+    await linked(a, b, c)
+    expect(await Promise.all([ask(a, b), ask(a, c), ask(c, b)].map((asked) => asked.promise))).toEqual(
+      ['"b"', '"c"', '"b"'].map(result),
+    )
+  })
+
+  it('is masked when serving it fails by accident, and the log has the cause', async () => {
+    const [a, b] = await pair({}, () => Promise.reject(new Error('the inner cause')))
+    const outcome = await ask(a, b).promise
+    expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'internal', retry: 'outcome-unknown' } })
+    expect(JSON.stringify(outcome)).not.toContain('inner cause')
+    expect(b.logged.find((each) => each.event === 'call-serve-failed')?.fields['error']).toMatchObject({
+      message: 'the inner cause',
+    })
+  })
+})
+
+describe('a cancellation', () => {
+  it('reaches the right call on the right node, and no other', async () => {
+    const b = await start('b')
+    const c = await start('c')
+    const a = await start('a', { join: [b.address, c.address] })
+    await waitFor('both links', () => a.links.reachable(b.node) && a.links.reachable(c.node))
+    const asked = [ask(a, b), ask(a, b), ask(a, c)] as const
+    await waitFor('the calls', () => b.serving.length === 2 && c.serving.length === 1)
+    asked[0].controller.abort()
+    expect(await asked[0].promise).toEqual({ kind: 'cancelled' })
+    await waitFor('the cancellation', () => b.serving[0]?.signal.aborted)
+    b.serving[0]?.end({ kind: 'cancelled' })
+    b.serving[1]?.end(result('1'))
+    c.serving[0]?.end(result('2'))
+    expect([await asked[1].promise, await asked[2].promise]).toEqual([result('1'), result('2')])
+    expect([b.serving[1]?.signal.aborted, c.serving[0]?.signal.aborted]).toEqual([false, false])
+  })
+
+  it('before the call sends nothing', async () => {
+    const [a, b] = await pair()
+    const framesIn = b.transport.counters.framesIn
+    const outcome = await a.calls.call(b.node, makeCall(), () => undefined, AbortSignal.abort())
+    expect(outcome).toEqual({ kind: 'cancelled' })
+    const next = ask(a, b)
+    await waitFor('the next call', () => b.serving.length === 1)
+    expect(b.transport.counters.framesIn).toBe(framesIn + 1)
+    b.serving[0]?.end(result('1'))
+    await next.promise
+  })
+
+  it('after the result does nothing', async () => {
+    const [a, b] = await pair({}, () => Promise.resolve(result('1')))
+    const asked = ask(a, b)
+    await asked.promise
+    const framesIn = b.transport.counters.framesIn
+    asked.controller.abort()
+    await ask(a, b).promise
+    expect(b.transport.counters.framesIn).toBe(framesIn + 1)
+  })
+})
+
+describe('a link that breaks', () => {
+  it('makes the outcome of its calls unknown at once, and aborts what it carried', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    await a.links.close()
+    expect(await asked.promise).toMatchObject({
+      kind: 'unknown',
+      error: { code: 'outcome-unknown', retry: 'outcome-unknown' },
+    })
+    await waitFor('the abortion', () => b.serving[0]?.signal.aborted)
+    b.serving[0]?.notify(progress(1))
+    b.serving[0]?.end(result('1'))
+    await nextTurn()
+    expect(asked.came).toEqual([])
+    expect(b.said.closed).toEqual(['a'])
+  })
+
+  it('is noticed by the asking side when the serving node goes', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    await b.links.close()
+    expect(await asked.promise).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
+    await waitFor('the report', () => a.said.closed.length === 1)
+    const late = await ask(a, b).promise
+    expect(late).toMatchObject({ kind: 'not-sent', error: { code: 'server-unavailable', retry: 'elsewhere' } })
+  })
+
+  it('does not carry the end of an old call into the next link', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    await a.links.close()
+    await asked.promise
+    const again = await start('a', { join: [b.address], hello: { generation: 2 } })
+    await linked(again, b)
+    const framesIn = again.transport.counters.framesIn
+    b.serving[0]?.end(result('1'))
+    const next = ask(again, b)
+    await waitFor('the next call', () => b.serving.length === 2)
+    b.serving[1]?.end(result('2'))
+    expect(await next.promise).toEqual(result('2'))
+    expect(again.transport.counters.framesIn).toBe(framesIn + 1)
+  })
+})
+
+describe('the limits', () => {
+  it('of calls under way: the asking side does not send more, the serving side refuses more', async () => {
+    const b = await start('b', { limits: { callsPerPeerMax: 2 } })
+    const a = await start('a', { join: [b.address], limits: { callsPerPeerMax: 3 } })
+    await linked(a, b)
+    const asked = [ask(a, b), ask(a, b)]
+    await waitFor('the calls', () => b.serving.length === 2)
+    expect(await ask(a, b).promise).toMatchObject({
+      kind: 'rejected',
+      error: { code: 'overloaded', retry: 'elsewhere' },
+    })
+    const reverse = [ask(b, a), ask(b, a)]
+    expect(await ask(b, a).promise).toMatchObject({ kind: 'not-sent', error: { code: 'overloaded' } })
+    await waitFor('the reverse calls', () => a.serving.length === 2)
+    for (const served of [...a.serving, ...b.serving]) served.end(result('1'))
+    await Promise.all([...asked, ...reverse].map((each) => each.promise))
+    const more = ask(a, b)
+    await waitFor('one more call', () => b.serving.length === 3)
+    b.serving[2]?.end(result('2'))
+    expect(await more.promise).toEqual(result('2'))
+  })
+
+  const small = { limits: { frameBytesMax: 4096, sendBufferBytesMax: 1024 }, outboxBytesMax: 8192 }
+
+  it('of a frame: a call that is larger is not sent, and the message names the limit', async () => {
+    const [a, b] = await pair(small)
+    const outcome = await ask(a, b, makeCall({ text: 'x'.repeat(5000) })).promise
+    expect(outcome).toMatchObject({ kind: 'not-sent', error: { code: 'too-large' } })
+    expect(outcome.kind === 'not-sent' && outcome.error.message).toContain('4084')
+    expect(b.serving).toEqual([])
+  })
+
+  it('of a frame: a result that is larger is unknown, and the message names the limit', async () => {
+    const [a, b] = await pair(small, () => Promise.resolve(result(`"${'x'.repeat(5000)}"`)))
+    const outcome = await ask(a, b).promise
+    expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
+    expect(outcome.kind === 'unknown' && outcome.error.message).toContain('4084')
+    expect(a.links.reachable(b.node)).toBe(true)
+  })
+
+  it('of the send buffer: results wait in order, notifications beyond the limit are dropped and counted', async () => {
+    const [a, b] = await pair({
+      limits: { frameBytesMax: 1024 * 1024, sendBufferBytesMax: 64 * 1024 },
+      outboxBytesMax: 40 * 1024 * 1024,
+    })
+    const asked = [ask(a, b), ask(a, b)]
+    await waitFor('the calls', () => b.serving.length === 2)
+    const big: CallNotification = { method: 'notifications/message', params: asJsonText(`"${'x'.repeat(500_000)}"`) }
+    for (let n = 0; n < 200; n += 1) b.serving[0]?.notify(big)
+    b.serving[0]?.notify(progress(1))
+    b.serving[0]?.end(result('1'))
+    b.serving[1]?.end(result(`"${'y'.repeat(500_000)}"`))
+    expect(await asked[0]?.promise).toEqual(result('1'))
+    expect((await asked[1]?.promise)?.kind).toBe('result')
+    expect(b.calls.counters.notificationsDropped).toBeGreaterThan(0)
+    expect(asked[0]?.came.length).toBe(201 - b.calls.counters.notificationsDropped)
+    expect(asked[0]?.came.at(-1)).toBe('notifications/progress {"progress":1}')
+  })
+})
+
+describe('frames that make no sense', () => {
+  it('of unknown calls are ignored and counted', async () => {
+    const [a, b] = await pair()
+    const id = 'x.1.1' as CallId
+    for (const message of [
+      { kind: 'call-notify', id, notification: progress(1) },
+      { kind: 'call-end', id, outcome: result('1') },
+      { kind: 'call-cancel', id },
+    ] as const) {
+      const { type, payload } = encodeCallMessage(message)
+      b.transport.send(a.node, 'calls', type, payload)
+    }
+    await waitFor('the count', () => a.calls.counters.framesIgnored === 3)
+    expect(a.links.reachable(b.node)).toBe(true)
+  })
+
+  it('are counted and logged, and the link stays', async () => {
+    const [a, b] = await pair()
+    b.transport.send(a.node, 'calls', 64, Uint8Array.of(1, 2, 3))
+    b.transport.send(a.node, 'calls', 200, Uint8Array.of(0x90))
+    await waitFor('the count', () => a.calls.counters.framesMalformed === 2)
+    expect(a.logged.filter((each) => each.event === 'call-frame-malformed').length).toBe(2)
+    expect(a.links.reachable(b.node)).toBe(true)
+  })
+
+  it('of a call that is under way already start it no second time', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    expect(await ask(a, b, asked.call).promise).toMatchObject({ kind: 'not-sent', error: { code: 'internal' } })
+    const { type, payload } = encodeCallMessage({ kind: 'call-start', call: asked.call })
+    a.transport.send(b.node, 'calls', type, payload)
+    await waitFor('the count', () => b.calls.counters.framesIgnored === 1)
+    b.serving[0]?.end(result('1'))
+    expect(await asked.promise).toEqual(result('1'))
+    expect(b.serving.length).toBe(1)
+  })
+})
+
+describe('the links', () => {
+  it('tell who came with which addresses, and who left', async () => {
+    const addresses = { http: '127.0.0.1:1', peer: '127.0.0.1:2', raft: '127.0.0.1:4444' }
+    const b = await start('b', { hello: { addresses } })
+    const a = await start('a', { join: [b.address] })
+    await linked(a, b)
+    expect(a.said.opened.map((hello) => [hello.node, hello.addresses.raft])).toEqual([['b', '127.0.0.1:4444']])
+    await b.links.close()
+    await waitFor('the report', () => a.said.closed.length === 1)
+    expect(a.links.reachable(b.node)).toBe(false)
+  })
+
+  it('follow the member directory, and keep what the configuration names', async () => {
+    const [b, c] = [await start('b'), await start('c')]
+    const a = await start('a', { join: [b.address] })
+    a.links.setDirectory([a.address, b.address, c.address])
+    await linked(a, c)
+    await linked(a, b)
+    a.links.setDirectory([])
+    await c.links.close()
+    await b.links.close()
+    await waitFor('both to be gone', () => a.said.closed.length === 2)
+    expect(a.said.opened.length).toBe(2)
+    expect(a.said.failed).toEqual([])
+  })
+
+  it('say what to do about a refusal, and that a duplicate must not go on', async () => {
+    const a = await start('a')
+    const twin = await start('a', { join: [a.address], hello: { generation: 5 } })
+    await waitFor('the failure', () => twin.said.failed.length === 1)
+    expect(twin.said.failed[0]?.code).toBe('duplicate-node')
+    expect(a.said.failed).toEqual([])
+    const line = twin.logged.find((each) => each.event === 'peer-refused')
+    expect(line?.fields).toMatchObject({ code: 'duplicate-node', advice: expect.stringContaining('node.id') })
+  })
+})
