@@ -2,9 +2,10 @@
  * `quorate dev`: a real cluster on this machine for trying things out. Every node is a process of its own; all of them end
  * with this one, however it ends. A node that dies later is the user's experiment: the others go on.
  */
+import { connect } from 'node:net'
 import path from 'node:path'
 import type { Command } from 'commander'
-import { deriveDevNodes } from '../config/dev.ts'
+import { deriveDevNodes, type DevNode } from '../config/dev.ts'
 import { realClock } from '../std/clock.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { AdminClient, fieldText, listOf, objectOf } from './client.ts'
@@ -40,6 +41,7 @@ async function runCluster(context: CommandContext, options: DevOptions): Promise
   if (count > nodesMax) throw new OperatingError('bad-request', `--nodes is at most ${nodesMax}`)
   const base = loadFor(terminal, { file: options.config ?? relative(exampleFile), flags: [] })
   const nodes = deriveDevNodes({ base, count, dataDir: options.dataDir })
+  for (const node of nodes) await refuseTaken(node)
   say(terminal, `starting ${count} nodes, data in ${options.dataDir}`)
   const processes = nodes.map((node) => startDevNode(node, terminal.env))
   try {
@@ -56,6 +58,22 @@ async function runCluster(context: CommandContext, options: DevOptions): Promise
     await Promise.all(processes.map((process) => process.stop()))
     say(terminal, 'all nodes have stopped')
   }
+}
+
+/** Another cluster on the same address would answer for a node of ours that could not start. */
+async function refuseTaken(node: DevNode): Promise<void> {
+  const { hostname, port } = new URL(node.httpUrl)
+  const socket = connect({ host: hostname.replaceAll(/[[\]]/g, ''), port: Number(port || 80) })
+  const isTaken = await new Promise<boolean>((resolve) => {
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+  })
+  socket.destroy()
+  if (isTaken)
+    throw new OperatingError(
+      'listen-failed',
+      `something else listens at ${node.httpUrl} already; stop it, or set another listen.http in a file for --config`,
+    )
 }
 
 /** Null when every node is ready, or a stop was asked for. */

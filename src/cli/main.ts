@@ -8,9 +8,8 @@ import { runProgram } from './program.ts'
 import type { Terminal } from './terminal.ts'
 
 const interrupt = new AbortController()
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 // The first one counts; the listener stays, so that a later one does not kill what is stopping.
-for (const signal of stopSignals) process.on(signal, () => interrupt.abort())
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupt.abort())
 
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>
@@ -32,7 +31,6 @@ const terminal: Terminal = {
 
 process.exitCode = await runProgram({ args: process.argv.slice(2), terminal, version: ownVersion(), startNode })
 if (stdinIsUsed) process.stdin.destroy()
-for (const signal of stopSignals) process.removeAllListeners(signal)
 
 function ownVersion(): string {
   const file = path.resolve(import.meta.dirname, '../../package.json')
