@@ -45,7 +45,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     clock,
     log,
   })
-  const catalog = new CatalogSource(cluster.state)
+  const catalog = new CatalogSource(cluster.state, log)
   cluster.watch((change) => {
     if (change.catalog) catalog.changed()
     if (change.catalog || change.members) news()
