@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { deriveDevNodes, type DevNode } from '../config/dev.ts'
+import { allServersOf } from '../config/servers.ts'
 import { realClock } from '../std/clock.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { AdminClient, fieldText, listOf, objectOf } from './client.ts'
@@ -52,7 +53,7 @@ async function runCluster(context: CommandContext, options: DevOptions): Promise
       say(terminal, failed.process.lastLogLines())
       return exitCodes.failed
     }
-    await introduce(terminal, processes)
+    await introduce(terminal, processes, allServersOf(base.config).length > 0)
     return await untilEnd(terminal, processes)
   } finally {
     await Promise.all(processes.map((process) => process.stop()))
@@ -111,7 +112,7 @@ async function ask(terminal: Terminal, process: DevProcess, what: string): Promi
   }
 }
 
-async function introduce(terminal: Terminal, processes: readonly DevProcess[]): Promise<void> {
+async function introduce(terminal: Terminal, processes: readonly DevProcess[], hasServers: boolean): Promise<void> {
   const { stdout, self } = terminal
   for (const { node, pid, logFile } of processes)
     stdout.write(`node ${node.id} is ready at ${node.httpUrl}  process ${pid}  log ${logFile}\n`)
@@ -119,7 +120,7 @@ async function introduce(terminal: Terminal, processes: readonly DevProcess[]): 
   if (first === undefined) return
   const url = first.node.httpUrl === 'http://127.0.0.1:6270' ? '' : ` --url ${first.node.httpUrl}`
   stdout.write(`MCP URL for a client: ${first.node.httpUrl}/mcp\n`)
-  const tool = await toolToTry(terminal, first)
+  const tool = hasServers ? await toolToTry(terminal, first) : null
   stdout.write(`try: ${self} tool ${tool === null ? 'list' : `call ${tool}`}${url}\n`)
   if (second !== undefined)
     say(terminal, `kill a node, and call again through another with --url ${second.node.httpUrl}; Ctrl-C stops all`)
