@@ -23,10 +23,12 @@ export type SpawnOptions = {
 export function spawnNode(plan: NodePlan, options: SpawnOptions): ChildProcess {
   const log = openSync(plan.logFile, 'a')
   try {
-    return spawn(process.execPath, [options.cli, 'start', '--config', plan.configFile], {
+    // Attached, the node also stops when this process is killed and its end of the pipe closes.
+    const attached = options.detached ? [] : ['--stop-with-stdin']
+    return spawn(process.execPath, [options.cli, 'start', '--config', plan.configFile, ...attached], {
       cwd: path.dirname(plan.configFile),
       env: { ...process.env, ...options.env },
-      stdio: ['ignore', log, log],
+      stdio: [options.detached ? 'ignore' : 'pipe', log, log],
       detached: options.detached,
     })
   } finally {
