@@ -27,3 +27,9 @@ export const statusRefreshMs = 1000
 export const heartbeatTicks = 2
 /** While the cluster has not formed, what may be lost is said again after so many ticks. */
 export const formingTicks = 10
+
+/** Between the threads: proposals that were handed in and have not reached the loop. */
+export const portProposalsMax = 8192
+export const portBytesMax = 64 * MiB
+/** A thread that has not ended by itself by then is terminated. */
+export const stopDeadlineMs = 5000

@@ -1,0 +1,143 @@
+import { Worker } from 'node:worker_threads'
+import { unreachable } from '../std/assert.ts'
+import { deferred } from '../std/deferred.ts'
+import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
+import { portBytesMax, portProposalsMax, stopDeadlineMs } from './limits.ts'
+import { fromPlainError, unpackEntries } from './thread-messages.ts'
+import type { FromThread, ThreadProposal, ToThread } from './thread-messages.ts'
+
+/**
+ * Consensus in a thread of its own, so that nothing the main thread does can delay a heartbeat. The same port as the loop's;
+ * a thread that dies is a failure of the node. Runs from the built files only: a worker can not load TypeScript.
+ */
+export function startConsensusThread(options: ConsensusOptions, events: ConsensusEvents): Promise<ConsensusStarted> {
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { name: 'consensus', workerData: options })
+  return attachThread(worker, events)
+}
+
+/** Takes over a worker that speaks as consensus/worker does; resolves once it has started. */
+export function attachThread(worker: Worker, events: ConsensusEvents): Promise<ConsensusStarted> {
+  return new ConsensusThread(worker, events).started
+}
+
+class ConsensusThread implements Consensus {
+  readonly #worker: Worker
+  readonly #events: ConsensusEvents
+  readonly #started = deferred<ConsensusStarted>()
+  readonly #exited = deferred<void>()
+  /** Posted at the end of this turn, in one message. */
+  #outbox: ThreadProposal[] = []
+  /** Handed in and not yet known to have reached the loop: bounded, since a port is not. */
+  #underWay = { proposals: 0, bytes: 0 }
+  #state: 'starting' | 'running' | 'failed' | 'stopping' | 'exited' = 'starting'
+
+  constructor(worker: Worker, events: ConsensusEvents) {
+    this.#worker = worker
+    this.#events = events
+    worker.on('message', (message: FromThread) => this.#receive(message))
+    worker.on('error', (error) => this.#fail(crashed(error)))
+    worker.on('messageerror', (error) => this.#fail(crashed(error)))
+    worker.on('exit', (code) => {
+      if (this.#state !== 'stopping') this.#fail(crashed(new Error(`it ended with code ${code}`)))
+      this.#state = 'exited'
+      this.#exited.resolve()
+    })
+  }
+
+  get started(): Promise<ConsensusStarted> {
+    return this.#started.promise
+  }
+
+  propose(id: ProposalId, data: Uint8Array): void {
+    if (this.#state !== 'running') return this.#events.refused(id, 'no-leader')
+    const { proposals, bytes } = this.#underWay
+    if (proposals >= portProposalsMax || bytes + data.length > portBytesMax)
+      return this.#events.refused(id, 'overloaded')
+    this.#underWay = { proposals: proposals + 1, bytes: bytes + data.length }
+    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush())
+    // A copy, because the buffer changes hands and may hold more than this.
+    this.#outbox.push({ id, data: new Uint8Array(data) })
+    return undefined
+  }
+
+  learnPeer(node: NodeId, raftAddress: string): void {
+    if (this.#state === 'running') this.#post({ kind: 'learn-peer', node, raftAddress })
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state !== 'exited') this.#state = 'stopping'
+    await this.#end()
+  }
+
+  #receive(message: FromThread): void {
+    switch (message.kind) {
+      case 'started':
+        if (this.#state !== 'starting') return undefined
+        this.#state = 'running'
+        return this.#started.resolve({ consensus: this, ...message.started })
+      case 'start-failed':
+        return this.#fail(fromPlainError(message.error))
+      case 'taken': {
+        const { proposals, bytes } = this.#underWay
+        this.#underWay = { proposals: proposals - message.count, bytes: bytes - message.bytes }
+        return undefined
+      }
+      case 'log':
+        return this.#events.log(message.level, message.event, message.fields)
+      case 'failed':
+        return this.#fail(fromPlainError(message.error))
+      case 'committed':
+        return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
+      case 'refused':
+        return this.#isHeard ? this.#events.refused(message.id, message.why) : undefined
+      case 'status':
+        return this.#isHeard ? this.#events.status(message.status) : undefined
+      default:
+        return unreachable(message)
+    }
+  }
+
+  /** After stop or failure nothing but log lines is passed on. */
+  get #isHeard(): boolean {
+    return this.#state === 'starting' || this.#state === 'running'
+  }
+
+  #flush(): void {
+    const proposals = this.#outbox
+    this.#outbox = []
+    this.#post(
+      { kind: 'propose', proposals },
+      proposals.map(({ data }) => data.buffer),
+    )
+  }
+
+  #post(message: ToThread, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transfer)
+  }
+
+  #fail(failure: OperatingError): void {
+    const before = this.#state
+    if (before !== 'starting' && before !== 'running') return
+    this.#state = 'failed'
+    if (before === 'starting') void this.#end().then(() => this.#started.reject(failure))
+    else this.#events.failed(failure)
+  }
+
+  /** Resolves when the thread is gone; one that does not end by itself is made to. */
+  async #end(): Promise<void> {
+    if (this.#state === 'exited') return
+    this.#post({ kind: 'stop' })
+    const timer = setTimeout(() => {
+      this.#events.log('warn', 'consensus-thread-terminated', { afterMs: stopDeadlineMs })
+      void this.#worker.terminate()
+    }, stopDeadlineMs)
+    await this.#exited.promise
+    clearTimeout(timer)
+  }
+}
+
+function crashed(cause: unknown): OperatingError {
+  return new OperatingError('internal', 'run the consensus thread: it died', { cause })
+}

@@ -1,0 +1,141 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { ClusterSecret } from '../identity/secret.ts'
+import type { Log, LogFields } from '../log/log.ts'
+import { assert, unreachable } from '../std/assert.ts'
+import { realClock } from '../std/clock.ts'
+import { Random } from '../std/random.ts'
+import { LevelLogStore } from '../storage/level-log-store.ts'
+import { WebSocketTransport, transportDefaults } from '../transport/websocket-transport.ts'
+import type { ClusterId } from '../vocabulary/ids.ts'
+import { describeError } from '../vocabulary/operating-error.ts'
+import { raftLanes } from '../wire/limits.ts'
+import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
+import { startConsensus } from './loop.ts'
+import type { ConsensusPorts } from './loop.ts'
+import { packEntries, toPlainError } from './thread-messages.ts'
+import type { FromThread, ToThread } from './thread-messages.ts'
+
+/**
+ * The consensus thread's entry: the loop over the real disk and the real network, and a port to the main thread. It ends
+ * by itself once it was stopped, because nothing is left in it.
+ */
+const port = portToMainThread()
+const options = workerData as ConsensusOptions
+const loopDelayResolutionMs = 20
+const loopDelay = monitorEventLoopDelay({ resolution: loopDelayResolutionMs })
+loopDelay.enable()
+
+try {
+  const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
+  post({ kind: 'started', started })
+  port.on('message', (message: ToThread) => receive(consensus, message))
+} catch (error) {
+  post({ kind: 'start-failed', error: toPlainError(error) })
+  leave()
+}
+
+function receive(consensus: Consensus, message: ToThread): void {
+  switch (message.kind) {
+    case 'propose': {
+      let bytes = 0
+      for (const { id, data } of message.proposals) {
+        bytes += data.length
+        consensus.propose(id, data)
+      }
+      return post({ kind: 'taken', count: message.proposals.length, bytes })
+    }
+    case 'learn-peer':
+      return consensus.learnPeer(message.node, message.raftAddress)
+    case 'stop':
+      void consensus.stop().then(leave)
+      return undefined
+    default:
+      return unreachable(message)
+  }
+}
+
+/** Nothing holds the thread after this. */
+function leave(): void {
+  loopDelay.disable()
+  port.close()
+}
+
+function makeEvents(): ConsensusEvents {
+  return {
+    committed(entries) {
+      for (const block of packEntries(entries)) port.postMessage({ kind: 'committed', block }, [block.bytes.buffer])
+    },
+    refused: (id, why) => post({ kind: 'refused', id, why }),
+    status: (status) => post({ kind: 'status', status }),
+    log: postLine,
+    failed: (error) => post({ kind: 'failed', error: toPlainError(error) }),
+  }
+}
+
+function makePorts(): ConsensusPorts {
+  const secret = ClusterSecret.from(options.secret)
+  const random = new Random(randomBytes(4).readUInt32LE())
+  const { listen, heartbeatMs, electionTimeoutMs } = options
+  return {
+    store: new LevelLogStore(options.dataDir),
+    makeTransport: (link) =>
+      new WebSocketTransport({
+        ...transportDefaults,
+        ...link,
+        listen,
+        kind: 'raft',
+        lanes: raftLanes,
+        secret,
+        log: lineLog({}),
+        clock: realClock,
+        random,
+        heartbeatMs,
+        // A peer that is silent for longer than this is not led by us either.
+        livenessMs: electionTimeoutMs,
+        handshakeTimeoutMs: Math.max(transportDefaults.handshakeTimeoutMs, 2 * electionTimeoutMs),
+      }),
+    clock: realClock,
+    afterIo: (run) => void setImmediate(run),
+    seed: random.uint32(),
+    boot: randomUUID(),
+    newClusterId: randomUUID() as ClusterId,
+    takeLoopDelayMs,
+  }
+}
+
+/** The histogram counts its own interval with every delay. */
+function takeLoopDelayMs(): number {
+  const largestMs = loopDelay.max / 1e6 - loopDelayResolutionMs
+  loopDelay.reset()
+  return Math.max(0, largestMs)
+}
+
+function portToMainThread(): MessagePort {
+  assert(parentPort !== null, 'the consensus worker runs as a worker thread')
+  return parentPort
+}
+
+function post(message: FromThread): void {
+  port.postMessage(message)
+}
+
+function postLine(level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: LogFields): void {
+  const plain = Object.entries(fields).map(([name, value]) => [
+    name,
+    value instanceof Error ? describeError(value) : value,
+  ])
+  post({ kind: 'log', level, event, fields: Object.fromEntries(plain) as Record<string, unknown> })
+}
+
+function lineLog(bound: LogFields): Log {
+  return {
+    debug: (event, fields) => postLine('debug', event, { ...bound, ...fields }),
+    info: (event, fields) => postLine('info', event, { ...bound, ...fields }),
+    warn: (event, fields) => postLine('warn', event, { ...bound, ...fields }),
+    error: (event, fields) => postLine('error', event, { ...bound, ...fields }),
+    child: (fields) => lineLog({ ...bound, ...fields }),
+  }
+}
