@@ -1,11 +1,11 @@
 /** `quorate kv`: the replicated key-value entries. */
 import type { Command } from 'commander'
-import { jsonMembers, sliceJson } from '../std/json-text.ts'
+import { jsonItems, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { fieldText, listOf, objectOf, type AdminClient } from './client.ts'
+import { fieldText, objectOf, type AdminClient } from './client.ts'
 import { argumentText, talksToNode, wholeNumberOption, withClient } from './command.ts'
 import type { CommandContext, NodeOptions } from './command.ts'
-import { printJson, printRows } from './printers.ts'
+import { printJson, printRows, type Column } from './printers.ts'
 import { harmless, say } from './terminal.ts'
 
 type ReadOptions = NodeOptions & { readonly stale?: boolean }
@@ -36,9 +36,7 @@ function get(context: CommandContext, key: string, options: ReadOptions): Return
   return withClient(context, options, async (client) => {
     const path = `${keyPath(key)}${options.stale === true ? '?consistency=stale' : ''}`
     const { text } = await client.send({ method: 'GET', path })
-    const value = jsonMembers(text).get('value')
-    if (options.json === true) stdout.write(`${text.trim()}\n`)
-    else stdout.write(`${value === undefined ? 'null' : harmless(stdout, sliceJson(text, value))}\n`)
+    stdout.write(`${options.json === true ? text.trim() : harmless(stdout, memberText(text, 'value'))}\n`)
   })
 }
 
@@ -69,40 +67,43 @@ function remove(context: CommandContext, key: string, options: WriteOptions): Re
 function list(context: CommandContext, prefix: string, options: ReadOptions): ReturnType<typeof withClient> {
   const { terminal } = context
   return withClient(context, options, async (client) => {
-    const pages: string[] = []
+    const texts: string[] = []
     for (let after: string | null = null; ;) {
       const page = await listPage(client, { prefix, after, stale: options.stale === true })
-      if (options.json === true) pages.push(page.entriesText)
+      if (options.json === true) texts.push(...page.entries)
       else printRows(terminal, page.entries, entryColumns)
       if (page.next === null) break
       after = page.next
     }
-    if (options.json === true) terminal.stdout.write(`{"entries":[${pages.filter((text) => text !== '').join(',')}]}\n`)
+    if (options.json === true) terminal.stdout.write(`{"entries":[${texts.join(',')}]}\n`)
   })
 }
 
-const entryColumns = [
-  { title: 'KEY', text: (row: ReturnType<typeof objectOf>) => fieldText(row, 'key') },
-  { title: 'REVISION', text: (row: ReturnType<typeof objectOf>) => fieldText(row, 'revision') },
-  { title: 'VALUE', text: (row: ReturnType<typeof objectOf>) => JSON.stringify(row['value'] ?? null) },
+/** An entry is its JSON text, so that no number in its value is rounded. */
+const entryColumns: readonly Column<JsonText>[] = [
+  { title: 'KEY', text: (entry) => fieldText(objectOf(JSON.parse(entry)), 'key') },
+  { title: 'REVISION', text: (entry) => memberText(entry, 'revision') },
+  { title: 'VALUE', text: (entry) => memberText(entry, 'value') },
 ]
 
-/** `entriesText`: the entries as they came, without the brackets around them. */
 async function listPage(
   client: AdminClient,
   { prefix, after, stale }: { prefix: string; after: string | null; stale: boolean },
-): Promise<{ entries: ReturnType<typeof listOf>; entriesText: string; next: string | null }> {
+): Promise<{ entries: readonly JsonText[]; next: string | null }> {
   const query = new URLSearchParams({ prefix, limit: '1000' })
   if (after !== null) query.set('after', after)
   if (stale) query.set('consistency', 'stale')
   const { body, text } = await client.send({ method: 'GET', path: `/v1/kv?${query.toString()}` })
-  const range = jsonMembers(text).get('entries')
   const next = objectOf(body)['next']
   return {
-    entries: listOf(body, 'entries'),
-    entriesText: range === undefined ? '' : sliceJson(text, range).slice(1, -1).trim(),
+    entries: jsonItems(text, jsonMembers(text).get('entries')?.start).map((range) => sliceJson(text, range)),
     next: typeof next === 'string' ? next : null,
   }
+}
+
+function memberText(object: string, name: string): string {
+  const range = jsonMembers(object).get(name)
+  return range === undefined ? '-' : sliceJson(object, range)
 }
 
 function report(

@@ -310,15 +310,17 @@ describe('kv', () => {
   it('list follows the pages', async () => {
     const pages = (): Answer[] => [
       { body: { entries: [{ key: 'a', value: 1, revision: 1 }], revision: 9, next: 'a' } },
-      { body: { entries: [{ key: 'b', value: { x: [1] }, revision: 2 }], revision: 9 } },
+      {
+        text: '{"entries":[{"key":"b","value":{"x":[12345678901234567890]},"revision":2} , {"key":"c","value":"],[","revision":3}],"revision":9}',
+      },
     ]
     node.answers.set('GET /v1/kv', pages())
-    expect((await run(['kv', 'list', 'p'])).stdout).toBe('a\t1\t1\nb\t2\t{"x":[1]}\n')
+    expect((await run(['kv', 'list', 'p'])).stdout).toBe('a\t1\t1\nb\t2\t{"x":[12345678901234567890]}\nc\t3\t"],["\n')
     expect(node.seen.map((it) => it.url)).toEqual(['/v1/kv?prefix=p&limit=1000', '/v1/kv?prefix=p&limit=1000&after=a'])
     node.answers.set('GET /v1/kv', pages())
-    expect(JSON.parse((await run(['kv', 'list', '--json'])).stdout)).toMatchObject({
-      entries: [{ key: 'a' }, { key: 'b', value: { x: [1] } }],
-    })
+    const { stdout } = await run(['kv', 'list', '--json'])
+    expect(JSON.parse(stdout)).toMatchObject({ entries: [{ key: 'a' }, { key: 'b' }, { key: 'c', value: '],[' }] })
+    expect(stdout).toContain('12345678901234567890')
   })
 })
 
