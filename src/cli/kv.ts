@@ -1,6 +1,6 @@
 /** `quorate kv`: the replicated key-value entries. */
 import type { Command } from 'commander'
-import { jsonItems, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
+import { jsonElements, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { fieldText, objectOf, type AdminClient } from './client.ts'
 import { argumentText, talksToNode, wholeNumberOption, withClient } from './command.ts'
@@ -96,7 +96,7 @@ async function listPage(
   const { body, text } = await client.send({ method: 'GET', path: `/v1/kv?${query.toString()}` })
   const next = objectOf(body)['next']
   return {
-    entries: jsonItems(text, jsonMembers(text).get('entries')?.start).map((range) => sliceJson(text, range)),
+    entries: jsonElements(text, jsonMembers(text).get('entries')?.start).map((range) => sliceJson(text, range)),
     next: typeof next === 'string' ? next : null,
   }
 }

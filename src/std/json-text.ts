@@ -58,21 +58,6 @@ export function jsonElements(text: string, from = 0): JsonRange[] {
   return elements
 }
 
-/** The items of the array that begins at or after `from`, in order; empty when the value there is no array. */
-export function jsonItems(text: string, from = 0): JsonRange[] {
-  const items: JsonRange[] = []
-  let at = skipSpace(text, from)
-  if (text.charCodeAt(at) !== openBracket) return items
-  at = skipSpace(text, at + 1)
-  while (at < text.length && text.charCodeAt(at) !== closeBracket) {
-    const end = skipValue(text, at)
-    items.push({ start: at, end })
-    at = skipSpace(text, end)
-    if (text.charCodeAt(at) === comma) at = skipSpace(text, at + 1)
-  }
-  return items
-}
-
 export function sliceJson(text: string, range: JsonRange): JsonText {
   return text.slice(range.start, range.end) as JsonText
 }
