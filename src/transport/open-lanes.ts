@@ -15,15 +15,15 @@ import type { LaneConnection } from './lane-connection.ts'
  */
 export class OpenLanes {
   readonly #options: OpenLanesOptions
-  readonly #open = new Map<NodeId, Map<string, LaneConnection>>()
+  readonly #open = new Map<NodeId, Map<string, Contender>>()
   /** Own attempts whose proof has been sent, by node and lane. */
-  readonly #claims = new Map<string, LaneConnection>()
+  readonly #claims = new Map<string, Contender>()
 
   constructor(options: OpenLanesOptions) {
     this.#options = options
   }
 
-  find(node: NodeId, lane: string): LaneConnection | undefined {
+  find(node: NodeId, lane: string): Contender | undefined {
     return this.#open.get(node)?.get(lane)
   }
 
@@ -32,7 +32,7 @@ export class OpenLanes {
   }
 
   /** The peer has proven the secret: admits it, refuses it or gives way, now or after older connections were probed. */
-  decide(connection: LaneConnection, peer: PeerHello): void {
+  decide(connection: Contender, peer: PeerHello): void {
     if (connection.isClosed) return
     const older = [...(this.#open.get(peer.node)?.values() ?? [])].filter((open) => open.peer?.boot !== peer.boot)
     if (older.length > 0) return this.#probeOlder(connection, peer, older)
@@ -41,16 +41,16 @@ export class OpenLanes {
     connection.admit()
   }
 
-  opened(connection: LaneConnection, peer: PeerHello): void {
+  opened(connection: Contender, peer: PeerHello): void {
     this.#releaseClaim(connection, peer.node)
     // The peer has claimed the lane, so to it the older connection is gone already.
     this.find(peer.node, connection.lane)?.terminate()
-    const lanes = this.#open.get(peer.node) ?? new Map<string, LaneConnection>()
+    const lanes = this.#open.get(peer.node) ?? new Map<string, Contender>()
     this.#open.set(peer.node, lanes.set(connection.lane, connection))
   }
 
   /** The connection is closed: its lane is free again. */
-  release(connection: LaneConnection): void {
+  release(connection: Contender): void {
     const node = connection.peer?.node
     if (node === undefined) return
     this.#releaseClaim(connection, node)
@@ -61,7 +61,7 @@ export class OpenLanes {
     this.#options.closed(node, connection.lane)
   }
 
-  #givesWay(connection: LaneConnection, peer: PeerHello): boolean {
+  #givesWay(connection: Contender, peer: PeerHello): boolean {
     const open = this.find(peer.node, connection.lane)
     if (connection.role === 'dialer') return this.isTaken(peer.node, connection.lane)
     if (compareIds(this.#options.node, peer.node) > 0) return false
@@ -75,7 +75,7 @@ export class OpenLanes {
   }
 
   /** Another process with the same id is, or was, connected: if it still answers, the new one must not be. */
-  #probeOlder(connection: LaneConnection, peer: PeerHello, older: readonly LaneConnection[]): void {
+  #probeOlder(connection: Contender, peer: PeerHello, older: readonly Contender[]): void {
     let waiting = older.length
     let alive = false
     for (const open of older) {
@@ -91,11 +91,17 @@ export class OpenLanes {
     }
   }
 
-  #releaseClaim(connection: LaneConnection, node: NodeId): void {
+  #releaseClaim(connection: Contender, node: NodeId): void {
     const key = claimKey(node, connection.lane)
     if (this.#claims.get(key) === connection) this.#claims.delete(key)
   }
 }
+
+/** All that is asked of a connection here. */
+export type Contender = Pick<
+  LaneConnection,
+  'lane' | 'role' | 'peer' | 'isClosed' | 'send' | 'probe' | 'terminate' | 'admit' | 'refuse' | 'giveWay'
+>
 
 export type OpenLanesOptions = {
   readonly node: NodeId
