@@ -15,10 +15,11 @@ export type Transport = {
   open(events: TransportEvents): Promise<Address>
   /**
    * Keeps every lane to whoever answers at `HOST:PORT` connected, with jittered back-off, until `undial` or `close`. An address
-   * that turns out to be this process is dropped silently. Both sides may dial: of two connections of a lane, the one
-   * dialled by the smaller id stays.
+   * that turns out to be this process is dropped silently. Both sides may dial: a lane has one connection; of two that are
+   * made at the same time, the one dialled by the smaller id stays.
    */
   dial(address: string): void
+  /** Dials no more; a lane that is open stays so. */
   undial(address: string): void
   /** False: the frame provably did not leave this node (lane closed, or its send buffer is at the limit). */
   send(peer: NodeId, lane: string, type: number, payload: Uint8Array): boolean
