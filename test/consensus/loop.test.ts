@@ -13,7 +13,7 @@ import { waitFor } from '../wait.ts'
 import { GatedStore } from './gated-store.ts'
 import { Hub } from './hub.ts'
 import { consensusOptions, introduce, leaderOf, propose, startNode, write } from './test-cluster.ts'
-import type { TestNode } from './test-cluster.ts'
+import type { LoopNode } from './test-cluster.ts'
 
 const [n1, n2, n3, n4] = ['n1', 'n2', 'n3', 'n4'] as [NodeId, NodeId, NodeId, NodeId]
 
@@ -27,9 +27,9 @@ class TestCluster {
   readonly hub = new Hub()
   readonly disks = new Map<NodeId, MemoryDisk>()
   readonly stores = new Map<NodeId, GatedStore>()
-  nodes: TestNode[] = []
+  nodes: LoopNode[] = []
 
-  async start(id: NodeId, change: Partial<ConsensusOptions> = {}): Promise<TestNode> {
+  async start(id: NodeId, change: Partial<ConsensusOptions> = {}): Promise<LoopNode> {
     const disk = this.disks.get(id) ?? new MemoryDisk()
     this.disks.set(id, disk)
     const store = new GatedStore(new MemoryLogStore(disk))
@@ -44,28 +44,28 @@ class TestCluster {
     return node
   }
 
-  async startAll(ids: readonly NodeId[] = [n1, n2, n3]): Promise<TestNode[]> {
+  async startAll(ids: readonly NodeId[] = [n1, n2, n3]): Promise<LoopNode[]> {
     for (const id of ids) await this.start(id)
     return this.nodes
   }
 
-  async stop(node: TestNode): Promise<void> {
+  async stop(node: LoopNode): Promise<void> {
     await node.started.consensus.stop()
     this.nodes = this.nodes.filter((each) => each !== node)
   }
 
-  store(node: TestNode): GatedStore {
+  store(node: LoopNode): GatedStore {
     const store = this.stores.get(node.id)
     if (store === undefined) throw new Error(`${node.id} has no store`)
     return store
   }
 
-  framesOf(node: TestNode, kind: keyof typeof frameTypes): number {
+  framesOf(node: LoopNode, kind: keyof typeof frameTypes): number {
     return this.hub.sent.filter((frame) => frame.from === node.id && frame.type === frameTypes[kind]).length
   }
 }
 
-function configurationsOf(node: TestNode): unknown {
+function configurationsOf(node: LoopNode): unknown {
   return node.told.entries.slice(0, 1).map(({ index, kind }) => ({ index, kind }))
 }
 
@@ -379,7 +379,7 @@ describe('three nodes on LevelDB', () => {
     let written: string[] = []
     for (const round of ['first', 'second']) {
       const hub = new Hub()
-      const nodes: TestNode[] = []
+      const nodes: LoopNode[] = []
       for (const id of ids) {
         const store = new LevelLogStore(path.join(folder, id))
         const ports = { store, makeTransport: (link: Parameters<Hub['makeTransport']>[0]) => hub.makeTransport(link) }

@@ -103,8 +103,9 @@ export type TestNode = {
   readonly id: NodeId
   readonly told: Told
   readonly started: ConsensusStarted
-  readonly clock: CountingClock
 }
+
+export type LoopNode = TestNode & { readonly clock: CountingClock }
 
 export type NodePorts = Pick<ConsensusPorts, 'store' | 'makeTransport'>
 
@@ -113,7 +114,7 @@ let seeds = 0
 export async function startNode(
   options: ConsensusOptions & { readonly nodeId: NodeId },
   ports: NodePorts,
-): Promise<TestNode> {
+): Promise<LoopNode> {
   const told = new Told()
   const clock = new CountingClock()
   const started = await startConsensus(options, told, {
@@ -134,7 +135,7 @@ export function introduce(nodes: readonly TestNode[]): void {
 }
 
 /** The node that all of them take for the leader. */
-export function leaderOf(nodes: readonly TestNode[]): Promise<TestNode> {
+export function leaderOf<Node extends TestNode>(nodes: readonly Node[]): Promise<Node> {
   return waitFor(`one leader of ${nodes.map(({ id }) => id).join(', ')}`, () => {
     const leaders = new Set(nodes.map(({ told }) => told.last?.raft?.leader ?? null))
     const [leader] = leaders
