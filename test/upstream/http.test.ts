@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -176,29 +176,49 @@ describe('a Streamable HTTP server', () => {
     expect(test.statuses.map((status) => status.status)).toEqual(['starting', 'ready'])
   })
 
-  it('that forgets every session at once gets calls refused, not asked without end', async () => {
-    let initialized = 0
+  it('that forgets every session at once gets calls refused, and is not asked for sessions without end', async () => {
+    const initialized: number[] = []
     const { url, close } = await listen((request, response) => {
-      let body = ''
-      request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-      request.on('end', () => {
-        const message = (body === '' ? {} : JSON.parse(body)) as { id?: number; method?: string }
-        if (request.method !== 'POST') return response.writeHead(405).end()
-        if (message.method === 'initialize') {
-          initialized += 1
-          const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'x', version: '1' } }
-          response.writeHead(200, { 'content-type': 'application/json', 'mcp-session-id': `s${initialized}` })
-          return response.end(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
-        }
-        return response.writeHead(message.id === undefined ? 202 : 404).end()
+      void readMessage(request).then(({ id, method }) => {
+        if (method !== 'initialize')
+          return response.writeHead(request.method === 'POST' && id === undefined ? 202 : 404).end()
+        initialized.push(performance.now())
+        response.setHeader('mcp-session-id', `session-${initialized.length}`)
+        return answerInitialize(response, id)
       })
     })
     try {
-      const test = await start({ url, limits: { restartDelayMinMs: 50, restartDelayMaxMs: 50 } })
+      const test = await start({ url, limits: { restartDelayMinMs: 60, restartDelayMaxMs: 60 } })
       await test.ready('http')
       const outcome = await test.call('http', 'x')
       expect(outcome).toMatchObject({ kind: 'rejected', error: { code: 'server-unavailable' } })
-      expect(initialized).toBeLessThan(4)
+      await waitFor('more renewals', () => initialized.length >= 4)
+      const [, second = 0, third = 0, fourth = 0] = initialized
+      expect(Math.min(third - second, fourth - third)).toBeGreaterThan(50)
+    } finally {
+      await close()
+    }
+  })
+
+  it('that has not begun to answer gets its cancel after a wait, so that none overtakes its request', async () => {
+    const arrivals = new Map<string, number>()
+    const { url, close } = await listen((request, response) => {
+      void readMessage(request).then(({ id, method = '' }) => {
+        arrivals.set(method, performance.now())
+        if (method === 'initialize') return answerInitialize(response, id)
+        return method === 'tools/call' ? undefined : response.writeHead(request.method === 'POST' ? 202 : 405).end()
+      })
+    })
+    try {
+      const test = await start({ url, limits: { cancelDelayMs: 150 } })
+      await test.ready('http')
+      const controller = new AbortController()
+      const call = test.call('http', 'x', {}, { signal: controller.signal })
+      const called = await waitFor('the call', () => arrivals.get('tools/call'))
+      controller.abort()
+      expect(await call).toEqual({ kind: 'cancelled' })
+      const cancelled = await waitFor('the cancel', () => arrivals.get('notifications/cancelled'))
+      expect(cancelled - called).toBeGreaterThan(130)
     } finally {
       await close()
     }
@@ -285,6 +305,19 @@ describe('a Streamable HTTP server', () => {
     await waitFor('the handles to be as before', () => count().length <= before.length, 3000)
   })
 })
+
+type Message = { id?: number; method?: string }
+
+async function readMessage(request: IncomingMessage): Promise<Message> {
+  let body = ''
+  for await (const chunk of request) body += String(chunk)
+  return (body === '' ? {} : JSON.parse(body)) as Message
+}
+
+function answerInitialize(response: ServerResponse, id: number | undefined): void {
+  const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'x', version: '1' } }
+  response.setHeader('content-type', 'application/json').end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+}
 
 async function listen(answer: RequestListener): Promise<{ url: string; close: () => Promise<void> }> {
   const server: Server = createServer(answer)

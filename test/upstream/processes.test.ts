@@ -135,12 +135,24 @@ describe('what a killed node left behind', () => {
   })
 
   it('is ended, too, when only descendants of a dead leader are left', async () => {
-    const { server, grandchild } = await leaveBehind('leaking')
-    process.kill(server, 'SIGKILL')
-    await waitFor('the leader to be gone', () => !isAlive(server))
-    expect(isAlive(grandchild)).toBe(true)
-    await startUpstreams([], short, dataDir)
-    expect(isAlive(grandchild)).toBe(false)
+    const script = `require('node:child_process')
+      .spawn(process.execPath, ['-e', 'setInterval(()=>{},1000)'], { stdio: 'ignore' })
+      .once('spawn', function () { process.stdout.write(this.pid + '\\n') })
+      setInterval(() => {}, 1000)`
+    const leader = spawn(process.execPath, ['-e', script], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+    const group = leader.pid ?? 0
+    let output = ''
+    leader.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
+    await waitFor('the descendant', () => output.includes('\n'))
+    const descendant = Number(output)
+    const records = new ChildRecords(dataDir)
+    records.add({ group, server: 'x', command: 'node' })
+    leader.kill('SIGKILL')
+    await waitFor('the leader to be gone', () => startTimeOf(group) === null)
+    expect(isAlive(descendant)).toBe(true)
+    await records.reap({ log: silentLog, clock: realClock, limits: defaultLimits })
+    expect(isAlive(descendant)).toBe(false)
+    expect(childFiles()).toEqual([])
   })
 
   it('is not taken for a stranger that has its pid, nor for one of before a boot', async () => {

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import type { UpstreamServer } from '../../src/upstream/upstream.ts'
@@ -8,6 +9,11 @@ import { waitFor } from '../wait.ts'
 import { messageOf, resultOf, startUpstreams, stdioServer, type UnderTest } from './upstreams-under-test.ts'
 
 let running: UnderTest[] = []
+let folder: string
+
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'quorate-stdio-'))
+})
 
 async function start(servers: UpstreamServer[], limits?: Partial<UpstreamLimits>): Promise<UnderTest> {
   const started = await startUpstreams(servers, limits)
@@ -18,6 +24,7 @@ async function start(servers: UpstreamServer[], limits?: Partial<UpstreamLimits>
 afterEach(async () => {
   await Promise.all(running.map((one) => one.stop()))
   running = []
+  rmSync(folder, { recursive: true, force: true })
 })
 
 /** The first `failed` whose reason has the text. */
@@ -111,7 +118,7 @@ describe('a stdio server', () => {
     }
   })
 
-  it('keeps progress of two callers with equal tokens apart, in order, and nothing follows the outcome', async () => {
+  it('keeps progress of two callers with equal tokens apart, in order', async () => {
     const test = await start([stdioServer('slow')])
     await test.ready('slow')
     const one: CallNotification[] = []
@@ -140,7 +147,7 @@ describe('a stdio server', () => {
   })
 
   it('is told of a cancel, and no other server and no other call is', async () => {
-    const records = ['a', 'b'].map((name) => path.join('/tmp', `quorate-slow-${process.pid}-${name}`))
+    const records = ['a', 'b'].map((name) => path.join(folder, name))
     const [a = '', b = ''] = records
     const test = await start([
       stdioServer('one', { SLOW_RECORD: a }, 'slow'),
@@ -174,7 +181,7 @@ describe('a stdio server', () => {
   })
 
   it('is cancelled after the time of the call, whose outcome is then unknown', async () => {
-    const record = path.join('/tmp', `quorate-slow-${process.pid}-t`)
+    const record = path.join(folder, 'record')
     const test = await start([stdioServer('slow', { SLOW_RECORD: record })])
     await test.ready('slow')
     const outcome = await test.call('slow', 'count', { steps: 1000, delayMs: 10, label: 't' }, { timeoutMs: 100 })
@@ -208,6 +215,16 @@ describe('a stdio server', () => {
     await test.ready('asking')
     const notifications: CallNotification[] = []
     await test.call('asking', 'log', {}, { meta: { progressToken: 1 }, notifications })
+    expect(notifications).toEqual([])
+  })
+
+  it('has progress dropped that follows its result', async () => {
+    const test = await start([stdioServer('asking')])
+    await test.ready('asking')
+    const notifications: CallNotification[] = []
+    const outcome = await test.call('asking', 'late', {}, { meta: { progressToken: 1 }, notifications })
+    expect(resultOf(outcome).content[0]?.text).toBe('done')
+    await test.call('asking', 'log')
     expect(notifications).toEqual([])
   })
 
@@ -269,7 +286,7 @@ describe('a stdio server', () => {
   })
 
   it('that can not start is given up after the limit of restarts, with its reason', async () => {
-    const starts = path.join('/tmp', `quorate-starts-${process.pid}`)
+    const starts = path.join(folder, 'starts')
     const test = await start([stdioServer('failing', { FAIL_AT_START: '1', FAIL_STARTS: starts })], { restartsMax: 3 })
     const failed = await failure(test, 'given up')
     expect(failed.reason).toBe('server failing exited with code 3; given up after 3 restarts within 10 minutes')
