@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { redactText } from '../vocabulary/secrets.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Log } from '../log/log.ts'
@@ -18,6 +17,7 @@ export type ChildOptions = {
   readonly server: UpstreamServer
   readonly link: Extract<UpstreamServer['link'], { kind: 'stdio' }>
   readonly records: ChildRecords
+  readonly mask: (text: string) => string
   readonly log: Log
   readonly clock: Clock
   readonly limits: UpstreamLimits
@@ -128,13 +128,13 @@ export class Child {
   }
 
   #stderrLines(): LineSplitter {
-    const { clock, limits, link, log } = this.#options
+    const { clock, limits, log, mask } = this.#options
     const budget = new LogBudget(clock, limits.logLinesPerSecond)
     const write = (text: string, isCut: boolean): void => {
       const suppressed = budget.take()
       if (suppressed === null) return
       log.info('upstream-stderr', {
-        text: redactText(withoutValues(text, link.env)),
+        text: mask(text),
         ...(isCut ? { isCut } : {}),
         ...(suppressed > 0 ? { suppressed } : {}),
       })
@@ -178,14 +178,4 @@ function minimalEnvironment(): Record<string, string> {
   for (const [name, value] of Object.entries(process.env))
     if (value !== undefined && (passedOn.has(name) || name.startsWith('LC_'))) picked[name] = value
   return picked
-}
-
-const secretLengthMin = 8
-
-/** Configured values may be secrets, and servers print their environment. */
-function withoutValues(text: string, env: Readonly<Record<string, string>>): string {
-  let result = text
-  for (const value of Object.values(env))
-    if (value.length >= secretLengthMin) result = result.replaceAll(value, '[redacted]')
-  return result
 }

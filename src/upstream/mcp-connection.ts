@@ -32,6 +32,8 @@ export type ConnectionOptions = {
   readonly log: Log
   readonly clock: Clock
   readonly limits: UpstreamLimits
+  /** Hides secrets in what the server prints. */
+  readonly mask: (text: string) => string
   openLink(events: LinkEvents): Link
   /** The offer has changed since `start`. */
   offerChanged(offer: Offer): void
@@ -67,6 +69,8 @@ type Request = {
 
 const methodNotFound = -32_601
 const rubbishShownMax = 200
+/** Masking costs time; a secret cut in two by this bound is past what is shown. */
+const rubbishReadMax = 8192
 
 export class McpConnection {
   readonly #options: ConnectionOptions
@@ -284,7 +288,11 @@ export class McpConnection {
     this.#rubbish += 1
     const suppressed = this.#rubbishBudget.take()
     if (suppressed === null) return
-    this.#options.log.warn('upstream-rubbish', { text: text.slice(0, rubbishShownMax), total: this.#rubbish })
+    const { log, mask } = this.#options
+    log.warn('upstream-rubbish', {
+      text: mask(text.slice(0, rubbishReadMax)).slice(0, rubbishShownMax),
+      total: this.#rubbish,
+    })
   }
 
   #markStale(kinds: readonly ListKind[]): void {

@@ -18,6 +18,7 @@ import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
 export type SupervisedOptions = {
   readonly server: UpstreamServer
   readonly links: LinkSource
+  readonly mask: (text: string) => string
   readonly log: Log
   readonly clock: Clock
   readonly random: Random
@@ -121,7 +122,7 @@ export class SupervisedUpstream {
 
   /** Null when it fails on the spot. */
   #connect(ended: (end: LinkEnd) => void): McpConnection | null {
-    const { server, version, log, clock, limits, links } = this.#options
+    const { server, version, log, clock, limits, links, mask } = this.#options
     try {
       this.#connection = new McpConnection({
         server: server.name,
@@ -129,6 +130,7 @@ export class SupervisedUpstream {
         log,
         clock,
         limits,
+        mask,
         openLink: (events) => links.open(events),
         offerChanged: (offer) => this.#publish({ status: 'ready', reason: '', offer }),
         ended: (end) => {

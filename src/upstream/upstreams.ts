@@ -7,6 +7,7 @@ import type { Log } from '../log/log.ts'
 import { ChildRecords } from './child-records.ts'
 import { defaultLimits, type UpstreamLimits } from './limits.ts'
 import { httpLinks } from './http-link.ts'
+import { makeMask } from './mask.ts'
 import { stdioLinks } from './stdio-link.ts'
 import { SupervisedUpstream } from './supervised-upstream.ts'
 import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
@@ -43,7 +44,14 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
   const records = new ChildRecords(dataDir)
   const upstreams = new Map(
     options.servers.map((server) => {
-      const common = { server, log: log.child({ server: server.name }), clock, random, limits }
+      const common = {
+        server,
+        log: log.child({ server: server.name }),
+        clock,
+        random,
+        limits,
+        mask: makeMask(server.link),
+      }
       const { link } = server
       const links = link.kind === 'stdio' ? stdioLinks({ ...common, link, records }) : httpLinks({ ...common, link })
       const onStatus = (status: UpstreamStatus): void => options.onStatus(server.name, status)

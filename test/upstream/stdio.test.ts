@@ -251,6 +251,8 @@ describe('a stdio server', () => {
     await waitFor('a cut line', () => texts().some((text) => text.startsWith('xxx')))
     expect(texts().length).toBeLessThan(60)
     expect(Math.max(...texts().map((text) => text.length))).toBe(8192)
+    const rubbish = test.log.lines.filter((line) => line.event === 'upstream-rubbish')
+    expect(rubbish.at(-1)?.fields['text']).toBe('debug: [redacted]')
     expect(JSON.stringify(test.log.lines)).not.toContain('correct-horse')
   })
 
