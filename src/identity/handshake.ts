@@ -170,6 +170,7 @@ export class Handshake {
     if (message.code === 'already-connected') return this.#end({ why: 'already-connected', peer: proven }, [])
     const spared = proven?.node === this.#ownHello.peer.node && !yieldsTo(this.#ownHello.peer, proven)
     const fatal = trusted && fatalCodes.has(message.code) && !spared
+    if (fatal && this.#options.isOutgrown()) return this.#end({ why: 'outgrown' }, [])
     const text = `refused by ${proven?.node ?? 'the other side'}: ${printable(message.message)}`
     const error = new OperatingError(message.code, text)
     return this.#end({ why: 'refused', by: 'peer', error, peer: proven, fatal }, [])
@@ -212,6 +213,11 @@ export type HandshakeOptions = {
   readonly own: SentHello
   readonly secret: ClusterSecret
   readonly admit: AdmitPeer
+  /**
+   * True once this node belongs, or has promised itself, to a cluster that its own hello did not name yet. The other side
+   * may then take it for one that lost its data; another handshake tells it the truth.
+   */
+  readonly isOutgrown: () => boolean
 }
 
 /** What to do next: send the messages, in order; then what `kind` says. */
@@ -232,6 +238,8 @@ export type HandshakeEnd =
   | { readonly why: 'self' }
   /** `peer` is null when the other side said so without proof. */
   | { readonly why: 'already-connected'; readonly peer: PeerHello | null }
+  /** Refused for what its own hello said, which is no longer so: try again. */
+  | { readonly why: 'outgrown' }
   | { readonly why: 'malformed'; readonly detail: string }
   | {
       readonly why: 'refused'

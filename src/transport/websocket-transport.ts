@@ -133,8 +133,13 @@ export class WebSocketTransport implements Transport {
     const limits = this.#options.lanes[lane]
     assert(limits !== undefined, 'only known lanes connect')
     const nonce = new Uint8Array(randomBytes(nonceBytes))
-    const own = encodeHello({ versions: wireVersions, nonce, kind, lane, peer: this.#options.hello() })
-    const handshake = new Handshake({ role, own, secret, admit })
+    const said = this.#options.hello()
+    const own = encodeHello({ versions: wireVersions, nonce, kind, lane, peer: said })
+    const isOutgrown = (): boolean => {
+      const { clusterId, promised } = this.#options.hello()
+      return clusterId !== said.clusterId || promised !== said.promised
+    }
+    const handshake = new Handshake({ role, own, secret, admit, isOutgrown })
     const connection = new LaneConnection({
       socket,
       raw,

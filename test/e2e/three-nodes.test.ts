@@ -251,7 +251,7 @@ describe('a cluster without its leader', () => {
     expect(errorCode(refused)).toBe('no-leader')
     expect(refused.headers.get('retry-after')).not.toBeNull()
     expect((await request(`${alone.url}/readyz`)).status).toBe(503)
-    expect((await request(`${alone.url}/healthz`)).status).toBe(200)
+    expect((await fetch(`${alone.url}/healthz`)).status).toBe(200)
     const read = await request(`${alone.url}/v1/kv/minority`)
     expect(read.status).toBe(503)
     const stale = await getJson(`${alone.url}/v1/kv/minority?consistency=stale`)

@@ -15,6 +15,7 @@ type Side = Partial<PeerHello> & {
   secret?: ClusterSecret
   versions?: WireVersions
   admit?: AdmitPeer
+  isOutgrown?: () => boolean
   lane?: string
   nonce?: number
 }
@@ -24,6 +25,7 @@ function handshake(role: HandshakeRole, side: Side): Handshake {
     secret: ownSecret = secret,
     versions = { min: 1, max: 1 },
     admit = () => null,
+    isOutgrown = () => false,
     lane = 'ctl',
     nonce,
     ...peer
@@ -46,7 +48,7 @@ function handshake(role: HandshakeRole, side: Side): Handshake {
       ...peer,
     },
   })
-  return new Handshake({ role, own, secret: ownSecret, admit })
+  return new Handshake({ role, own, secret: ownSecret, admit, isOutgrown })
 }
 
 /** Carries messages as bytes between both until neither has more to say; each admits whom it finds proven. */
@@ -178,6 +180,12 @@ describe('the handshake', () => {
     const refused = refuser === 'dialer' ? met.acceptor : met.dialer
     expect(refusalOf(met[refuser])).toMatchObject({ code: 'wiped-node', by: 'us', fatal: false })
     expect(refusalOf(refused)).toMatchObject({ code: 'wiped-node', by: 'peer', fatal: true })
+  })
+
+  it('does not stop a node that was taken for a wiped one because it joined the cluster while they spoke', () => {
+    const admit: AdmitPeer = () => new OperatingError('wiped-node', 'it came with an empty data directory')
+    const met = meet(handshake('dialer', { isOutgrown: () => true }), handshake('acceptor', { admit }))
+    expect(endOf(met.dialer)).toEqual({ why: 'outgrown' })
   })
 
   it('asks admit about nobody who has not proven the secret', () => {

@@ -53,7 +53,13 @@ export class RawPeer extends RawClient {
       lane: options.lane ?? 'ctl',
       peer,
     })
-    this.handshake = new Handshake({ role: 'dialer', own, secret: options.secret ?? testSecret, admit: () => null })
+    this.handshake = new Handshake({
+      role: 'dialer',
+      own,
+      secret: options.secret ?? testSecret,
+      admit: () => null,
+      isOutgrown: () => false,
+    })
   }
 
   sendFrame(type: number, payload: Uint8Array): void {
