@@ -11,6 +11,8 @@ export type Configuration = {
   /** While a joint change is under way: the voters of the old configuration; else empty (thesis 4.3). */
   readonly votersOutgoing: readonly NodeId[]
   readonly learners: readonly NodeId[]
+  /** The learners that become voters by themselves once they have caught up. */
+  readonly promotable: readonly NodeId[]
 }
 
 export function makeConfiguration(clusterId: ClusterId, voters: readonly NodeId[]): Configuration {
@@ -47,3 +49,11 @@ function isIdList(value: unknown): value is NodeId[] {
       typeof id === 'string' && isNodeId(id) && (at === 0 || compareIds(value[at - 1] as string, id) < 0),
   )
 }
+
+/** One change of who counts. Each is made through a joint configuration when it touches the voters (thesis 4.3). */
+export type ConfigurationChange =
+  /** Adds a node that gets the log but does not count; `promote`: it becomes a voter by itself once it has caught up. */
+  | { readonly kind: 'add-learner'; readonly node: NodeId; readonly promote: boolean }
+  | { readonly kind: 'promote'; readonly node: NodeId }
+  /** Voter or learner. A leader that removes itself steps down when that is committed. */
+  | { readonly kind: 'remove'; readonly node: NodeId }

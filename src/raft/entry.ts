@@ -14,6 +14,11 @@ export type Entry = {
   readonly kind: EntryKind
   /** Who waits for it: the proposer's id, or '' for entries that nobody waits for. Travels with the entry. */
   readonly id: ProposalId
+  /**
+   * Log time: the leader's wall clock when it appended the entry, ms, kept from falling along the log. What expires by time
+   * expires by this, so that it expires alike on every node.
+   */
+  readonly time: number
   /** What the state machine applies; the core never looks inside, except in a configuration. */
   readonly data: Uint8Array
 }

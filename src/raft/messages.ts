@@ -1,4 +1,5 @@
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
+import type { ConfigurationChange } from './configuration.ts'
 import type { Entry, Index, Term } from './entry.ts'
 
 /**
@@ -12,7 +13,13 @@ export type Message = { readonly from: NodeId; readonly to: NodeId; readonly ter
 export type MessageBody =
   | { readonly kind: 'pre-vote-request'; readonly lastIndex: Index; readonly lastTerm: Term }
   | { readonly kind: 'pre-vote-response'; readonly granted: boolean }
-  | { readonly kind: 'vote-request'; readonly lastIndex: Index; readonly lastTerm: Term }
+  | {
+      readonly kind: 'vote-request'
+      readonly lastIndex: Index
+      readonly lastTerm: Term
+      /** The leader asked for this campaign: who has just heard the leader answers all the same (thesis 3.10). */
+      readonly transfer: boolean
+    }
   | { readonly kind: 'vote-response'; readonly granted: boolean }
   | {
       readonly kind: 'append-request'
@@ -30,16 +37,39 @@ export type MessageBody =
       readonly hintIndex: Index
       readonly hintTerm: Term
     }
-  | { readonly kind: 'heartbeat-request'; readonly commit: Index }
-  | { readonly kind: 'heartbeat-response' }
-  | { readonly kind: 'propose'; readonly id: ProposalId; readonly data: Uint8Array }
+  /** `read`: the newest read context of this leader that waits for a majority, 0 for none; minted by the leader, never reused (R9). */
+  | { readonly kind: 'heartbeat-request'; readonly commit: Index; readonly read: number }
+  | { readonly kind: 'heartbeat-response'; readonly read: number }
+  | { readonly kind: 'propose'; readonly id: ProposalId; readonly content: ProposalContent }
   | { readonly kind: 'propose-accepted'; readonly id: ProposalId; readonly index: Index }
   | { readonly kind: 'propose-refused'; readonly id: ProposalId; readonly why: RefusalReason }
+  /** A follower asks for a read index; `id` is the follower's own and comes back (thesis 6.4). */
+  | { readonly kind: 'read-request'; readonly id: number }
+  | { readonly kind: 'read-response'; readonly id: number; readonly index: Index }
+  | { readonly kind: 'read-refused'; readonly id: number }
+  /** The follower has the snapshot (or a log beyond it) durable. Its bytes go on a lane of their own, by the driver. */
+  | { readonly kind: 'snapshot-installed'; readonly index: Index }
+  /** Campaign now, without pre-vote (thesis 3.10). */
+  | { readonly kind: 'timeout-now' }
+
+export type ProposalContent =
+  | { readonly kind: 'command'; readonly data: Uint8Array }
+  | { readonly kind: 'change'; readonly change: ConfigurationChange }
 
 export type MessageKind = MessageBody['kind']
 
 /**
- * Why a proposal was not, or is no longer, on its way. The first four say that it provably never entered a log;
+ * Why a proposal was not, or is no longer, on its way. All but the last say that it provably never entered a log;
  * `overwritten`, that it did and a newer leader's entry stands in its place, so that it will never be committed.
  */
-export type RefusalReason = 'no-leader' | 'not-leader' | 'overloaded' | 'too-large' | 'overwritten'
+export type RefusalReason =
+  | 'no-leader'
+  | 'not-leader'
+  | 'transferring'
+  | 'overloaded'
+  | 'too-large'
+  /** Another change is not committed yet, or this leader has committed nothing of its own term yet. */
+  | 'change-under-way'
+  /** The change makes no sense now: it is so already, or would leave no voter. */
+  | 'change-refused'
+  | 'overwritten'
