@@ -1,8 +1,8 @@
 import type { Address } from '../vocabulary/addresses.ts'
 import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
-import type { Entry } from '../raft/entry.ts'
-import type { RefusalReason } from '../raft/messages.ts'
+import type { Entry, Index } from '../raft/entry.ts'
+import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 
 /**
@@ -11,16 +11,31 @@ import type { RaftStatus } from '../raft/effects.ts'
  */
 export type Consensus = {
   /** Hands a proposal in. Exactly one of `committed` (an entry with this id) or `refused` follows, or neither: unknown. */
-  propose(id: ProposalId, data: Uint8Array): void
+  propose(id: ProposalId, content: ProposalContent): void
+  /** Asks for a linearizable read; `readable` or `readRefused` follows with the id, which is unique in the process's life. */
+  read(id: number): void
+  /** Of the leader: hands leadership to the node, or to the voter that is furthest (null). Elsewhere it does nothing. */
+  transfer(to: NodeId | null): void
   /** Tells where a peer's raft listener is; idempotent, the last address counts. */
   learnPeer(node: NodeId, raftAddress: string): void
+  /** Up to where the state machine has applied what was committed. */
+  applied(index: Index): void
+  /** The answer to `snapshotWanted`: the state machine's bytes after it applied `index`. */
+  saveSnapshot(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void
   stop(): Promise<void>
 }
 
 export type ConsensusEvents = {
-  /** In index order, each exactly once, from index 1 on at every start. */
+  /** At start and when this node fell too far behind: the state machine begins anew from these bytes, before what follows. */
+  restore(snapshot: { readonly index: Index; readonly time: number; readonly bytes: Uint8Array }): void
+  /** In index order, each exactly once, at every start from behind the restored snapshot on (from 1 without one). */
   committed(entries: readonly Entry[]): void
   refused(id: ProposalId, why: RefusalReason): void
+  /** The read sees everything once `index` is applied. */
+  readable(id: number, index: Index): void
+  readRefused(id: number): void
+  /** The log has grown: `saveSnapshot` is asked for, once; asked again only after it came. */
+  snapshotWanted(): void
   status(status: ConsensusStatus): void
   /** Something worth a log line: `event` is a fixed kebab-case name. */
   log(level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>): void
@@ -42,6 +57,10 @@ export type ConsensusOptions = {
   readonly heartbeatMs: number
   readonly electionTimeoutMs: number
   readonly logBytesMax: number
+  /** A snapshot is asked for when this many entries, or half of `logBytesMax`, were committed since the last one. */
+  readonly snapshotEntries: number
+  readonly votersMax: number
+  readonly leaseReads: boolean
   readonly version: string
 }
 

@@ -1,4 +1,5 @@
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
 import type { Entry, HardState, Index } from '../raft/entry.ts'
 
 /**
@@ -15,11 +16,16 @@ export type LogStore = {
   write(batch: LogBatch): Promise<void>
   /** Makes the forming promise durable. A second, different promise is refused by an assertion. */
   writePromise(promise: FormingPromise): Promise<void>
+  /** Makes durable that this node follows that cluster, at most once in a data directory's life. */
+  writeJoined(clusterId: ClusterId): Promise<void>
   close(): Promise<void>
 }
 
 export type LogBatch = {
   readonly hardState: HardState
+  /** As in raft/effects `Persist`. */
+  readonly install: SnapshotMeta | null
+  readonly compact: { readonly firstIndex: Index; readonly snapshot: SnapshotMeta } | null
   readonly truncateFrom: Index | null
   readonly entries: readonly Entry[]
   readonly sync: boolean
@@ -33,7 +39,11 @@ export type StoredNode = {
   /** 1 at the first start; counts up at each. */
   readonly generation: number
   readonly promise: FormingPromise | null
+  /** The cluster that this node was admitted to join, when it did not form one. */
+  readonly joined: ClusterId | null
   readonly hardState: HardState
-  /** Empty until the cluster has formed. */
+  /** What stands for the compacted part of the log; its bytes are the snapshot store's. */
+  readonly snapshot: SnapshotMeta | null
+  /** Empty until the cluster has formed, or a joining node got its first. */
   readonly entries: readonly Entry[]
 }

@@ -1,0 +1,25 @@
+import type { SnapshotMeta } from '../raft/effects.ts'
+
+/**
+ * The port of durable snapshots: each is one file with its meta, length and checksum inside. A snapshot is either whole,
+ * verified and synced (file and folder), or not there (R6). Errors: `storage-failed`.
+ */
+export type SnapshotStore = {
+  /** Verifies what is there, removes what is not whole, and answers the newest whole one. */
+  open(): Promise<SnapshotMeta | null>
+  /** Writes to a temporary file, syncs, renames, syncs the folder. */
+  write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void>
+  read(snapshot: SnapshotMeta): Promise<Uint8Array>
+  /** A part of the snapshot's bytes as stored, for sending; `size` is of the whole. */
+  readChunk(snapshot: SnapshotMeta, offset: number, lengthMax: number): Promise<{ bytes: Uint8Array; size: number }>
+  /** What is there of a snapshot that is being received: the offset to go on from. */
+  receivedOffset(snapshot: SnapshotMeta, size: number): Promise<number>
+  /** Appends at the offset; `done` when whole, verified and durable. A wrong checksum throws the part away and says so. */
+  receive(
+    snapshot: SnapshotMeta,
+    chunk: { offset: number; size: number; bytes: Uint8Array },
+  ): Promise<'more' | 'done' | 'damaged'>
+  /** Removes every snapshot older than this one. */
+  prune(newest: SnapshotMeta): Promise<void>
+  close(): Promise<void>
+}
