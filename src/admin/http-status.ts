@@ -15,6 +15,10 @@ export const httpStatus: Readonly<Record<ErrorCode, HttpErrorStatus>> = {
   'forbidden-host': 403,
   denied: 403,
   'revision-mismatch': 412,
+  compacted: 410,
+  'change-under-way': 409,
+  'change-refused': 409,
+  'not-leader': 421,
   'no-leader': 503,
   'no-quorum': 503,
   overloaded: 503,
@@ -37,4 +41,4 @@ export const httpStatus: Readonly<Record<ErrorCode, HttpErrorStatus>> = {
 }
 
 /** 499 is nginx's: whoever asked is gone, so nobody reads it but the log. */
-export type HttpErrorStatus = 400 | 403 | 404 | 405 | 406 | 412 | 413 | 415 | 499 | 500 | 502 | 503 | 504
+export type HttpErrorStatus = 400 | 403 | 404 | 405 | 406 | 409 | 410 | 412 | 413 | 415 | 421 | 499 | 500 | 502 | 503 | 504

@@ -14,6 +14,10 @@ export const errorCodes = [
   'forbidden-host', // Host or Origin is not allowed
   'denied', // authentication or authorization failed
   'revision-mismatch', // compare-and-set found another revision; details.revision is today's
+  'compacted', // changes from that revision on are no longer kept; details.revision is the oldest that are
+  'change-under-way', // another change of the configuration is not committed yet
+  'change-refused', // the change of the configuration makes no sense now; nothing was changed
+  'not-leader', // only the leader does this; details.leader and details.address say who it is, as far as known
   'no-leader', // no leader is known, or the proposal provably never reached one
   'no-quorum', // a leader may be known, but a majority does not answer
   'overloaded', // a stated limit of queue, bytes or sessions is reached
