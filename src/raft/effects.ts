@@ -72,7 +72,10 @@ export type RaftOptions = {
   readonly proposalBytesMax: number
   /** The leader refuses proposals while more than this waits uncommitted. */
   readonly uncommittedBytesMax: number
-  /** The leader refuses proposals while the log is longer than this (there is no compaction yet). */
+  /**
+   * The leader refuses proposals while the log is longer than this (there is no compaction yet). What a leader adds by
+   * itself (a noop each term) and what is in the log already is taken in any case: to refuse that would end replication.
+   */
   readonly logBytesMax: number
   /** Proposals of this node that wait for their outcome. */
   readonly pendingProposalsMax: number
