@@ -86,10 +86,13 @@ export type DialerOptions = {
 /** A connection that stood for this long proves the way good: the next failure starts from the shortest wait again. */
 const healthyMs = 10_000
 
+/**
+ * What only an operator can change. `wiped-node` is not of them: who is rightly refused so ends, and who is refused because
+ * it was just about to form its cluster is welcome at the next try.
+ */
 const slowCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'wrong-cluster',
   'wrong-secret',
   'incompatible-version',
-  'wiped-node',
   'duplicate-node',
 ])
