@@ -130,6 +130,8 @@ async function startParts(
     log,
   })
   agreement.onNews(() => publisher.trigger())
+  // The news that came before may have been all.
+  publisher.trigger()
   stops.add('upstreams', () => upstreams.stop())
   stops.add('publisher', () => publisher.stop(withdrawMs))
   await upstreams.start()
