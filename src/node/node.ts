@@ -161,6 +161,7 @@ async function startParts(
     nextCallId,
     reachable: (other) => peers.reachable(other),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
+    isStopping: () => stops.isRunning,
     now: () => clock.now(),
   })
   const admin = makeAdmin({ needs, metrics, clock, log, origins, onBroken: (error) => failed(broken(error)) })
