@@ -42,7 +42,7 @@ export function makeAdmin(options: AdminOptions): Admin {
     const answer = answerError(error, traceId)
     const fields = { ...request, path: request.path?.slice(0, loggedPathMax), status: answer.status, traceId, error }
     if (isAccident(error)) log.error('admin-accident', fields)
-    else if (answer.status >= 500) log.debug('admin-request-failed', fields)
+    else if (answer.status >= 499) log.debug('admin-request-failed', fields)
     if (error instanceof InvariantError) onBroken(error)
     return answer
   }

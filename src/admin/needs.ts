@@ -77,7 +77,7 @@ export type ServerView = {
     readonly node: string
     readonly transport: 'stdio' | 'http'
     readonly status: UpstreamState
-    /** Why it is not ready, one sentence; '' when ready. */
+    /** Why it is not ready, one sentence; '' when ready. One on a node that can not be reached counts as failed. */
     readonly reason: string
     readonly priority: number
   }[]

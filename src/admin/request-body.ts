@@ -48,7 +48,8 @@ function readBytes(
       resolve(Buffer.concat(chunks, length))
     }
     const onGone = (): void => fail(new OperatingError('cancelled', 'the client went away within its request'))
-    const onAbort = (): void => fail(signal.reason)
+    // Aborted with a word of its own, or because the client is gone: then the reason is foreign text.
+    const onAbort = (): void => (signal.reason instanceof OperatingError ? fail(signal.reason) : onGone())
     incoming.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone)
     signal.addEventListener('abort', onAbort, { once: true })
     if (signal.aborted) onAbort()

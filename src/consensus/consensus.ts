@@ -96,6 +96,7 @@ export type ConsensusCounters = {
   readonly persistMs: number
   readonly framesIn: number
   readonly framesOut: number
+  /** Of all kinds: no frame, out of order, not to be decoded, from a stranger, no room for it. */
   readonly framesRejected: number
   /** Gauge: the event loop delay of the consensus thread since the last status, ms, largest. */
   readonly loopDelayMs: number

@@ -80,11 +80,13 @@ export class Forming {
     const { self, bootstrapExpect } = this.#options
     const promise = this.#promise
     if (promise !== null) {
+      const agreed = `cluster ${promise.clusterId} of ${promise.voters.join(', ')} is agreed`
       const others = promise.voters.filter((id) => id !== self && !this.#answered.has(id))
+      if (this.#state === 'forming' || others.length === 0) return `${agreed}; writing it down`
       const whom = this.#isProposer(promise) ? `the promise of ${others.join(', ')}` : `${promise.voters[0]} to form it`
       const away = others.filter((id) => !this.#peers.has(id))
       const absent = away.length === 0 ? '' : ` (not connected: ${away.join(', ')})`
-      return `cluster ${promise.clusterId} of ${promise.voters.join(', ')} is agreed; waiting for ${whom}${absent}`
+      return `${agreed}; waiting for ${whom}${absent}`
     }
     if (bootstrapExpect === null) {
       return 'waiting for a cluster that takes this node in: it has no cluster.bootstrapExpect, so it never forms one'

@@ -45,7 +45,7 @@ export async function startConsensus(
 
 export type ConsensusPorts = {
   readonly store: LogStore
-  readonly makeTransport: (link: { hello: () => PeerHello; admit: AdmitPeer }) => Transport
+  readonly makeTransport: (link: { hello: () => PeerHello; admit: AdmitPeer; frameRejected: () => void }) => Transport
   readonly clock: Clock
   /** Runs after the input that is there has been read: `setImmediate`. */
   readonly afterIo: (run: () => void) => void
@@ -107,7 +107,11 @@ class ConsensusLoop implements Consensus {
       formed: this.#formed?.clusterId ?? null,
       newClusterId: ports.newClusterId,
     })
-    this.#transport = ports.makeTransport({ hello: () => this.#hello(), admit: (hello) => this.#admit(hello) })
+    this.#transport = ports.makeTransport({
+      hello: () => this.#hello(),
+      admit: (hello) => this.#admit(hello),
+      frameRejected: () => void (this.#counters.framesRejected += 1),
+    })
     this.#links = new PeerLinks(this.#transport, {
       self,
       clock,

@@ -64,6 +64,11 @@ export class Handshake {
   admit(): HandshakeStep {
     assert(this.#state === 'deciding' && this.#peer !== null, 'only a proven peer can be admitted')
     const error = this.#options.admit(this.#peer)
+    if (error !== null && fatalCodes.has(error.code) && this.#options.isOutgrown()) {
+      // Since the hellos this node got what the peer seems to lack; the peer may have got it too, so nobody is alarmed.
+      const again = this.#refusal('already-connected', 'the cluster formed during this handshake; another one tells')
+      return this.#end({ why: 'outgrown' }, [again])
+    }
     if (error !== null) return this.refuse(error)
     if (this.#options.role === 'acceptor') return this.#open([{ kind: 'welcome' }])
     this.#state = 'await-welcome'
@@ -214,8 +219,8 @@ export type HandshakeOptions = {
   readonly secret: ClusterSecret
   readonly admit: AdmitPeer
   /**
-   * True once this node belongs, or has promised itself, to a cluster that its own hello did not name yet. The other side
-   * may then take it for one that lost its data; another handshake tells it the truth.
+   * True once this node belongs, or has promised itself, to a cluster that its own hello did not name yet. Then one side
+   * may take the other for a node that lost its data; another handshake tells the truth.
    */
   readonly isOutgrown: () => boolean
 }
@@ -238,7 +243,7 @@ export type HandshakeEnd =
   | { readonly why: 'self' }
   /** `peer` is null when the other side said so without proof. */
   | { readonly why: 'already-connected'; readonly peer: PeerHello | null }
-  /** Refused for what its own hello said, which is no longer so: try again. */
+  /** One side judged by a hello that may no longer be true, as the cluster formed meanwhile: try again. */
   | { readonly why: 'outgrown' }
   | { readonly why: 'malformed'; readonly detail: string }
   | {

@@ -42,7 +42,11 @@ export class Cluster {
     if (this.#stopped) return Promise.reject(stopped())
     if (this.#waiting.size >= waitingMax) {
       return Promise.reject(
-        new OperatingError('overloaded', `propose: ${waitingMax} proposals of this node wait already`, soon),
+        new OperatingError(
+          'overloaded',
+          `${titles[command.kind]}: ${waitingMax} proposals of this node wait already`,
+          soon,
+        ),
       )
     }
     const { clock, nextId, submit } = this.#options
@@ -50,7 +54,7 @@ export class Cluster {
     const settled = deferred<CommandResult>()
     const timer = clock.after(timeoutMs, () => {
       this.#take(id)?.settled.reject(
-        new OperatingError('outcome-unknown', `propose ${command.kind}: no outcome within ${timeoutMs} ms`),
+        new OperatingError('outcome-unknown', `${titles[command.kind]}: no outcome within ${timeoutMs} ms`),
       )
     })
     this.#waiting.set(id, { settled, timer, kind: command.kind })
@@ -122,8 +126,12 @@ export class Cluster {
 
   stop(): void {
     this.#stopped = true
-    for (const id of this.#waiting.keys()) {
-      this.#take(id)?.settled.reject(new OperatingError('outcome-unknown', 'propose: this node stops before it knew'))
+    for (const [id, { kind }] of this.#waiting) {
+      const error = new OperatingError(
+        'outcome-unknown',
+        `${titles[kind]}: this node stops before it knows the outcome`,
+      )
+      this.#take(id)?.settled.reject(error)
     }
     for (const read of this.#reads.splice(0)) read.reject(stopped())
     this.#watchers.clear()
@@ -169,26 +177,31 @@ function stopped(): OperatingError {
   return new OperatingError('stopped', 'this node is stopping', { retry: 'elsewhere' })
 }
 
+/** What a proposer reads in a message. */
+const titles: Readonly<Record<Command['kind'], string>> = {
+  'kv-set': 'put',
+  'kv-delete': 'delete',
+  'member-set': 'publish member',
+  'replica-set': 'publish replica',
+  'replica-delete': 'withdraw replica',
+  barrier: 'read',
+}
+
 function refusal(kind: Command['kind'], why: RefusalReason): OperatingError {
+  const title = titles[kind]
   switch (why) {
     case 'no-leader':
-      return new OperatingError('no-leader', `propose ${kind}: no leader is known; an election may be under way`, soon)
+      return new OperatingError('no-leader', `${title}: no leader is known; an election may be under way`, soon)
     case 'not-leader':
-      return new OperatingError('no-leader', `propose ${kind}: the leader has just changed`, soon)
+      return new OperatingError('no-leader', `${title}: the leader has just changed`, soon)
     case 'overloaded':
-      return new OperatingError(
-        'overloaded',
-        `propose ${kind}: the leader's limit of waiting or logged bytes is reached`,
-        {
-          ...soon,
-        },
-      )
+      return new OperatingError('overloaded', `${title}: a limit of waiting or logged bytes is reached`, soon)
     case 'too-large':
-      return new OperatingError('too-large', `propose ${kind}: the command is larger than a log entry may be`)
+      return new OperatingError('too-large', `${title}: larger than a log entry may be`)
     case 'overwritten':
       return new OperatingError(
         'outcome-unknown',
-        `propose ${kind}: the leader that took it was replaced before it was committed`,
+        `${title}: the leader that took it was replaced before it was committed`,
       )
   }
 }

@@ -61,6 +61,11 @@ function answerStarting(req: IncomingMessage, res: ServerResponse): void {
     res.writeHead(200, { 'content-type': 'text/plain' }).end('ok')
     return
   }
+  if (req.url === '/readyz') {
+    const answer = { ready: false, reasons: ['this node is starting'] }
+    res.writeHead(503, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+    return
+  }
   const traceId = randomBytes(8).toString('hex')
   const error = { code: 'no-leader', message: 'this node is starting', retry: 'after', retryAfterMs: 1000, traceId }
   res.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' }).end(JSON.stringify({ error }))

@@ -130,6 +130,8 @@ async function startParts(
     log,
   })
   agreement.onNews(() => publisher.trigger())
+  // The news that came before may have been all.
+  publisher.trigger()
   stops.add('upstreams', () => upstreams.stop())
   stops.add('publisher', () => publisher.stop(withdrawMs))
   await upstreams.start()
@@ -159,6 +161,7 @@ async function startParts(
     nextCallId,
     reachable: (other) => peers.reachable(other),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
+    isStopping: () => stops.isRunning,
     now: () => clock.now(),
   })
   const admin = makeAdmin({ needs, metrics, clock, log, origins, onBroken: (error) => failed(broken(error)) })

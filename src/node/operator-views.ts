@@ -18,7 +18,7 @@ import type { ConsensusStatus } from '../consensus/consensus.ts'
 import type { Gateway } from '../gateway/gateway.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import type { Listing } from '../routing/listing.ts'
-import type { Member, Replica } from '../state/command.ts'
+import type { Command, Member, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { Cluster } from './cluster.ts'
 
@@ -61,22 +61,16 @@ export class OperatorViews implements AdminNeeds {
 
   servers(): readonly ServerView[] {
     const catalog = this.#parts.catalog()
-    const groups = new Map<ServerName, Replica[]>()
+    const groups = new Map<ServerName, ReplicaView[]>()
     for (const replica of this.#parts.cluster.state.replicas()) {
-      groups.set(replica.server, [...(groups.get(replica.server) ?? []), replica])
+      groups.set(replica.server, [...(groups.get(replica.server) ?? []), this.#replica(replica)])
     }
     return [...groups].map(([name, replicas]) => {
       const lists = catalog.servers.get(name)
       return {
         name,
         status: bestStatus(replicas),
-        replicas: replicas.map(({ node, transport, status, reason, priority }) => ({
-          node,
-          transport,
-          status,
-          reason,
-          priority,
-        })),
+        replicas,
         tools: lists?.tools.entries.length ?? 0,
         resources: lists?.resources.entries.length ?? 0,
         resourceTemplates: lists?.resourceTemplates.entries.length ?? 0,
@@ -156,9 +150,10 @@ export class OperatorViews implements AdminNeeds {
     return Promise.resolve(this.#parts.gateway().closeSession(id))
   }
 
-  /** Ready once formed, led, and caught up with what the leader had committed when this process came. */
+  /** Ready once formed, led, and caught up with what the leader had committed when this process came; until it stops. */
   readiness(): Readiness {
-    const { consensus, caughtUp } = this.#parts
+    const { consensus, caughtUp, isStopping } = this.#parts
+    if (isStopping()) return notReady('this node is stopping')
     const { raft, waitingFor } = consensus()
     if (raft === null) return notReady(waitingFor ?? 'the cluster has not formed yet')
     if (raft.leader === null) return notReady('no leader is known')
@@ -190,28 +185,41 @@ export class OperatorViews implements AdminNeeds {
     }
   }
 
-  async #write(command: Parameters<Cluster['propose']>[0], timeoutMs: number): Promise<{ revision: number }> {
+  async #write(command: KvWrite, timeoutMs: number): Promise<{ revision: number }> {
     const result = await this.#parts.cluster.propose(command, timeoutMs)
     switch (result.kind) {
       case 'done':
         return { revision: result.revision }
-      case 'revision-mismatch':
-        throw new OperatingError('revision-mismatch', `${command.kind}: the key has revision ${result.revision} now`, {
-          details: { revision: result.revision },
+      case 'revision-mismatch': {
+        const { revision } = result
+        const found = revision === 0 ? 'does not exist' : `has revision ${revision} now`
+        throw new OperatingError('revision-mismatch', `the key ${JSON.stringify(command.key)} ${found}`, {
+          details: { revision },
         })
+      }
       case 'not-found':
-        throw new OperatingError('not-found', `${command.kind}: there is no such key`)
+        throw new OperatingError('not-found', `there is no key ${JSON.stringify(command.key)}`)
       case 'refused':
-        throw new OperatingError('bad-request', `${command.kind}: ${result.reason}`)
+        throw new OperatingError('bad-request', `the key ${JSON.stringify(command.key)}: ${result.reason}`)
     }
   }
 
+  /** As its node published it, unless that node can not be reached: then no call of ours can get there. */
+  #replica({ node, transport, status, reason, priority }: Replica): ReplicaView {
+    if (this.#isAlive(node)) return { node, transport, status, reason, priority }
+    const lost = `node ${node} can not be reached from node ${this.#parts.node}`
+    return { node, transport, status: 'failed', reason: lost, priority }
+  }
+
+  #isAlive(node: NodeId): boolean {
+    return node === this.#parts.node || this.#parts.reachable(node)
+  }
+
   #member({ node, addresses, generation, labels, version, startedAt }: Member): MemberView {
-    const alive = node === this.#parts.node || this.#parts.reachable(node)
     return {
       id: node,
       addresses,
-      status: alive ? 'alive' : 'unknown',
+      status: this.#isAlive(node) ? 'alive' : 'unknown',
       incarnation: generation,
       labels,
       metrics: {},
@@ -234,8 +242,12 @@ export type OperatorParts = {
   readonly reachable: (node: NodeId) => boolean
   /** Whether this process has applied an entry that was proposed after it started. */
   readonly caughtUp: () => boolean
+  readonly isStopping: () => boolean
   readonly now: () => number
 }
+
+type ReplicaView = ServerView['replicas'][number]
+type KvWrite = Command & { readonly kind: 'kv-set' | 'kv-delete' }
 
 function notReady(reason: string): Readiness {
   return { ready: false, reasons: [reason] }
@@ -245,7 +257,7 @@ function items(listing: Listing): readonly CatalogItem[] {
   return listing.entries.map(({ server, name, text }) => ({ server, name, definition: text }))
 }
 
-function bestStatus(replicas: readonly Replica[]): Replica['status'] {
+function bestStatus(replicas: readonly ReplicaView[]): ReplicaView['status'] {
   for (const status of ['ready', 'starting'] as const) {
     if (replicas.some((replica) => replica.status === status)) return status
   }

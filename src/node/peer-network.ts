@@ -61,10 +61,12 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     failed,
   })
   addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
-  agreement.onNews(() => {
+  const followDirectory = (): void => {
     const others = agreement.cluster.state.members().filter((member) => member.node !== node)
     links.setDirectory(others.map((member) => member.addresses.peer))
-  })
+  }
+  agreement.onNews(followDirectory)
+  followDirectory()
   return { calls, addresses, reachable: (other) => links.reachable(other), close: () => links.close() }
 }
 

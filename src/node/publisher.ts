@@ -2,13 +2,15 @@ import { Backoff } from '../std/backoff.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Command, CommandResult, Member, Replica } from '../state/command.ts'
 import type { StateReader } from '../state/reader.ts'
 import type { Log } from '../log/log.ts'
 
 /**
  * Brings what the cluster knows of this node (its directory entry, its replicas) to what is true here. Level-triggered: it
- * compares wanted with agreed and proposes one difference at a time until there is none, whatever was lost on the way.
+ * compares wanted with agreed and proposes the differences one by one, again and again until they are agreed, whatever was
+ * lost on the way. A difference that is refused does not hold up the others; it is proposed again at the next trigger.
  */
 export class Publisher {
   readonly #options: PublisherOptions
@@ -26,7 +28,9 @@ export class Publisher {
 
   /** What is to be known of one server of this node from now on. */
   setReplica(replica: Replica): void {
-    this.#replicas.set(replica.server, { ...replica, reason: replica.reason.slice(0, reasonLengthMax) })
+    // Through UTF-8, as the log keeps it: half a character would come back as another text, and differ for ever.
+    const reason = Buffer.from(replica.reason.slice(0, reasonLengthMax)).toString()
+    this.#replicas.set(replica.server, { ...replica, reason })
     this.trigger()
   }
 
@@ -39,62 +43,66 @@ export class Publisher {
     if (!this.#running) void this.#reconcile()
   }
 
+  /** Ends when nothing has changed since it looked: what it publishes is a change of the state too, and triggers again. */
   async #reconcile(): Promise<void> {
     this.#running = true
     while (this.#dirty && !this.#stopped) {
       this.#dirty = false
-      const command = this.#difference()
-      if (command === null) continue
-      // A trigger during the wait has set it as well, and must not be lost.
-      if (await this.#publish(command)) this.#dirty = true
+      for (const command of this.#differences()) {
+        if (this.#stopped || !(await this.#publish(command))) break
+      }
     }
     this.#running = false
   }
 
-  /** False: not now; a retry is armed, or would change nothing. */
+  /** False: nothing can be published now; a retry is armed. */
   async #publish(command: Command): Promise<boolean> {
     const { propose, log, clock } = this.#options
     try {
       const result = await propose(command, proposeTimeoutMs)
       this.#backoff.reset()
-      if (result.kind !== 'refused') return true
-      log.warn('publish-refused', { command: command.kind, reason: result.reason })
-      return false
+      if (result.kind === 'refused') log.warn('publish-refused', { command: command.kind, reason: result.reason })
+      return true
     } catch (error) {
+      if (error instanceof OperatingError && error.code === 'too-large') {
+        log.warn('publish-refused', { command: command.kind, error })
+        return true
+      }
       log.debug('publish-deferred', { command: command.kind, error })
+      this.#retry?.cancel()
       if (!this.#stopped) this.#retry = clock.after(this.#backoff.next(), () => this.trigger())
       return false
     }
   }
 
-  /** Withdraws this node's replicas, for as long as `timeoutMs` at most, and proposes nothing afterwards. */
+  /**
+   * Withdraws this node's replicas, for as long as `timeoutMs` at most, and proposes nothing afterwards. All that were ever
+   * set: one may be on its way into the state, and its withdrawal follows it there.
+   */
   async stop(timeoutMs: number): Promise<void> {
     this.#stopped = true
     this.#retry?.cancel()
-    const { state, member, propose } = this.#options
-    const withdrawals = state
-      .replicas()
-      .filter((replica) => replica.node === member.node && replica.generation === member.generation)
-      .map((replica) =>
-        propose(
-          { kind: 'replica-delete', node: member.node, generation: member.generation, server: replica.server },
-          timeoutMs,
-        ),
-      )
+    const { member, propose } = this.#options
+    const { node, generation } = member
+    const withdrawals = [...this.#replicas.keys()].map((server) =>
+      propose({ kind: 'replica-delete', node, generation, server }, timeoutMs),
+    )
     // Best effort: without a leader the others skip this node's replicas because they can not reach it.
     await Promise.allSettled(withdrawals)
   }
 
-  #difference(): Command | null {
+  #differences(): Command[] {
     const { state, member } = this.#options
     const agreed = state.members().find((other) => other.node === member.node)
-    if (agreed === undefined || !sameValue(agreed, member)) return { kind: 'member-set', member }
     const published = new Map(ownReplicas(state, member.node).map((replica) => [replica.server, replica]))
-    for (const replica of this.#replicas.values()) {
-      const known = published.get(replica.server)
-      if (known === undefined || !sameValue(known, replica)) return { kind: 'replica-set', replica }
-    }
-    return null
+    const replicas = [...this.#replicas.values()].filter(
+      (replica) => !sameValue(published.get(replica.server), replica),
+    )
+    return [
+      // First, because replicas of a generation are refused before its member is there.
+      ...(sameValue(agreed, member) ? [] : [{ kind: 'member-set', member } as const]),
+      ...replicas.map((replica) => ({ kind: 'replica-set', replica }) as const),
+    ]
   }
 }
 

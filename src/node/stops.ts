@@ -14,6 +14,10 @@ export class Stops {
     this.#stops.push({ part, stop })
   }
 
+  get isRunning(): boolean {
+    return this.#running !== null
+  }
+
   /** A part that fails to stop is logged and does not keep the others from stopping. */
   run(): Promise<void> {
     this.#running ??= this.#run()

@@ -16,13 +16,25 @@ type PreVoteRequest = Extract<Message, { kind: 'pre-vote-request' }>
 type VoteRequest = Extract<Message, { kind: 'vote-request' }>
 type VoteResponse = Extract<Message, { kind: 'pre-vote-response' | 'vote-response' }>
 
-/** A tick of a node that is not the leader. */
+/**
+ * A tick of a node that is not the leader. A candidate's time begins when its own vote is durable, as its requests leave
+ * only then: on a disk slower than an election timeout it would else start over for ever.
+ */
 export function tickElection(core: Core): void {
+  if (core.role === 'candidate' && !core.votes.has(core.id)) return
   core.electionElapsed += 1
   if (!core.isVoter) return
   const isAlone = otherVoters(core.log.configuration, core.id).length === 0
-  const isUndecided = core.role === 'candidate' && isAlone
-  if (core.electionElapsed >= core.electionTimeout || (isAlone && !isUndecided)) preCampaign(core)
+  if (core.electionElapsed >= core.electionTimeout || isAlone) preCampaign(core)
+}
+
+/**
+ * The link to the leader broke, mostly because its process ended: there is no leader to protect any more, and of the
+ * election timeout only the random part is left. A leader that lives is heard again soon, and one that a majority still
+ * hears is not deposed, since pre-votes find none.
+ */
+export function onLeaderUnreachable(core: Core): void {
+  core.electionElapsed = Math.max(core.electionElapsed, core.options.electionTicks)
 }
 
 function preCampaign(core: Core): void {

@@ -1,6 +1,6 @@
 import { assert } from '../std/assert.ts'
 import type { Core } from './core.ts'
-import type { Entry, Index } from './entry.ts'
+import type { Index } from './entry.ts'
 import type { Message } from './messages.ts'
 
 /**
@@ -20,7 +20,7 @@ export function onAppendRequest(core: Core, message: AppendRequest): void {
     core.sendWhenDurable(message.from, { kind: 'append-rejected', prevIndex, hintIndex, hintTerm })
     return
   }
-  takeOver(core, entries)
+  takeOver(core, message)
   const match = prevIndex + entries.length
   // The log is known to be the leader's up to `match`, not to its end.
   core.commitTo(Math.min(message.commit, match))
@@ -42,13 +42,18 @@ function follow(core: Core, message: Message): boolean {
   return true
 }
 
-/** Entries that the log has already are passed over: a late or short request takes nothing away (R5). */
-function takeOver(core: Core, entries: readonly Entry[]): void {
+/**
+ * Entries that the log has already are passed over: a late or short request takes nothing away (R5). A leader whose log
+ * contradicts what is committed here was elected by nodes that lost it, as by data directories restored from old copies.
+ * To obey would lose acknowledged writes, and to go on beside it would serve two truths: this node stops and says so.
+ */
+function takeOver(core: Core, { from, term, entries }: AppendRequest): void {
   const at = entries.findIndex((entry) => !core.log.matches(entry.index, entry.term))
   const first: Index | undefined = entries[at]?.index
   if (first === undefined) return
   if (first <= core.log.lastIndex) {
-    assert(first > core.commitIndex, `committed entry ${first} is not overwritten`)
+    const isOpen = first > core.commitIndex
+    assert(isOpen, `leader ${from} of term ${term} would overwrite entry ${first}, which is committed: its log lost it`)
     core.log.truncateFrom(first)
   }
   core.log.append(entries.slice(at))

@@ -1,7 +1,14 @@
 import { assert, unreachable } from '../std/assert.ts'
 import { Core } from './core.ts'
 import type { RaftEffects, RaftEvent, RaftOptions, RaftStatus } from './effects.ts'
-import { countOwnVote, onPreVoteRequest, onVoteRequest, onVoteResponse, tickElection } from './election.ts'
+import {
+  countOwnVote,
+  onLeaderUnreachable,
+  onPreVoteRequest,
+  onVoteRequest,
+  onVoteResponse,
+  tickElection,
+} from './election.ts'
 import type { Entry, Index } from './entry.ts'
 import { onAppendRequest, onHeartbeatRequest } from './follower.ts'
 import {
@@ -19,9 +26,10 @@ import { isWellFormed } from './well-formed.ts'
 
 /**
  * One node of Raft, as a function of its events: `step` tells it what happened, `take` asks what it wants done. It never
- * waits, reads no clock, and draws random numbers only from its seed: the same events give the same effects. What comes
- * from other nodes is never a reason to throw; a broken invariant, of the core or of its driver, is (std/assert), and then
- * the node has to stop.
+ * waits, reads no clock, and draws random numbers only from its seed: the same events give the same effects. What is wrong
+ * with a message is never a reason to throw; a broken invariant is (std/assert), and then the node has to stop. One of them
+ * is the cluster's: a leader that would overwrite a committed entry proves that a majority has lost what it acknowledged
+ * (follower.ts).
  */
 export class Raft {
   readonly #core: Core
@@ -55,6 +63,7 @@ export class Raft {
         else if (event.message.kind === 'append-request') onUnreachable(core, event.message.to)
         return
       case 'unreachable':
+        if (event.peer === core.leader) onLeaderUnreachable(core)
         onUnreachable(core, event.peer)
         return
       default:

@@ -17,6 +17,7 @@ export class Dialer {
   readonly #backoff: Backoff
   #timer: Timer | null = null
   #parkedOn: NodeId | null = null
+  #parkedAtMs = 0
   #stopped = false
 
   constructor(address: string, lane: string, options: DialerOptions) {
@@ -38,11 +39,14 @@ export class Dialer {
   park(node: NodeId): void {
     this.#clear()
     this.#parkedOn = node
+    this.#parkedAtMs = this.#options.clock.monotonic()
   }
 
   /** The connection of the lane to the node is gone. */
   wake(node: NodeId): void {
-    if (this.#parkedOn === node) this.#dialAfter(this.#backoff.next())
+    if (this.#parkedOn !== node) return
+    if (this.#options.clock.monotonic() - this.#parkedAtMs >= healthyMs) this.#backoff.reset()
+    this.#dialAfter(this.#backoff.next())
   }
 
   /** The attempt, or the connection that it made `openMs` ago, has ended. */
@@ -83,13 +87,16 @@ export type DialerOptions = {
   readonly attempt: (dialer: Dialer) => void
 }
 
-/** A connection that stood for this long proves the way good: the next failure starts from the shortest wait again. */
+/** A connection, this dialler's or the one it was parked on, that stood for this long proves the way good: the next failure starts from the shortest wait again. */
 const healthyMs = 10_000
 
+/**
+ * What only an operator can change. `wiped-node` is not of them: who is rightly refused so ends, and who is refused because
+ * it was just about to form its cluster is welcome at the next try.
+ */
 const slowCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'wrong-cluster',
   'wrong-secret',
   'incompatible-version',
-  'wiped-node',
   'duplicate-node',
 ])

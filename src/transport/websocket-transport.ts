@@ -170,6 +170,7 @@ export class WebSocketTransport implements Transport {
     },
     rejected: (connection, why) => {
       this.#counters.framesRejected += 1
+      this.#options.frameRejected?.()
       const { address, lane, peer } = connection
       this.#options.log.warn('frame-rejected', { address, lane, peer: peer?.node ?? null, why })
     },
@@ -243,6 +244,8 @@ export type WebSocketTransportOptions = {
   readonly hello: () => PeerHello
   readonly secret: ClusterSecret
   readonly admit: AdmitPeer
+  /** A frame never got to `TransportEvents.frame`, because it breaks the protocol; it is logged already. */
+  readonly frameRejected?: () => void
   readonly log: Log
   readonly clock: Clock
   readonly random: Random

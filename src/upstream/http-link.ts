@@ -37,7 +37,7 @@ export function httpLinks(options: HttpLinkOptions): LinkSource {
     open(events) {
       const url = new URL(link.url)
       pool ??= new Pool(url.origin, {
-        connections: limits.callsInFlightMax + limits.tellsInFlightMax + 1,
+        connections: 2 * limits.callsInFlightMax + limits.tellsInFlightMax + 1,
         connect: { timeout: limits.connectTimeoutMs },
         headersTimeout: 0,
         bodyTimeout: 0,
@@ -79,13 +79,19 @@ class HttpLink implements Link {
   readonly #requests = new Map<number, HttpExchange>()
   /** All that is no awaited request, with what its end settles. */
   readonly #others = new Map<HttpExchange, () => void>()
+  /** Answered requests whose stream is still open. */
   readonly #lingering = new Map<number, Timer>()
   readonly #timers = new Set<Timer>()
   readonly #listenBackoff: Backoff
   #sessionId: string | null = null
   #protocolVersion: string | null = null
+  #tells = 0
+  #cancels = 0
   #hasListened = false
   #hasEnded = false
+  #isForgotten = false
+  /** Under way. */
+  #check: Promise<void> | null = null
   #isClosed = false
 
   constructor(options: SessionOptions, events: LinkEvents) {
@@ -101,8 +107,9 @@ class HttpLink implements Link {
         accepted: () => undefined,
         message: (message) => this.#events.message(message, id),
         ended: (end) => {
+          const isAnswered = this.#lingering.has(id)
           this.#forget(id)
-          this.#events.failed(id, this.#failure(end))
+          if (!isAnswered) void this.#fail(id, end)
         },
       },
     )
@@ -111,12 +118,13 @@ class HttpLink implements Link {
   }
 
   async tell(text: string): Promise<void> {
-    const { limits, log } = this.#options
-    if (this.#others.size >= limits.tellsInFlightMax) {
-      log.warn('upstream-message-dropped', { reason: 'too many are under way' })
+    if (this.#tells >= this.#options.limits.tellsInFlightMax) {
+      this.#dropped()
       return
     }
+    this.#tells += 1
     await this.#perform({ method: 'POST', body: text })
+    this.#tells -= 1
   }
 
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
@@ -127,10 +135,17 @@ class HttpLink implements Link {
       exchange.abort()
       return 'withdrawn'
     }
+    if (this.#cancels >= this.#options.limits.callsInFlightMax) {
+      this.#dropped()
+      exchange.abort()
+      return 'sent'
+    }
+    this.#cancels += 1
     this.#others.set(exchange, () => undefined)
     const cancel = async (): Promise<void> => {
       if (this.#isClosed) return
-      await this.tell(cancelText)
+      await this.#perform({ method: 'POST', body: cancelText })
+      this.#cancels -= 1
       this.#others.delete(exchange)
       exchange.abort()
     }
@@ -202,6 +217,7 @@ class HttpLink implements Link {
         this.#end(sessionLost)
         return
       }
+      if (this.#isDoubtful(end)) void this.#checkSession()
       // 405 and the like: the server has no such stream. Others may be over later.
       if (end.status < 500 && ![408, 409, 425, 429].includes(end.status)) return
     }
@@ -220,7 +236,8 @@ class HttpLink implements Link {
         accepted: () => undefined,
         message: () => undefined,
         ended: (end) => {
-          if (request.method === 'POST' && this.#isSessionLost(end)) this.#end(sessionLost)
+          const isLost = this.#isSessionLost(end) || (request.body === sessionCheck && this.#isDoubtful(end))
+          if (request.method === 'POST' && isLost) this.#end(sessionLost)
           settle()
         },
       })
@@ -256,6 +273,22 @@ class HttpLink implements Link {
     )
   }
 
+  async #fail(id: number, end: ExchangeEnd): Promise<void> {
+    if (this.#isDoubtful(end)) await this.#checkSession()
+    this.#events.failed(id, this.#failure(end))
+  }
+
+  /** Many servers say 400 instead of 404 when they have forgotten the session. A ping tells whether that was meant. */
+  #isDoubtful(end: ExchangeEnd): boolean {
+    return end.kind === 'refused' && end.status === 400 && this.#sessionId !== null
+  }
+
+  #checkSession(): Promise<void> {
+    if (this.#hasEnded) return Promise.resolve()
+    this.#check ??= this.#perform({ method: 'POST', body: sessionCheck }).finally(() => (this.#check = null))
+    return this.#check
+  }
+
   #failure(end: ExchangeEnd): LinkFailure {
     switch (end.kind) {
       case 'done':
@@ -279,9 +312,12 @@ class HttpLink implements Link {
       this.#end(sessionLost)
       return { kind: 'session-lost' }
     }
-    // A 5xx may come after the work, from the server or from what stands before it; a 3xx or 4xx refuses the request.
-    if (end.status >= 500) return this.#failed('unknown', 'outcome-unknown', `answered with HTTP status ${end.status}`)
-    return this.#failed('rejected', 'server-failed', `refused with HTTP status ${end.status}`)
+    if (this.#isForgotten && this.#isDoubtful(end)) return { kind: 'session-lost' }
+    // A 5xx may come after the work, from the server or from what stands before it; so may a redirect that does not ask
+    // for the same request again.
+    if ((end.status >= 400 && end.status < 500) || end.status === 307 || end.status === 308)
+      return this.#failed('rejected', 'server-failed', `refused with HTTP status ${end.status}`)
+    return this.#failed('unknown', 'outcome-unknown', `answered with HTTP status ${end.status}`)
   }
 
   #failed(kind: 'not-sent' | 'rejected' | 'unknown', code: ErrorCode, clause: string): LinkFailure {
@@ -296,7 +332,12 @@ class HttpLink implements Link {
   #end(end: LinkEnd): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
+    this.#isForgotten = end === sessionLost
     this.#events.ended(end)
+  }
+
+  #dropped(): void {
+    this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
   }
 
   #forget(id: number): void {
@@ -314,5 +355,8 @@ class HttpLink implements Link {
     this.#timers.add(timer)
   }
 }
+
+/** Its id is no number, so that it is none of a request. */
+const sessionCheck = `{"jsonrpc":"2.0","id":"session-check","method":"ping"}`
 
 const sessionLost: LinkEnd = { kind: 'session-lost', reason: 'has forgotten the session' }

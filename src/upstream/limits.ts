@@ -10,7 +10,10 @@ export type UpstreamLimits = {
   readonly logLinesPerSecond: number
   /** Messages that wait for a server to read its stdin; one message may always wait. Beyond: overloaded. */
   readonly stdinQueueBytesMax: number
-  /** Calls without an outcome per upstream. Beyond: overloaded. */
+  /**
+   * Calls without an outcome per upstream; beyond: overloaded. Over HTTP also cancels under way: beyond, the stream of a
+   * cancelled call is closed without one.
+   */
   readonly callsInFlightMax: number
   /** Notifications and answers under way to one HTTP server at once. Beyond they are dropped. */
   readonly tellsInFlightMax: number

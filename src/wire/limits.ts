@@ -11,8 +11,8 @@ export type LaneLimits = {
 const MiB = 1024 * 1024
 
 /**
- * `ctl` carries what must not wait: votes, heartbeats, acknowledgements, proposals, forming. `log` carries append requests.
- * A frame holds up to 1 MiB of entries and one more entry of up to 2 MiB.
+ * `ctl` carries what must not wait: votes, heartbeats, acknowledgements, forming. `log` carries append requests and
+ * proposals. A frame holds up to 1 MiB of entries and one more entry of up to 2 MiB.
  */
 export const raftLanes = {
   ctl: { frameBytesMax: 4 * MiB, sendBufferBytesMax: 4 * MiB },

@@ -415,6 +415,20 @@ describe('the time of a request', () => {
   })
 })
 
+describe('a body that is cut off because the client goes away', () => {
+  it.each(['PUT /v1/kv/a', 'POST /v1/tools/x/call'])('is no accident of ours: %s', async (target) => {
+    const { port, lines } = await start({})
+    const socket = connect(port, '127.0.0.1')
+    let answer = ''
+    socket.on('data', (bytes) => (answer += bytes.toString()))
+    socket.write(`${target} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n{"a":`)
+    await waitFor('the request to be taken', () => answer.includes('100 Continue'))
+    socket.destroy()
+    const line = await waitFor('the log to have it', () => lines[0])
+    expect(line).toMatchObject({ level: 'debug', event: 'admin-request-failed', fields: { status: 499 } })
+  })
+})
+
 describe('what the cluster says of a write', () => {
   it.each<[ErrorCode, number, string | undefined]>([
     ['no-leader', 503, '1'],

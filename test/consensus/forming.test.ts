@@ -73,12 +73,23 @@ describe('Forming', () => {
     expect(core.waitingFor()).toBe('cluster of-n1 of n1, n2, n3 is agreed; waiting for the promise of n3')
     const { form, send } = after(core, said(n3, promised))
     expect(send).toEqual([])
+    expect(core.waitingFor()).toBe('cluster of-n1 of n1, n2, n3 is agreed; writing it down')
     expect(form).toMatchObject({ hardState: { term: 1, vote: null, commit: 1 }, entry: { index: 1, term: 1, id: '' } })
     expect(form && decodeConfiguration(form.entry.data)).toMatchObject({ clusterId: 'of-n1', voters: [n1, n2, n3] })
     expect(after(core, { kind: 'formed-durable' }).send.map(({ to, message }) => [to, message.kind])).toEqual([
       ['n2', 'formed'],
       ['n3', 'formed'],
     ])
+    expect(core.waitingFor()).toBeNull()
+  })
+
+  it('waits for nobody when it founds the cluster alone', () => {
+    const core = forming({ self: n1, bootstrapExpect: 1 })
+    expect(core.take().persistPromise?.voters).toEqual([n1])
+    expect(core.waitingFor()).toBe('cluster of-n1 of n1 is agreed; writing it down')
+    expect(after(core, { kind: 'promise-durable' }).form).not.toBeNull()
+    expect(core.waitingFor()).toBe('cluster of-n1 of n1 is agreed; writing it down')
+    after(core, { kind: 'formed-durable' })
     expect(core.waitingFor()).toBeNull()
   })
 

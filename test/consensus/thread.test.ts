@@ -4,6 +4,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import type { ConsensusOptions, ConsensusStarted } from '../../src/consensus/consensus.ts'
 import { packEntries, unpackEntries } from '../../src/consensus/thread-messages.ts'
 import { attachThread } from '../../src/consensus/thread.ts'
@@ -71,6 +72,14 @@ describe('the consensus thread', () => {
     for (const node of started) if (node !== leader) await write(node, `by ${node.id}`, started)
     for (const { told } of started) expect(told.commands()).toEqual(leader.told.commands())
     await waitFor('all lanes', () => started.every(({ told }) => told.last?.connected.length === 2))
+  })
+
+  it('counts a frame that its transport rejects', async () => {
+    const node = await start(n1)
+    const stranger = new WebSocket(`ws://${node.started.raftAddress}/raft/ctl`)
+    stranger.addEventListener('open', () => stranger.send('no frame'))
+    await waitFor('the count', () => node.told.last?.counters.framesRejected === 1)
+    stranger.close()
   })
 
   it('leaves nothing behind when it is stopped', async () => {

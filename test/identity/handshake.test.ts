@@ -188,6 +188,20 @@ describe('the handshake', () => {
     expect(endOf(met.dialer)).toEqual({ why: 'outgrown' })
   })
 
+  it.each(['dialer', 'acceptor'] as const)(
+    'alarms nobody when the cluster of the %s forms while they speak',
+    (side) => {
+      const admit: AdmitPeer = () => new OperatingError('wiped-node', 'it came with an empty data directory')
+      const formed = { admit, isOutgrown: () => true }
+      const met = meet(
+        handshake('dialer', side === 'dialer' ? formed : {}),
+        handshake('acceptor', side === 'acceptor' ? formed : {}),
+      )
+      expect(endOf(met[side])).toEqual({ why: 'outgrown' })
+      expect(endOf(met[side === 'dialer' ? 'acceptor' : 'dialer'])).toMatchObject({ why: 'already-connected' })
+    },
+  )
+
   it('asks admit about nobody who has not proven the secret', () => {
     const asked: string[] = []
     const admit: AdmitPeer = (hello) => (asked.push(hello.node), null)

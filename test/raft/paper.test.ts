@@ -622,6 +622,14 @@ describe('thesis 10.2: performance', () => {
     expect(lab.take('n1')).toEqual({ persist: null, send: [], apply: [], refused: [], status: null })
   })
 
+  it('a node whose leader would overwrite what is committed stops, and names leader and entry', () => {
+    const lab = ledCluster(3)
+    const [from, to] = [n3, n2]
+    const entries = [command(2, 3)]
+    const overwrite = message('append-request', { from, to, term: 3, prevIndex: 1, prevTerm: 1, entries, commit: 1 })
+    expect(() => hear(lab, overwrite)).toThrow('leader n3 of term 3 would overwrite entry 2, which is committed')
+  })
+
   it('a driver that reports writes out of order is stopped', () => {
     const lab = ledCluster(3)
     lab.propose('n1', { id: 'x' })

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { ClusterSecret } from '../../src/identity/secret.ts'
 import { encodeFrame } from '../../src/wire/frame.ts'
 import type { ClusterId } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { waitFor } from '../wait.ts'
 import { closeStations, helloOf, linked, station, testLanes } from './rig.ts'
 import type { Station } from './rig.ts'
@@ -44,6 +45,17 @@ describe('two nodes that do not belong together', () => {
     await waitFor('both refusals', () => a.said.refusals.length > 0 && b.said.refusals.length > 0)
     expect(a.said.refusals[0]?.code).toBe('wrong-cluster')
     expect(b.said.refusals[0]?.code).toBe('wrong-cluster')
+  })
+
+  it('are retried soon by who took a node for wiped that was about to form its cluster', async () => {
+    let wiped = true
+    const admit = () => (wiped ? new OperatingError('wiped-node', 'it came with an empty data directory') : null)
+    const a = await station('a', {}, { admit, refusedRetryMs: 60_000 })
+    const b = await station('b')
+    a.transport.dial(b.address)
+    await waitFor('the refusal', () => a.said.refusals.length > 0)
+    wiped = false
+    await linked(a, b)
   })
 
   it('are retried slowly', async () => {

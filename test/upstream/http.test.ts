@@ -138,6 +138,27 @@ describe('a Streamable HTTP server', () => {
     expect(events).not.toContain('cancelled y')
   })
 
+  it('is told of every cancel when a hundred come at once', async () => {
+    const test = await start({ limits: { tellsInFlightMax: 1 } })
+    await test.ready('http')
+    const labels = Array.from({ length: 100 }, (_, at) => `many-${at}`)
+    const controllers = labels.map(() => new AbortController())
+    const calls = labels.map((label, at) =>
+      test.call('http', 'count', { steps: 1000, delayMs: 20, label }, { signal: controllers[at]?.signal }),
+    )
+    await waitFor('all to have started', async () => {
+      const events = await control('events')
+      return labels.every((label) => events.includes(`started ${label}`))
+    })
+    for (const controller of controllers) controller.abort()
+    expect(new Set((await Promise.all(calls)).map((outcome) => outcome.kind))).toEqual(new Set(['cancelled']))
+    await waitFor('all to be cancelled', async () => {
+      const events = await control('events')
+      return labels.every((label) => events.includes(`cancelled ${label}`))
+    })
+    expect(test.log.lines.map((line) => line.event)).not.toContain('upstream-message-dropped')
+  })
+
   it('hears of a cancel that follows its request on the spot', async () => {
     const test = await start()
     await test.ready('http')
@@ -174,6 +195,40 @@ describe('a Streamable HTTP server', () => {
     expect(outcomes.map((outcome) => resultOf(outcome).content[0]?.text)).toEqual(calls.map((_, at) => `again ${at}`))
     expect((await control('events')).filter((event) => event === 'session')).toHaveLength(2)
     expect(test.statuses.map((status) => status.status)).toEqual(['starting', 'ready'])
+  })
+
+  it('that says 400 of a forgotten session gets a new one; a 400 that means the request does not', async () => {
+    let sessions = 0
+    let isForgotten = false
+    const { url, close } = await listen((request, response) => {
+      void readMessage(request).then(({ id, method, params }) => {
+        if (method === 'initialize') {
+          isForgotten = false
+          response.setHeader('mcp-session-id', `session-${(sessions += 1)}`)
+          return answerInitialize(response, id)
+        }
+        if (request.method !== 'POST') return response.writeHead(405).end()
+        if (isForgotten || params?.name === 'refused')
+          return response.writeHead(400).end('No valid session ID provided')
+        return answerResult(response, id, {})
+      })
+    })
+    try {
+      const test = await start({ url })
+      await test.ready('http')
+      const refused = await test.call('http', 'refused')
+      expect([refused.kind, messageOf(refused), sessions]).toEqual([
+        'rejected',
+        'server http refused with HTTP status 400',
+        1,
+      ])
+      isForgotten = true
+      const outcomes = await Promise.all([1, 2, 3].map(() => test.call('http', 'echo')))
+      expect([...outcomes.map((outcome) => outcome.kind), sessions]).toEqual(['result', 'result', 'result', 2])
+      expect(test.statuses.map((status) => status.status)).toEqual(['starting', 'ready'])
+    } finally {
+      await close()
+    }
   })
 
   it('that forgets every session at once gets calls refused, and is not asked for sessions without end', async () => {
@@ -241,7 +296,10 @@ describe('a Streamable HTTP server', () => {
   })
 
   it.each([
+    [302, 'unknown', 'answered with HTTP status 302'],
+    [303, 'unknown', 'answered with HTTP status 303'],
     [307, 'rejected', 'refused with HTTP status 307'],
+    [308, 'rejected', 'refused with HTTP status 308'],
     [401, 'rejected', 'refused with HTTP status 401'],
     [403, 'rejected', 'refused with HTTP status 403'],
     [429, 'rejected', 'refused with HTTP status 429'],
@@ -306,7 +364,7 @@ describe('a Streamable HTTP server', () => {
   })
 })
 
-type Message = { id?: number; method?: string }
+type Message = { id?: number | string; method?: string; params?: { name?: string } }
 
 async function readMessage(request: IncomingMessage): Promise<Message> {
   let body = ''
@@ -314,8 +372,12 @@ async function readMessage(request: IncomingMessage): Promise<Message> {
   return (body === '' ? {} : JSON.parse(body)) as Message
 }
 
-function answerInitialize(response: ServerResponse, id: number | undefined): void {
+function answerInitialize(response: ServerResponse, id: Message['id']): void {
   const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'x', version: '1' } }
+  answerResult(response, id, result)
+}
+
+function answerResult(response: ServerResponse, id: Message['id'], result: object): void {
   response.setHeader('content-type', 'application/json').end(JSON.stringify({ jsonrpc: '2.0', id, result }))
 }
 

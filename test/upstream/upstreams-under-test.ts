@@ -31,7 +31,7 @@ export type CallOptions = {
   readonly timeoutMs?: number
   readonly meta?: object
   readonly notifications?: CallNotification[]
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 export type RecordedLog = Log & { readonly lines: { event: string; fields: LogFields }[] }

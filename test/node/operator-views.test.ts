@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest'
+import type { ConsensusStatus } from '../../src/consensus/consensus.ts'
+import { OperatorViews } from '../../src/node/operator-views.ts'
+import type { OperatorParts } from '../../src/node/operator-views.ts'
+import { buildCatalog } from '../../src/routing/catalog.ts'
+import type { Command, CommandResult } from '../../src/state/command.ts'
+import { ClusterState } from '../../src/state/state.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
+import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+
+type Raft = NonNullable<ConsensusStatus['raft']>
+
+/** Node n1's views; what a test does not give must not be asked. */
+function makeViews(parts: Partial<OperatorParts>): OperatorViews {
+  const given: Partial<OperatorParts> = {
+    node: 'n1' as NodeId,
+    consensus: () => ({ raft: { leader: 'n2' } as Raft, waitingFor: null }) as ConsensusStatus,
+    caughtUp: () => true,
+    isStopping: () => false,
+    ...parts,
+  }
+  return new OperatorViews(given as OperatorParts)
+}
+
+function clusterOf(state: ClusterState, answer?: CommandResult): OperatorParts['cluster'] {
+  return { state, propose: () => Promise.resolve(answer) } as unknown as OperatorParts['cluster']
+}
+
+const consensusWith = (status: Partial<ConsensusStatus>) => (): ConsensusStatus => status as ConsensusStatus
+
+describe('a node is ready', () => {
+  it('once its cluster has formed, a leader is known and its own entry is applied', () => {
+    expect(makeViews({}).readiness()).toEqual({ ready: true, reasons: [] })
+  })
+
+  it.each<[string, Partial<OperatorParts>]>([
+    ['2 of 3 nodes are there', { consensus: consensusWith({ raft: null, waitingFor: '2 of 3 nodes are there' }) }],
+    ['no leader is known', { consensus: consensusWith({ raft: { leader: null } as Raft }) }],
+    ["the log is not applied up to the leader's commit yet", { caughtUp: () => false }],
+    ['this node is stopping', { isStopping: () => true }],
+  ])('and not while: %s', (reason, parts) => {
+    expect(makeViews(parts).readiness()).toEqual({ ready: false, reasons: [reason] })
+  })
+})
+
+describe('the view of a server', () => {
+  it('shows a replica as failed whose node can not be reached, whatever that node said last', () => {
+    const state = new ClusterState()
+    for (const node of ['n1', 'n2'] as NodeId[]) {
+      const addresses = { http: 'h:1', peer: 'h:2', raft: 'h:3' }
+      const common = { node, generation: 1 }
+      const commands: Command[] = [
+        { kind: 'member-set', member: { ...common, addresses, labels: {}, version: '1', startedAt: 1 } },
+        {
+          kind: 'replica-set',
+          replica: {
+            ...common,
+            server: `on-${node}` as ServerName,
+            transport: 'stdio',
+            status: 'ready',
+            reason: '',
+            priority: 0,
+            offer: null,
+          },
+        },
+      ]
+      for (const command of commands) state.apply({ index: state.appliedIndex + 1, command })
+    }
+    let reached = true
+    const views = makeViews({ cluster: clusterOf(state), catalog: () => buildCatalog([]), reachable: () => reached })
+    const states = (): unknown =>
+      views.servers().map(({ name, status, replicas }) => [name, status, replicas[0]?.reason])
+    expect(states()).toEqual([
+      ['on-n1', 'ready', ''],
+      ['on-n2', 'ready', ''],
+    ])
+    reached = false
+    expect(states()).toEqual([
+      ['on-n1', 'ready', ''],
+      ['on-n2', 'failed', 'node n2 can not be reached from node n1'],
+    ])
+    expect(views.members().map(({ status }) => status)).toEqual(['alive', 'unknown'])
+  })
+})
+
+describe('a write that was applied to no effect', () => {
+  it.each<[CommandResult, string, string]>([
+    [{ kind: 'revision-mismatch', revision: 7 }, 'revision-mismatch', 'the key "k" has revision 7 now'],
+    [{ kind: 'revision-mismatch', revision: 0 }, 'revision-mismatch', 'the key "k" does not exist'],
+    [{ kind: 'not-found' }, 'not-found', 'there is no key "k"'],
+    [{ kind: 'refused', reason: 'it is so' }, 'bad-request', 'the key "k": it is so'],
+  ])('%j is told as %s: %s', async (answer, code, message) => {
+    const { kv } = makeViews({ cluster: clusterOf(new ClusterState(), answer) })
+    const limits = { expect: null, timeoutMs: 1000, signal: new AbortController().signal }
+    const thrown = await kv.put('k', asJsonText('1'), limits).catch((error: unknown) => error)
+    expect(thrown).toBeInstanceOf(OperatingError)
+    expect(thrown).toMatchObject({ code, message })
+  })
+})
