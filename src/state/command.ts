@@ -9,11 +9,18 @@ export type Command =
   | { readonly kind: 'kv-delete'; readonly key: string; readonly expect: Revision | null }
   /** Upserts a node's entry in the directory. A newer generation withdraws the replicas of the older ones. */
   | { readonly kind: 'member-set'; readonly member: Member }
+  /** Takes a node that has left the configuration out of the directory, and its replicas; a newer generation stays. */
+  | { readonly kind: 'member-delete'; readonly node: NodeId; readonly generation: number }
   /** Registers or changes what a node offers of a server. Refused when the generation is not the member's newest. */
   | { readonly kind: 'replica-set'; readonly replica: Replica }
   | { readonly kind: 'replica-delete'; readonly node: NodeId; readonly generation: number; readonly server: ServerName }
-  /** Changes nothing: a linearizable read waits until it is applied (until read-index comes). */
-  | { readonly kind: 'barrier' }
+
+/** A command as it is logged. */
+export type Envelope = {
+  readonly command: Command
+  /** Of a write that may be repeated (see sessions): applied once, answered alike. Null: none. */
+  readonly idempotencyKey: string | null
+}
 
 /** The Raft index of the write. `0` in `expect`: the key must not exist. */
 export type Revision = number

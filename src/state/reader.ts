@@ -7,6 +7,8 @@ export type StateReader = {
   readonly appliedIndex: number
   /** Grows with every change to replicas or members; equal versions mean equal contents. */
   readonly catalogVersion: number
+  /** How many results of writes under an idempotency key are kept. */
+  readonly sessionCount: number
   kvGet(key: string): KvEntry | undefined
   /** Keys with the prefix that are greater than `after`, in bytewise order; `next` is the last key when more follow. */
   kvList(options: { prefix: string; after: string | null; limit: number }): {
@@ -21,5 +23,10 @@ export type StateReader = {
 
 export type KvEntry = { readonly key: string; readonly value: JsonText; readonly revision: Revision }
 
-/** Told after each applied batch of entries. */
-export type StateChange = { readonly kv: readonly string[]; readonly catalog: boolean; readonly members: boolean }
+/** Told after each applied batch of entries. `kv`: every change in the order of its application. */
+export type StateChange = { readonly kv: readonly KvEvent[]; readonly catalog: boolean; readonly members: boolean }
+
+/** One change of one key; `revision` is the index of the entry that made it, and no two share one. */
+export type KvEvent =
+  | { readonly kind: 'put'; readonly key: string; readonly value: JsonText; readonly revision: Revision }
+  | { readonly kind: 'delete'; readonly key: string; readonly revision: Revision }

@@ -1,29 +1,35 @@
 import { assert, unreachable } from '../std/assert.ts'
+import { sha256Hex } from '../std/hash.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import type { Offer } from '../vocabulary/offer.ts'
+import { commandFields } from './command-codec.ts'
 import type { Malformed } from './command-codec.ts'
-import type { Command, CommandResult, Member, Replica, Revision } from './command.ts'
-import type { KvEntry, StateChange, StateReader } from './reader.ts'
+import type { Command, CommandResult, Envelope, Member, Replica, Revision } from './command.ts'
+import type { KvEntry, KvEvent, StateChange, StateReader } from './reader.ts'
+import { Sessions } from './sessions.ts'
+import type { StateImage } from './snapshot.ts'
 import { SortedKeys, compareBytewise, lowerBound } from './sorted-keys.ts'
 
 /**
- * What all nodes agree on: key-value pairs, the directory of members, the replicas of servers. A function of the applied
- * entries alone: the same entries make the same state on every node.
+ * What all nodes agree on: key-value pairs, the directory of members, the replicas of servers, what repeated writes were
+ * answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
+ * image of the state with the entries behind it.
  *
  * The pairs are bounded by the log, which refuses to grow past its own limit; members and replicas by the limits below.
  * Those limits and the codec's decide what is refused, so they belong to what nodes agree on: see command-codec.
  */
 export class ClusterState implements StateReader {
   readonly #kv = new Map<string, KvEntry>()
-  readonly #keys = new SortedKeys()
+  #keys = new SortedKeys()
   readonly #members = new Map<NodeId, Member>()
   readonly #replicas = new Map<string, Replica>()
+  readonly #sessions = new Sessions()
   #sortedMembers: readonly Member[] | null = null
   #sortedReplicas: readonly Replica[] | null = null
   #appliedIndex = 0
   #catalogVersion = 0
-  readonly #changedKeys = new Set<string>()
+  #kvEvents: KvEvent[] = []
   #catalogChanged = false
   #membersChanged = false
 
@@ -35,20 +41,67 @@ export class ClusterState implements StateReader {
     return this.#catalogVersion
   }
 
-  /** Takes every entry of the log in turn. Null: an entry of Raft's own (no-op, configuration), which changes nothing. */
-  apply(entry: { readonly index: number; readonly command: Command | Malformed | null }): CommandResult {
-    const { index, command } = entry
-    assert(index === this.#appliedIndex + 1, `state: entry ${index} does not follow ${this.#appliedIndex}`)
-    this.#appliedIndex = index
-    if (command === null) return { kind: 'done', revision: index }
-    if ('malformed' in command) return { kind: 'refused', reason: `malformed command: ${command.malformed}` }
-    return this.#applyCommand(command, index)
+  get sessionCount(): number {
+    return this.#sessions.size
   }
 
-  /** What changed since the last take (each key once); at most what the entries applied since then can name. */
+  /**
+   * Takes every entry of the log in turn; `time` is its log time. Null: an entry of Raft's own (no-op, configuration), which
+   * changes nothing but the time.
+   */
+  apply(entry: {
+    readonly index: number
+    readonly time: number
+    readonly command: Envelope | Malformed | null
+  }): CommandResult {
+    const { index, time, command: envelope } = entry
+    assert(index === this.#appliedIndex + 1, `state: entry ${index} does not follow ${this.#appliedIndex}`)
+    this.#appliedIndex = index
+    this.#sessions.advance(time)
+    if (envelope === null) return { kind: 'done', revision: index }
+    if ('malformed' in envelope) return { kind: 'refused', reason: `malformed command: ${envelope.malformed}` }
+    const { command, idempotencyKey } = envelope
+    return idempotencyKey === null
+      ? this.#applyCommand(command, index)
+      : this.#applyOnce(command, { index, idempotencyKey })
+  }
+
+  /** Everything as it is now, by reference: what it holds is never changed afterwards. Takes a copy of the lists, no more. */
+  capture(): StateImage {
+    return {
+      appliedIndex: this.#appliedIndex,
+      time: this.#sessions.time,
+      kv: [...this.#kv.values()],
+      members: [...this.#members.values()],
+      replicas: [...this.#replicas.values()],
+      sessions: this.#sessions.all(),
+    }
+  }
+
+  /** Begins anew from the image. Changes that nobody has taken yet are lost: the next take tells of catalog and members. */
+  restore(image: StateImage): void {
+    this.#appliedIndex = image.appliedIndex
+    this.#kv.clear()
+    this.#keys = new SortedKeys()
+    for (const entry of image.kv) {
+      assert(!this.#kv.has(entry.key), 'a key stands in an image once')
+      this.#kv.set(entry.key, entry)
+      this.#keys.add(entry.key)
+    }
+    this.#members.clear()
+    for (const member of image.members) this.#members.set(member.node, member)
+    this.#replicas.clear()
+    for (const replica of image.replicas) this.#replicas.set(replicaKey(replica.node, replica.server), replica)
+    this.#sessions.restore(image.time, image.sessions)
+    this.#kvEvents = []
+    this.#noteMembers()
+    this.#noteReplicas()
+  }
+
+  /** What changed since the last take; at most what the entries applied since then can name. */
   takeChange(): StateChange {
-    const change = { kv: [...this.#changedKeys], catalog: this.#catalogChanged, members: this.#membersChanged }
-    this.#changedKeys.clear()
+    const change = { kv: this.#kvEvents, catalog: this.#catalogChanged, members: this.#membersChanged }
+    this.#kvEvents = []
     this.#catalogChanged = false
     this.#membersChanged = false
     return change
@@ -91,6 +144,19 @@ export class ClusterState implements StateReader {
     return this.#sortedReplicas
   }
 
+  #applyOnce(command: Command, entry: { index: Revision; idempotencyKey: string }): CommandResult {
+    const { index, idempotencyKey: key } = entry
+    const fingerprint = sha256Hex(JSON.stringify(commandFields(command)))
+    const known = this.#sessions.find(key)
+    if (known !== undefined) {
+      if (known.fingerprint === fingerprint) return known.result
+      return refused('the idempotency key was used for another request; every request has a key of its own')
+    }
+    const result = this.#applyCommand(command, index)
+    this.#sessions.add({ key, fingerprint, result })
+    return result
+  }
+
   #applyCommand(command: Command, index: Revision): CommandResult {
     switch (command.kind) {
       case 'kv-set':
@@ -99,12 +165,12 @@ export class ClusterState implements StateReader {
         return this.#deleteKey(command, index)
       case 'member-set':
         return this.#setMember(command.member, index)
+      case 'member-delete':
+        return this.#deleteMember(command, index)
       case 'replica-set':
         return this.#setReplica(command.replica, index)
       case 'replica-delete':
         return this.#deleteReplica(command, index)
-      case 'barrier':
-        return { kind: 'done', revision: index }
       default:
         return unreachable(command)
     }
@@ -115,8 +181,9 @@ export class ClusterState implements StateReader {
     const current = this.#revisionOf(key)
     if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
     if (current === 0) this.#keys.add(key)
-    this.#kv.set(key, { key, value, revision: index })
-    this.#changedKeys.add(key)
+    const entry = { key, value, revision: index }
+    this.#kv.set(key, entry)
+    this.#kvEvents.push({ kind: 'put', ...entry })
     return { kind: 'done', revision: index }
   }
 
@@ -128,7 +195,7 @@ export class ClusterState implements StateReader {
     if (current === 0) return { kind: 'not-found' }
     this.#kv.delete(key)
     this.#keys.remove(key)
-    this.#changedKeys.add(key)
+    this.#kvEvents.push({ kind: 'delete', key, revision: index })
     return { kind: 'done', revision: index }
   }
 
@@ -149,12 +216,26 @@ export class ClusterState implements StateReader {
       this.#members.set(member.node, member)
       this.#noteMembers()
     }
+    this.#withdraw((replica) => replica.node === member.node && replica.generation !== member.generation)
+    return { kind: 'done', revision: index }
+  }
+
+  #deleteMember(command: Command & { kind: 'member-delete' }, index: Revision): CommandResult {
+    const { node, generation } = command
+    const known = this.#members.get(node)
+    if (known === undefined || known.generation > generation) return { kind: 'not-found' }
+    this.#members.delete(node)
+    this.#noteMembers()
+    this.#withdraw((replica) => replica.node === node)
+    return { kind: 'done', revision: index }
+  }
+
+  #withdraw(isGone: (replica: Replica) => boolean): void {
     for (const [key, replica] of this.#replicas) {
-      if (replica.node !== member.node || replica.generation === member.generation) continue
+      if (!isGone(replica)) continue
       this.#replicas.delete(key)
       this.#noteReplicas()
     }
-    return { kind: 'done', revision: index }
   }
 
   #setReplica(replica: Replica, index: Revision): CommandResult {

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { JsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
-import type { Command, Member, Replica } from '../../src/state/command.ts'
+import type { Command, Envelope, Member, Replica } from '../../src/state/command.ts'
 
 /** Commands as they come: few keys, nodes and servers, so that they meet; text of every kind in the places that take it. */
 const anyText = fc.string({ unit: 'binary', maxLength: 20 })
@@ -41,11 +41,26 @@ const replica: fc.Arbitrary<Replica> = fc.record({
   ),
 })
 
-export const anyCommand: fc.Arbitrary<Command> = fc.oneof(
+const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ kind: fc.constant('kv-set'), key, value: json, expect: expectation }),
   fc.record({ kind: fc.constant('kv-delete'), key, expect: expectation }),
   fc.record({ kind: fc.constant('member-set'), member }),
   fc.record({ kind: fc.constant('replica-set'), replica }),
   fc.record({ kind: fc.constant('replica-delete'), node, generation, server }),
-  fc.constant({ kind: 'barrier' } as const),
+  fc.record({ kind: fc.constant('member-delete'), node, generation }),
 )
+
+/** Few idempotency keys, so that they meet. */
+const idempotencyKey = fc.oneof(fc.constant(null), fc.constantFrom('k1', 'k2', '~!"{}'))
+
+export const anyEnvelope: fc.Arbitrary<Envelope> = fc.record({ command: anyCommand, idempotencyKey })
+
+/** Entries of a log: what is applied (null: one of Raft's own), and how far log time has gone on, at times by a day. */
+export const anyLog = (maxLength = 60): fc.Arbitrary<readonly { envelope: Envelope | null; laterMs: number }[]> =>
+  fc.array(
+    fc.record({
+      envelope: fc.option(anyEnvelope, { freq: 10 }),
+      laterMs: fc.oneof(fc.nat({ max: 5 }), fc.constantFrom(3_600_000, 86_400_000, 86_399_999)),
+    }),
+    { maxLength },
+  )

@@ -2,18 +2,20 @@ import * as fc from 'fast-check'
 import { Packr, pack } from 'msgpackr'
 import { describe, expect, it } from 'vitest'
 import { decodeCommand, encodeCommand } from '../../src/state/command-codec.ts'
-import type { Command } from '../../src/state/command.ts'
+import type { Command, Envelope } from '../../src/state/command.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { keyBytesMax, valueBytesMax } from '../../src/vocabulary/kv-limits.ts'
-import { anyCommand } from './arbitrary.ts'
+import { anyEnvelope } from './arbitrary.ts'
 
-const set = (key: string, value = '1'): Command => ({ kind: 'kv-set', key, value: asJsonText(value), expect: null })
+const bare = (command: Command): Envelope => ({ command, idempotencyKey: null })
+const set = (key: string, value = '1'): Envelope =>
+  bare({ kind: 'kv-set', key, value: asJsonText(value), expect: null })
 
 describe('the codec of commands', () => {
   it('gives back every command as it was', () => {
     fc.assert(
-      fc.property(anyCommand, (command) => {
+      fc.property(anyEnvelope, (command) => {
         expect(decodeCommand(encodeCommand(command))).toEqual(command)
       }),
       {
@@ -36,17 +38,18 @@ describe('the codec of commands', () => {
   })
 
   it('writes the same bytes for the same labels, whatever their order', () => {
-    const member = (labels: Record<string, string>): Command => ({
-      kind: 'member-set',
-      member: {
-        node: 'n1' as NodeId,
-        generation: 1,
-        addresses: { http: 'h', peer: 'p', raft: 'r' },
-        labels,
-        version: '0',
-        startedAt: 1,
-      },
-    })
+    const member = (labels: Record<string, string>): Envelope =>
+      bare({
+        kind: 'member-set',
+        member: {
+          node: 'n1' as NodeId,
+          generation: 1,
+          addresses: { http: 'h', peer: 'p', raft: 'r' },
+          labels,
+          version: '0',
+          startedAt: 1,
+        },
+      })
     expect(encodeCommand(member({ a: '1', b: '2' }))).toEqual(encodeCommand(member({ b: '2', a: '1' })))
   })
 
@@ -58,36 +61,37 @@ describe('the codec of commands', () => {
   it('takes keys and values up to their limits in UTF-8, and no longer ones', () => {
     const longestKey = 'é'.repeat(keyBytesMax / 2)
     const longestValue = `"${'x'.repeat(valueBytesMax - 2)}"`
-    expect(decodeCommand(encodeCommand(set(longestKey, longestValue)))).toMatchObject({ kind: 'kv-set' })
+    expect(decodeCommand(encodeCommand(set(longestKey, longestValue)))).toMatchObject({ command: { kind: 'kv-set' } })
     expect(decodeCommand(encodeCommand(set(`${longestKey}x`)))).toHaveProperty('malformed')
     expect(decodeCommand(encodeCommand(set('a', `${longestValue} `)))).toHaveProperty('malformed')
     expect(decodeCommand(encodeCommand(set(longestKey.replaceAll('é', '€'))))).toHaveProperty('malformed')
   })
 
   it('finds a later format, a later kind and another number of fields malformed, and says so', () => {
-    expect(decodeCommand(pack([2, 1, 'a', '1', null]))).toEqual({ malformed: 'format 2 is not known, only 1' })
-    expect(decodeCommand(pack([1, 7, 'a']))).toEqual({
-      malformed: 'kind 7 is not known, or its fields are not what it takes',
+    expect(decodeCommand(pack([1, 1, 'a', '1', null]))).toEqual({ malformed: 'format 1 is not known, only 2' })
+    expect(decodeCommand(pack([2, null, 6]))).toEqual({
+      malformed: 'kind 6 is not known, or its fields are not what it takes',
     })
-    expect(decodeCommand(pack([1, 1, 'a', '1', null, 'more']))).toHaveProperty('malformed')
-    expect(decodeCommand(pack([1, 6, null]))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([2, null, 1, 'a', '1', null, 'more']))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([2, null, 7, 'n1', 1, null]))).toHaveProperty('malformed')
     expect(decodeCommand(pack([]))).toHaveProperty('malformed')
-    expect(decodeCommand(pack({ 0: 1, 1: 6 }))).toHaveProperty('malformed')
+    expect(decodeCommand(pack({ 0: 2, 1: null }))).toHaveProperty('malformed')
   })
 
   const offer = ['{}', '[]', '[]', '[]', '[]']
   it.each([
-    ['an empty key', [1, 1, '', '1', null]],
-    ['an empty value', [1, 1, 'a', '', null]],
-    ['a value that is no text', [1, 1, 'a', 1, null]],
-    ['a negative expectation', [1, 1, 'a', '1', -1]],
-    ['a broken expectation', [1, 2, 'a', 1.5]],
-    ['an expectation past the safe integers', [1, 2, 'a', 2 ** 53]],
-    ['an illegal node id', [1, 3, 'n 1', 1, 'h', 'p', 'r', [], 'v', 1]],
+    ['an empty key', [2, null, 1, '', '1', null]],
+    ['an empty value', [2, null, 1, 'a', '', null]],
+    ['a value that is no text', [2, null, 1, 'a', 1, null]],
+    ['a negative expectation', [2, null, 1, 'a', '1', -1]],
+    ['a broken expectation', [2, null, 2, 'a', 1.5]],
+    ['an expectation past the safe integers', [2, null, 2, 'a', 2 ** 53]],
+    ['an illegal node id', [2, null, 3, 'n 1', 1, 'h', 'p', 'r', [], 'v', 1]],
     [
       'labels in the wrong order',
       [
-        1,
+        2,
+        null,
         3,
         'n1',
         1,
@@ -105,7 +109,8 @@ describe('the codec of commands', () => {
     [
       'a label twice',
       [
-        1,
+        2,
+        null,
         3,
         'n1',
         1,
@@ -120,41 +125,54 @@ describe('the codec of commands', () => {
         1,
       ],
     ],
-    ['a label that is no pair', [1, 3, 'n1', 1, 'h', 'p', 'r', [['a']], 'v', 1]],
+    ['a label that is no pair', [2, null, 3, 'n1', 1, 'h', 'p', 'r', [['a']], 'v', 1]],
     [
       'too many labels',
-      [1, 3, 'n1', 1, 'h', 'p', 'r', Array.from({ length: 65 }, (_, at) => [`l${at + 100}`, '']), 'v', 1],
+      [2, null, 3, 'n1', 1, 'h', 'p', 'r', Array.from({ length: 65 }, (_, at) => [`l${at + 100}`, '']), 'v', 1],
     ],
-    ['an address of 257 characters', [1, 3, 'n1', 1, 'h'.repeat(257), 'p', 'r', [], 'v', 1]],
-    ['a reserved server name', [1, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null]],
-    ['an unknown transport', [1, 4, 'n1', 1, 'files', 2, 0, '', 0, null]],
-    ['an unknown status', [1, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null]],
-    ['an offer of four parts', [1, 4, 'n1', 1, 'files', 0, 1, '', 0, offer.slice(1)]],
+    ['an address of 257 characters', [2, null, 3, 'n1', 1, 'h'.repeat(257), 'p', 'r', [], 'v', 1]],
+    ['a reserved server name', [2, null, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null]],
+    ['an unknown transport', [2, null, 4, 'n1', 1, 'files', 2, 0, '', 0, null]],
+    ['an unknown status', [2, null, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null]],
+    ['an offer of four parts', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, offer.slice(1)]],
     [
       'an offer past its limit',
-      [1, 4, 'n1', 1, 'files', 0, 1, '', 0, [...offer.slice(1), 'x'.repeat(4 * 1024 * 1024)]],
+      [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, [...offer.slice(1), 'x'.repeat(4 * 1024 * 1024)]],
     ],
-    ['a reason past its limit', [1, 4, 'n1', 1, 'files', 0, 1, 'x'.repeat(2049), 0, null]],
-    ['a generation that is text', [1, 5, 'n1', '1', 'files']],
+    ['a reason past its limit', [2, null, 4, 'n1', 1, 'files', 0, 1, 'x'.repeat(2049), 0, null]],
+    ['a generation that is text', [2, null, 5, 'n1', '1', 'files']],
+    ['a member-delete without a generation', [2, null, 7, 'n1']],
+    ['an empty idempotency key', [2, '', 2, 'a', null]],
+    ['an idempotency key of 256 characters', [2, 'x'.repeat(256), 2, 'a', null]],
+    ['an idempotency key with a space', [2, 'a b', 2, 'a', null]],
+    ['an idempotency key that is no text', [2, 7, 2, 'a', null]],
   ])('finds %s malformed', (_, value) => {
     expect(decodeCommand(new Packr({ useRecords: false }).pack(value))).toHaveProperty('malformed')
   })
 
   it('takes the rows above when their fault is mended', () => {
-    const replica = decodeCommand(pack([1, 4, 'n1', 1, 'files', 1, 1, '', -3, offer]))
-    expect(replica).toEqual({
-      kind: 'replica-set',
-      replica: {
-        node: 'n1' as NodeId,
-        generation: 1,
-        server: 'files' as ServerName,
-        transport: 'http',
-        status: 'ready',
-        reason: '',
-        priority: -3,
-        offer: { initialize: toJsonText({}), tools: '[]', resources: '[]', resourceTemplates: '[]', prompts: '[]' },
-      },
-    })
+    const replica = decodeCommand(pack([2, null, 4, 'n1', 1, 'files', 1, 1, '', -3, offer]))
+    expect(replica).toEqual(
+      bare({
+        kind: 'replica-set',
+        replica: {
+          node: 'n1' as NodeId,
+          generation: 1,
+          server: 'files' as ServerName,
+          transport: 'http',
+          status: 'ready',
+          reason: '',
+          priority: -3,
+          offer: {
+            initialize: toJsonText({}),
+            tools: asJsonText('[]'),
+            resources: asJsonText('[]'),
+            resourceTemplates: asJsonText('[]'),
+            prompts: asJsonText('[]'),
+          },
+        },
+      }),
+    )
   })
 
   it('never throws on random, cut or changed bytes', () => {
@@ -163,7 +181,7 @@ describe('the codec of commands', () => {
     }
     fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decode), { numRuns: 2000 })
     fc.assert(
-      fc.property(anyCommand, fc.nat(), fc.nat({ max: 255 }), (command, place, byte) => {
+      fc.property(anyEnvelope, fc.nat(), fc.nat({ max: 255 }), (command, place, byte) => {
         const bytes = encodeCommand(command)
         decode(bytes.subarray(0, place % bytes.length))
         bytes[place % bytes.length] = byte

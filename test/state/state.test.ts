@@ -7,14 +7,19 @@ import { ClusterState, membersMax } from '../../src/state/state.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import type { Offer } from '../../src/vocabulary/offer.ts'
-import { anyCommand } from './arbitrary.ts'
+import { anyLog } from './arbitrary.ts'
 
 type Fed = ClusterState & { feed(command: Command | null): CommandResult }
 
 function makeState(): Fed {
   const state = new ClusterState()
   return Object.assign(state, {
-    feed: (command: Command | null) => state.apply({ index: state.appliedIndex + 1, command }),
+    feed: (command: Command | null) =>
+      state.apply({
+        index: state.appliedIndex + 1,
+        time: state.appliedIndex + 1,
+        command: command && { command, idempotencyKey: null },
+      }),
   })
 }
 
@@ -122,13 +127,12 @@ describe('the key-value pairs', () => {
       remove('a', 0),
       { kind: 'revision-mismatch', revision: 1 },
     ],
-    ['a barrier', [set('a', '1')], { kind: 'barrier' }, { kind: 'done', revision: 2 }],
   ])('%s', (_, before, command, result) => {
     const state = makeState()
     for (const earlier of before) state.feed(earlier)
     const held = state.kvGet('a')
     expect(state.feed(command)).toEqual(result)
-    expect(state.kvGet('a') === held).toBe(result.kind !== 'done' || command.kind === 'barrier')
+    expect(state.kvGet('a') === held).toBe(result.kind !== 'done')
   })
 
   it('give a value back as it was put, with the index of its write', () => {
@@ -269,6 +273,22 @@ describe('the directory and the replicas', () => {
     expect(places(state)).toEqual([])
   })
 
+  it('take a member out with its replicas, unless it is there in a newer generation', () => {
+    const state = makeState()
+    const gone = (generation: number): Command => ({ kind: 'member-delete', node: 'n1' as NodeId, generation })
+    state.feed(memberSet('n1', 2))
+    state.feed(memberSet('n2', 1))
+    state.feed(replicaSet('n1', 2, 'files'))
+    state.feed(replicaSet('n2', 1, 'files'))
+    expect(state.feed(gone(1))).toEqual({ kind: 'not-found' })
+    expect(places(state)).toEqual(['files@n1.2', 'files@n2.1'])
+    expect(state.feed(gone(2))).toEqual({ kind: 'done', revision: 6 })
+    expect(state.members()).toEqual([member('n2', 1)])
+    expect(places(state)).toEqual(['files@n2.1'])
+    expect(state.feed(gone(2))).toEqual({ kind: 'not-found' })
+    expect(state.takeChange()).toMatchObject({ catalog: true, members: true })
+  })
+
   it('refuse one member more than the directory holds', () => {
     const state = makeState()
     for (let at = 0; at < membersMax; at += 1) state.feed(memberSet(`n${at}`, 1))
@@ -323,12 +343,14 @@ describe('the directory and the replicas', () => {
 describe('the state', () => {
   it('is equal on two nodes that applied the same entries, one of them from bytes, read at different times', () => {
     fc.assert(
-      fc.property(fc.array(anyCommand, { maxLength: 60 }), (commands) => {
+      fc.property(anyLog(), (log) => {
         const [direct, decoded] = [makeState(), makeState()]
-        commands.forEach((command, at) => {
-          const again = decodeCommand(encodeCommand(command))
-          const result = direct.feed(command)
-          expect(decoded.apply({ index: at + 1, command: again })).toEqual(result)
+        let time = 0
+        log.forEach(({ envelope, laterMs }, at) => {
+          time += laterMs
+          const again = envelope && decodeCommand(encodeCommand(envelope))
+          const result = direct.apply({ index: at + 1, time, command: envelope })
+          expect(decoded.apply({ index: at + 1, time, command: again })).toEqual(result)
           if (at % 3 === 0) {
             decoded.members()
             decoded.replicas()
@@ -342,25 +364,37 @@ describe('the state', () => {
     )
   })
 
-  it('gathers changes until they are taken, each key once', () => {
+  it('gathers changes until they are taken, in the order of their application', () => {
     const state = makeState()
     state.feed(set('a', '1'))
     state.feed(set('b', '1'))
     state.feed(set('a', '2'))
     state.feed(remove('c'))
     state.feed(set('d', '1', 9))
-    expect(state.takeChange()).toEqual({ kv: ['a', 'b'], catalog: false, members: false })
+    expect(state.takeChange()).toEqual({
+      kv: [
+        { kind: 'put', key: 'a', value: '1', revision: 1 },
+        { kind: 'put', key: 'b', value: '1', revision: 2 },
+        { kind: 'put', key: 'a', value: '2', revision: 3 },
+      ],
+      catalog: false,
+      members: false,
+    })
     expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false })
     state.feed(remove('a'))
     state.feed(memberSet('n1', 1))
-    expect(state.takeChange()).toEqual({ kv: ['a'], catalog: false, members: true })
+    expect(state.takeChange()).toEqual({
+      kv: [{ kind: 'delete', key: 'a', revision: 6 }],
+      catalog: false,
+      members: true,
+    })
   })
 
   it('counts a malformed command as applied, changes nothing and refuses its proposer', () => {
     const state = makeState()
-    expect(state.apply({ index: 1, command: { malformed: 'format 2 is not known, only 1' } })).toEqual({
+    expect(state.apply({ index: 1, time: 1, command: { malformed: 'format 3 is not known, only 2' } })).toEqual({
       kind: 'refused',
-      reason: 'malformed command: format 2 is not known, only 1',
+      reason: 'malformed command: format 3 is not known, only 2',
     })
     expect(state.appliedIndex).toBe(1)
     expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false })
@@ -369,7 +403,7 @@ describe('the state', () => {
   it.each([0, 1, 3])('stops on an entry that does not follow the last (index %i after 1)', (index) => {
     const state = makeState()
     state.feed(null)
-    expect(() => state.apply({ index, command: null })).toThrow(`state: entry ${index} does not follow 1`)
+    expect(() => state.apply({ index, time: 1, command: null })).toThrow(`state: entry ${index} does not follow 1`)
     expect(state.appliedIndex).toBe(1)
   })
 })
@@ -381,5 +415,6 @@ function everything(state: ClusterState): unknown {
     kv: state.kvList({ prefix: '', after: null, limit: 1000 }),
     members: state.members(),
     replicas: state.replicas(),
+    image: state.capture(),
   }
 }

@@ -1,0 +1,117 @@
+import { asJsonText } from '../std/json-text.ts'
+import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
+import type { ServerName } from '../vocabulary/ids.ts'
+import { keyBytesMax, valueBytesMax } from '../vocabulary/kv-limits.ts'
+import type { Offer } from '../vocabulary/offer.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { Member, Replica } from './command.ts'
+
+/**
+ * What commands and snapshots hold, as lists of MessagePack values, and back: checked against every rule and limit, so
+ * that nothing foreign gets into the state. The numbers stand on disk and are never used again for another meaning.
+ */
+export function memberFields(member: Member): unknown[] {
+  const { node, generation, addresses, labels, version, startedAt } = member
+  const sorted = Object.entries(labels).sort(([a], [b]) => compareIds(a, b))
+  return [node, generation, addresses.http, addresses.peer, addresses.raft, sorted, version, startedAt]
+}
+
+export function memberOf(fields: readonly unknown[]): Member | undefined {
+  const [node, generation, http, peer, raft, labelList, version, startedAt] = fields
+  if (fields.length !== 8 || !isText(node) || !isNodeId(node) || !isWhole(generation) || !isWhole(startedAt))
+    return undefined
+  if (!isText(http) || !isText(peer) || !isText(raft) || !isText(version)) return undefined
+  const labels = labelsOf(labelList)
+  return labels && { node, generation, addresses: { http, peer, raft }, labels, version, startedAt }
+}
+
+export function replicaFields(replica: Replica): unknown[] {
+  const { node, generation, server, transport, status, reason, priority, offer } = replica
+  const numbers = [transports.indexOf(transport), statuses.indexOf(status)]
+  return [node, generation, server, ...numbers, reason, priority, offer === null ? null : offerFields(offer)]
+}
+
+export function replicaOf(fields: readonly unknown[]): Replica | undefined {
+  const [node, generation, server, transportNumber, statusNumber, reason, priority, offerList] = fields
+  if (fields.length !== 8 || !isText(node) || !isNodeId(node) || !isWhole(generation) || !isServer(server))
+    return undefined
+  const transport = typeof transportNumber === 'number' ? transports[transportNumber] : undefined
+  const status = typeof statusNumber === 'number' ? statuses[statusNumber] : undefined
+  if (transport === undefined || status === undefined) return undefined
+  if (typeof reason !== 'string' || reason.length > reasonMax) return undefined
+  if (typeof priority !== 'number' || !Number.isSafeInteger(priority)) return undefined
+  const offer = offerList === null ? null : offerOf(offerList)
+  if (offer === undefined) return undefined
+  return { node, generation, server, transport, status, reason, priority, offer }
+}
+
+const transports = ['stdio', 'http'] as const
+const statuses = ['starting', 'ready', 'failed'] as const
+
+/** An address or version is at most this long, in UTF-16 units; so are a label's name and value. */
+const shortTextMax = 256
+const labelsMax = 64
+/** Longest `reason` of a replica, in UTF-16 units. */
+const reasonMax = 2048
+/** All parts of an offer together, in UTF-16 units. */
+const offerLengthMax = 4 * 1024 * 1024
+
+function labelsOf(value: unknown): Record<string, string> | undefined {
+  if (!Array.isArray(value) || value.length > labelsMax) return undefined
+  const labels: [string, string][] = []
+  for (const pair of value as unknown[]) {
+    if (!Array.isArray(pair) || pair.length !== 2) return undefined
+    const [name, text] = pair as unknown[]
+    const before = labels.at(-1)?.[0]
+    if (!isText(name) || !isText(text) || (before !== undefined && compareIds(before, name) >= 0)) return undefined
+    labels.push([name, text])
+  }
+  return Object.fromEntries(labels)
+}
+
+function offerFields(offer: Offer): string[] {
+  return [offer.initialize, offer.tools, offer.resources, offer.resourceTemplates, offer.prompts]
+}
+
+function offerOf(value: unknown): Offer | undefined {
+  if (!Array.isArray(value) || value.length !== 5) return undefined
+  let length = 0
+  for (const part of value as unknown[]) {
+    if (typeof part !== 'string' || part === '') return undefined
+    length += part.length
+  }
+  if (length > offerLengthMax) return undefined
+  const [initialize, tools, resources, resourceTemplates, prompts] = (value as string[]).map(asJsonText)
+  if (initialize === undefined || tools === undefined || resources === undefined) return undefined
+  if (resourceTemplates === undefined || prompts === undefined) return undefined
+  return { initialize, tools, resources, resourceTemplates, prompts }
+}
+
+export function isKey(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && fitsBytes(value, keyBytesMax)
+}
+
+/**
+ * That it is JSON was the edge's to check: a parser's limits may differ between releases of Node, and every node must find
+ * the same here.
+ */
+export function isValue(value: unknown): value is JsonText {
+  return typeof value === 'string' && value !== '' && fitsBytes(value, valueBytesMax)
+}
+
+export function isWhole(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+export function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= shortTextMax
+}
+
+export function isServer(value: unknown): value is ServerName {
+  return isText(value) && isServerName(value)
+}
+
+/** One UTF-16 unit is three bytes at most: short text needs no counting. */
+function fitsBytes(text: string, bytesMax: number): boolean {
+  return text.length * 3 <= bytesMax || Buffer.byteLength(text) <= bytesMax
+}

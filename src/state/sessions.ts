@@ -1,0 +1,75 @@
+import { assert } from '../std/assert.ts'
+import type { CommandResult } from './command.ts'
+
+/**
+ * What writes under an idempotency key answered, so that a repeated one is answered alike and applied only once.
+ *
+ * A record is kept for `sessionWindowMs` of log time, and while there are no more than `sessionsMax` newer ones. Both
+ * depend on the applied entries alone, so every node forgets at the same entry.
+ */
+export class Sessions {
+  /** In the order of first application; log time never falls, so the oldest is the first to expire. */
+  readonly #records = new Map<string, SessionRecord>()
+  #time = 0
+
+  /** Log time of the newest entry. */
+  get time(): number {
+    return this.#time
+  }
+
+  get size(): number {
+    return this.#records.size
+  }
+
+  /** Log time has come to here: forgets what has expired. */
+  advance(time: number): void {
+    this.#time = Math.max(this.#time, time)
+    for (const [key, record] of this.#records) {
+      if (record.time + sessionWindowMs > this.#time) return
+      this.#records.delete(key)
+    }
+  }
+
+  find(key: string): SessionRecord | undefined {
+    return this.#records.get(key)
+  }
+
+  /** A key that is not there. One too many, and the oldest is forgotten. */
+  add(record: Omit<SessionRecord, 'time'>): void {
+    assert(!this.#records.has(record.key), 'an idempotency key is recorded once')
+    this.#records.set(record.key, { ...record, time: this.#time })
+    if (this.#records.size <= sessionsMax) return
+    const [oldest] = this.#records.keys()
+    if (oldest !== undefined) this.#records.delete(oldest)
+  }
+
+  /** Oldest first. */
+  all(): SessionRecord[] {
+    return [...this.#records.values()]
+  }
+
+  restore(time: number, records: readonly SessionRecord[]): void {
+    this.#time = time
+    this.#records.clear()
+    for (const record of records) this.#records.set(record.key, record)
+  }
+}
+
+export type SessionRecord = {
+  readonly key: string
+  /** Of the command, so that the key of one request is not taken for another's. */
+  readonly fingerprint: string
+  readonly result: CommandResult
+  /** Log time of the entry. */
+  readonly time: number
+}
+
+/** How long a result is kept, in log time. */
+export const sessionWindowMs = 24 * 60 * 60 * 1000
+/** Results that are kept; the oldest is forgotten for a newer one. */
+export const sessionsMax = 100_000
+
+/** 1 to 255 visible ASCII characters. */
+export function isIdempotencyKey(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,255}$/.test(value)
+}
