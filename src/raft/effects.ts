@@ -64,7 +64,10 @@ export type RaftEffects = {
   readonly send: readonly Message[]
   /** Stream this node's newest snapshot to the peer, in this term; ends by its `snapshot-installed` or a `snapshot-failed` event. */
   readonly sendSnapshot: readonly { readonly peer: NodeId; readonly term: Term; readonly snapshot: SnapshotMeta }[]
-  /** The installed snapshot is durable: the state machine starts anew from it, before anything of `apply`. */
+  /**
+   * The state machine starts anew from this snapshot, before anything of `apply`: the one that was installed is durable now; or
+   * it is the first take after the start, and the log began with a snapshot.
+   */
   readonly restore: SnapshotMeta | null
   /** Entries newly committed and durable here (R7), in index order, each exactly once. */
   readonly apply: readonly Entry[]

@@ -5,8 +5,9 @@ import type { Entry, Index, Term } from './entry.ts'
 /**
  * What Raft nodes say to each other. `term` is the sender's current term, except in a pre-vote request, where it is the
  * term the sender would campaign in (thesis 9.6), and in the response that grants it, which repeats that term. A
- * `propose` is delivered at most once; every other message may be lost, repeated, or late. Later kinds are added at the
- * end of the union: install-snapshot, read-index, timeout-now.
+ * `propose` is delivered at most once; every other message may be lost, repeated, or late. Who sends is a node of the same
+ * cluster (the transport proves it), but not always a member of the configuration that the receiver knows: a node that lags
+ * has to hear the leader, and answer the candidate, of a configuration that it has not got yet.
  */
 export type Message = { readonly from: NodeId; readonly to: NodeId; readonly term: Term } & MessageBody
 
