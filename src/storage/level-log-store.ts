@@ -2,13 +2,14 @@ import { mkdir, open } from 'node:fs/promises'
 import path from 'node:path'
 import { Level } from 'level'
 import { InvariantError, assert } from '../std/assert.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
 import type { Entry, HardState, Index, Term } from '../raft/entry.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
+import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import * as record from './log-record.ts'
 import type { Head, Meta } from './log-record.ts'
 import type { FormingPromise, LogBatch, LogStore, StoredNode } from './log-store.ts'
-import { advanceTail, assertSamePromise, keptIndex } from './log-tail.ts'
+import { advanceTail, assertFree, assertSamePromise, keptIndex } from './log-tail.ts'
 import type { LogTail } from './log-tail.ts'
 import { settleNodeId } from './node-id.ts'
 
@@ -16,15 +17,21 @@ import { settleNodeId } from './node-id.ts'
  * The log store on LevelDB, under `<dataDir>/raft/`. LevelDB makes a synced batch atomic and durable, but it finds neither
  * a lost batch nor a changed byte: so each entry carries a checksum and a hash chain, each batch rewrites the head, and
  * `open` proves all of it. Damage is refused with its place; nothing is ever cut away to make the rest look whole, because
- * what is missing may be committed.
+ * what is missing may be committed. What a snapshot stands for is gone as soon as the head says so; its keys are deleted
+ * later, beside the writes.
  */
 export class LevelLogStore implements LogStore {
   readonly #folder: string
   readonly #db: Database
   #meta: Meta | undefined
   #head: Head = emptyHead
+  #snapshot: SnapshotMeta | null = null
   #lastTerm: Term = 0
   #writing = false
+  /** No key of an entry is left below this one. */
+  #prunedTo: Index = 0
+  #pruning: Promise<void> | undefined
+  #closing = false
   /** What the first failed write ended with; every later write ends with it too. */
   #dead: Error | undefined
 
@@ -44,11 +51,13 @@ export class LevelLogStore implements LogStore {
       const meta = await this.#loadMeta()
       const entries = await this.#loadLog(meta === undefined)
       const nodeId = settleNodeId({ given: options.nodeId, stored: meta?.nodeId ?? null, where: this.#folder })
-      const next: Meta = { nodeId, generation: (meta?.generation ?? 0) + 1, promise: meta?.promise ?? null }
+      const { generation, promise, joined } = meta ?? { generation: 0, promise: null, joined: null }
+      const next: Meta = { nodeId, generation: generation + 1, promise, joined }
       if (meta === undefined) await syncFolders(this.#folder)
       await this.#db.batch().put(record.metaKey, record.encodeMeta(next)).write({ sync: true })
       this.#meta = next
-      return { ...next, hardState: this.#head.hardState, entries }
+      this.#prune()
+      return { ...next, hardState: this.#head.hardState, snapshot: this.#snapshot, entries }
     } catch (error) {
       await this.#db.close()
       throw error instanceof OperatingError
@@ -60,44 +69,95 @@ export class LevelLogStore implements LogStore {
   write(batch: LogBatch): Promise<void> {
     return this.#exclusively(async () => {
       const head = this.#head
-      const tail: LogTail = { hardState: head.hardState, lastIndex: head.lastIndex, lastTerm: this.#lastTerm }
-      const kept = await this.#keptEntry(keptIndex(tail, batch))
+      const tail = this.#tail()
+      const keptTo = keptIndex(tail, batch)
+      const kept = batch.install === null ? await this.#place(keptTo) : { term: batch.install.term, hash: chainStart }
       const next = advanceTail(tail, batch, kept.term)
       const writing = this.#db.batch()
-      for (let index = keptIndex(tail, batch) + 1; index <= head.lastIndex; index += 1)
-        writing.del(record.entryKey(index))
+      for (let index = keptTo + 1; index <= head.lastIndex; index += 1) writing.del(record.entryKey(index))
       let lastHash = kept.hash
       for (const entry of batch.entries) {
         const { bytes, hash } = record.encodeEntry(entry, lastHash)
         writing.put(record.entryKey(entry.index), bytes)
         lastHash = hash
       }
-      const nextHead: Head = {
-        seq: head.seq + 1,
-        hardState: batch.hardState,
-        firstIndex: head.firstIndex,
-        lastIndex: next.lastIndex,
-        lastHash,
-      }
-      await writing.put(record.headKey, record.encodeHead(nextHead)).write({ sync: batch.sync })
+      const { hardState, snapshot, firstIndex, lastIndex } = next
+      const anchor = batch.install === null ? await this.#anchorOf(firstIndex) : chainStart
+      if (snapshot !== null && snapshot !== tail.snapshot)
+        writing.put(record.snapshotKey, record.encodeSnapshotMeta(snapshot))
+      const nextHead: Head = { seq: head.seq + 1, hardState, firstIndex, lastIndex, lastHash, anchor }
+      // What moves the log's beginning is synced in any case: no key may be deleted before that is on the disk.
+      const sync = batch.sync || firstIndex !== head.firstIndex
+      await writing.put(record.headKey, record.encodeHead(nextHead)).write({ sync })
       this.#head = nextHead
+      this.#snapshot = snapshot
       this.#lastTerm = next.lastTerm
+      this.#prune()
     })
   }
 
   writePromise(promise: FormingPromise): Promise<void> {
     return this.#exclusively(async () => {
       const meta = this.#opened()
+      assert(meta.joined === null, `joined ${meta.joined}, now to form ${promise.clusterId}`)
       assertSamePromise(meta.promise, promise)
-      const next: Meta = { ...meta, promise }
-      await this.#db.batch().put(record.metaKey, record.encodeMeta(next)).write({ sync: true })
-      this.#meta = next
+      await this.#writeMeta({ ...meta, promise })
+    })
+  }
+
+  writeJoined(clusterId: ClusterId): Promise<void> {
+    return this.#exclusively(async () => {
+      const meta = this.#opened()
+      assertFree(meta, clusterId)
+      await this.#writeMeta({ ...meta, joined: clusterId })
     })
   }
 
   async close(): Promise<void> {
     assert(!this.#writing, 'the log store is closed during a write')
+    this.#closing = true
+    await this.#pruning
     await this.#db.close()
+  }
+
+  async #writeMeta(meta: Meta): Promise<void> {
+    await this.#db.batch().put(record.metaKey, record.encodeMeta(meta)).write({ sync: true })
+    this.#meta = meta
+  }
+
+  #tail(): LogTail {
+    const { hardState, firstIndex, lastIndex } = this.#head
+    return { hardState, snapshot: this.#snapshot, firstIndex, lastIndex, lastTerm: this.#lastTerm }
+  }
+
+  /** Deletes the keys that the head has left behind, beside the writes, until there are none. */
+  #prune(): void {
+    if (this.#pruning !== undefined || this.#prunedTo >= this.#head.firstIndex) return
+    this.#pruning = this.#deleteLeftBehind()
+      .catch((error: unknown) => {
+        this.#dead ??= this.#failure('write to', wayOut, error)
+      })
+      .finally(() => {
+        this.#pruning = undefined
+        if (!this.#closing && this.#dead === undefined) this.#prune()
+      })
+  }
+
+  async #deleteLeftBehind(): Promise<void> {
+    const { firstIndex } = this.#head
+    while (!this.#closing) {
+      const [gte, lt] = [record.entryKey(this.#prunedTo), record.entryKey(firstIndex)]
+      const keys = await this.#db.keys({ gte, lt, limit: keysPerPrune }).all()
+      const last = keys.at(-1)
+      if (last === undefined) {
+        this.#prunedTo = firstIndex
+        return
+      }
+      const deleting = this.#db.batch()
+      for (const key of keys) deleting.del(key)
+      await deleting.write()
+      this.#prunedTo = (record.indexOfKey(last) ?? firstIndex - 1) + 1
+    }
   }
 
   /** One write at a time (R4); whatever goes wrong in it ends the store (R11), since a retry may hide what was lost. */
@@ -109,7 +169,6 @@ export class LevelLogStore implements LogStore {
     try {
       await write()
     } catch (error) {
-      const wayOut = 'make room or replace the disk, then start the node again'
       this.#dead =
         error instanceof InvariantError || error instanceof OperatingError
           ? error
@@ -125,15 +184,29 @@ export class LevelLogStore implements LogStore {
     return this.#meta
   }
 
-  /** Term and hash of the entry that the next one is chained to; read back only after a truncation, which is rare. */
-  async #keptEntry(index: Index): Promise<{ term: Term; hash: Uint8Array }> {
-    if (index === this.#head.lastIndex) return { term: this.#lastTerm, hash: this.#head.lastHash }
-    if (index === 0) return { term: 0, hash: record.chainStart }
+  /** Term and hash of what the next entry is chained to; read back only after a truncation, which is rare. */
+  async #place(index: Index): Promise<{ term: Term; hash: Uint8Array }> {
+    const { firstIndex, lastIndex, lastHash, anchor } = this.#head
+    if (index === lastIndex) return { term: this.#lastTerm, hash: lastHash }
+    // Nothing below the snapshot is ever truncated.
+    if (index === firstIndex - 1) return { term: this.#snapshot?.term ?? 0, hash: anchor }
+    const { entry, hash } = await this.#readEntry(index)
+    return { term: entry.term, hash }
+  }
+
+  /** What the first entry is chained to once the log begins there. */
+  async #anchorOf(firstIndex: Index): Promise<Uint8Array> {
+    if (firstIndex === this.#head.firstIndex) return this.#head.anchor
+    if (firstIndex === this.#head.lastIndex + 1) return this.#head.lastHash
+    return (await this.#readEntry(firstIndex - 1)).hash
+  }
+
+  async #readEntry(index: Index): Promise<record.StoredEntry> {
     const bytes = await this.#db.get(record.entryKey(index))
     if (bytes === undefined) throw this.#damage(`entry ${index}`, 'it is missing')
     const stored = record.decodeEntry(bytes)
     if (record.isDamage(stored)) throw this.#damage(`entry ${index}`, stored.damage)
-    return { term: stored.entry.term, hash: stored.hash }
+    return stored
   }
 
   async #openDatabase(): Promise<void> {
@@ -169,15 +242,17 @@ export class LevelLogStore implements LogStore {
       if (record.isDamage(head)) throw this.#refuse('the head record', head)
       this.#head = head
     }
+    this.#snapshot = await this.#loadSnapshot()
     const entries = await this.#loadEntries()
-    const { hardState, lastIndex, lastHash } = this.#head
+    const { hardState, firstIndex, lastIndex, lastHash, anchor } = this.#head
     const end = entries.at(-1)
-    if ((end?.index ?? 0) < lastIndex) {
-      const missing = (end?.index ?? 0) + 1
+    if ((end?.index ?? firstIndex - 1) < lastIndex) {
+      const missing = (end?.index ?? firstIndex - 1) + 1
       throw this.#damage(`entry ${missing}`, `it is missing; the log must reach ${lastIndex}`)
     }
-    this.#lastTerm = end?.entry.term ?? 0
-    if (!record.sameBytes(end?.hash ?? record.chainStart, lastHash))
+    this.#lastTerm = end?.entry.term ?? this.#snapshot?.term ?? 0
+    this.#checkSnapshot(entries)
+    if (!record.sameBytes(end?.hash ?? anchor, lastHash))
       throw this.#damage(`entry ${lastIndex}`, 'the hash chain does not end at the hash of the head record')
     if (hardState.commit > lastIndex)
       throw this.#damage(
@@ -189,10 +264,31 @@ export class LevelLogStore implements LogStore {
     return entries.map((stored) => stored.entry)
   }
 
+  async #loadSnapshot(): Promise<SnapshotMeta | null> {
+    const bytes = await this.#db.get(record.snapshotKey)
+    if (bytes === undefined) {
+      if (this.#head.firstIndex > 1) throw this.#damage('the snapshot record', 'it is missing')
+      return null
+    }
+    const snapshot = record.decodeSnapshotMeta(bytes)
+    if (record.isDamage(snapshot)) throw this.#refuse('the snapshot record', snapshot)
+    return snapshot
+  }
+
+  /** The snapshot stands for all that is gone, and for nothing that the log contradicts. */
+  #checkSnapshot(entries: readonly LoadedEntry[]): void {
+    if (this.#snapshot === null) return
+    const { index, term } = this.#snapshot
+    const { firstIndex, lastIndex, hardState } = this.#head
+    const there = entries[index - firstIndex]?.entry.term ?? term
+    if (index < firstIndex - 1 || index > lastIndex || index > hardState.commit || there !== term)
+      throw this.#damage('the snapshot record', `it does not fit a log of ${firstIndex} to ${lastIndex}`)
+  }
+
   async #loadEntries(): Promise<LoadedEntry[]> {
     const loaded: LoadedEntry[] = []
     const iterator = this.#db.iterator({
-      gte: record.entryKey(0),
+      gte: record.entryKey(this.#head.firstIndex),
       lte: record.entryKey(Number.MAX_SAFE_INTEGER),
       highWaterMarkBytes: readAheadBytes,
     })
@@ -222,7 +318,7 @@ export class LevelLogStore implements LogStore {
     if (stored.entry.index !== index) throw this.#damage(`entry ${index}`, `entry ${stored.entry.index} stands there`)
     if (stored.entry.term < (before?.entry.term ?? 0))
       throw this.#damage(`entry ${index}`, `its term ${stored.entry.term} is below the term of the one before`)
-    if (!record.sameBytes(stored.prevHash, before?.hash ?? record.chainStart))
+    if (!record.sameBytes(stored.prevHash, before?.hash ?? this.#head.anchor))
       throw this.#damage(`entry ${index}`, 'the hash chain breaks there: it was not written after the entry before it')
     return { index, entry: stored.entry, hash: stored.hash }
   }
@@ -251,7 +347,20 @@ type Database = Level<Uint8Array, Uint8Array>
 type LoadedEntry = { readonly index: Index; readonly entry: Entry; readonly hash: Uint8Array }
 
 const emptyHardState: HardState = { term: 0, vote: null, commit: 0 }
-const emptyHead: Head = { seq: 0, hardState: emptyHardState, firstIndex: 1, lastIndex: 0, lastHash: record.chainStart }
+const { chainStart } = record
+const emptyHead: Head = {
+  seq: 0,
+  hardState: emptyHardState,
+  firstIndex: 1,
+  lastIndex: 0,
+  anchor: chainStart,
+  lastHash: chainStart,
+}
+
+/** Keys that are deleted in one batch in the background. */
+const keysPerPrune = 1000
+
+const wayOut = 'make room or replace the disk, then start the node again'
 
 /** How much of the log is read at a time at start. */
 const readAheadBytes = 1024 * 1024

@@ -1,9 +1,11 @@
 import { assert } from '../std/assert.ts'
-import type { Entry, HardState } from '../raft/entry.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
+import type { Entry, HardState, Index } from '../raft/entry.ts'
+import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { FormingPromise, LogBatch, LogStore, StoredNode } from './log-store.ts'
-import { advanceTail, assertSamePromise, keptIndex } from './log-tail.ts'
+import { advanceTail, assertFree, assertSamePromise, keptIndex } from './log-tail.ts'
+import type { LogTail } from './log-tail.ts'
 import { settleNodeId } from './node-id.ts'
 
 /** What outlives a store in memory, as a disk outlives a process. One store holds it at a time. */
@@ -11,8 +13,11 @@ export class MemoryDisk {
   nodeId: NodeId | null = null
   generation = 0
   promise: FormingPromise | null = null
+  joined: ClusterId | null = null
   hardState: HardState = { term: 0, vote: null, commit: 0 }
-  /** `entries[n]` is the entry of index n + 1. */
+  snapshot: SnapshotMeta | null = null
+  firstIndex: Index = 1
+  /** `entries[n]` is the entry of index `firstIndex + n`. */
   readonly entries: Entry[] = []
   held = false
   /** Set by a test: the next write ends with this. */
@@ -39,27 +44,41 @@ export class MemoryLogStore implements LogStore {
     disk.generation += 1
     disk.held = true
     this.#isOpen = true
-    const { generation, promise, hardState, entries } = disk
-    return { nodeId, generation, promise, hardState, entries: [...entries] }
+    const { generation, promise, joined, hardState, snapshot, entries } = disk
+    return { nodeId, generation, promise, joined, hardState, snapshot, entries: [...entries] }
   }
 
   write(batch: LogBatch): Promise<void> {
     return this.#exclusively(() => {
-      const { entries, hardState } = this.#disk
-      const last = entries.at(-1)
-      const tail = { hardState, lastIndex: last?.index ?? 0, lastTerm: last?.term ?? 0 }
+      const disk = this.#disk
+      const { hardState, snapshot, firstIndex, entries } = disk
+      const lastIndex = firstIndex + entries.length - 1
+      const lastTerm = entries.at(-1)?.term ?? snapshot?.term ?? 0
+      const tail: LogTail = { hardState, snapshot, firstIndex, lastIndex, lastTerm }
       const kept = keptIndex(tail, batch)
-      advanceTail(tail, batch, entries[kept - 1]?.term ?? 0)
-      entries.length = kept
+      const next = advanceTail(tail, batch, entries[kept - firstIndex]?.term ?? snapshot?.term ?? 0)
+      entries.length = batch.install === null ? kept - firstIndex + 1 : 0
+      entries.splice(0, next.firstIndex - firstIndex)
       for (const entry of batch.entries) entries.push(entry)
-      this.#disk.hardState = batch.hardState
+      disk.hardState = next.hardState
+      disk.snapshot = next.snapshot
+      disk.firstIndex = next.firstIndex
     })
   }
 
   writePromise(promise: FormingPromise): Promise<void> {
     return this.#exclusively(() => {
+      const { joined } = this.#disk
+      assert(joined === null, `joined ${joined}, now to form ${promise.clusterId}`)
       assertSamePromise(this.#disk.promise, promise)
       this.#disk.promise = promise
+    })
+  }
+
+  writeJoined(clusterId: ClusterId): Promise<void> {
+    return this.#exclusively(() => {
+      assertFree(this.#disk, clusterId)
+      this.#disk.joined = clusterId
     })
   }
 

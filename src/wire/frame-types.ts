@@ -1,6 +1,6 @@
 /**
- * Every frame type there is, in one table: 1-15 handshake, 16-47 consensus, 48-63 forming, 64-95 calls. A number is never
- * given a second meaning; new kinds take new numbers.
+ * Every frame type there is, in one table: 1-15 handshake, 16-39 Raft, 40-47 snapshots, 48-63 forming, 64-95
+ * calls. A number is never given a second meaning; new kinds take new numbers.
  */
 export const frameTypes = {
   'dialer-hello': 1,
@@ -21,6 +21,17 @@ export const frameTypes = {
   propose: 25,
   'propose-accepted': 26,
   'propose-refused': 27,
+  'read-request': 28,
+  'read-response': 29,
+  'read-refused': 30,
+  'snapshot-installed': 31,
+  'timeout-now': 32,
+
+  'snapshot-offer': 40,
+  'snapshot-resume': 41,
+  'snapshot-chunk': 42,
+  'snapshot-end': 43,
+  'snapshot-refuse': 44,
 
   'form-propose': 48,
   'form-promised': 49,
@@ -36,4 +47,9 @@ export const frameTypes = {
 /** True for the frames of consensus/forming, which share their lane with Raft's. */
 export function isFormingFrame(type: number): boolean {
   return type >= 48 && type < 64
+}
+
+/** True for the frames of the `bulk` lane. */
+export function isSnapshotFrame(type: number): boolean {
+  return type >= 40 && type < 48
 }

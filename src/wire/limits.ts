@@ -10,13 +10,19 @@ export type LaneLimits = {
 
 const MiB = 1024 * 1024
 
+/** Bytes of a snapshot in one frame, and of a whole one. */
+export const snapshotChunkBytesMax = 1 * MiB
+export const snapshotBytesMax = 1024 * MiB
+
 /**
- * `ctl` carries what must not wait: votes, heartbeats, acknowledgements, forming. `log` carries append requests and
- * proposals. A frame holds up to 1 MiB of entries and one more entry of up to 2 MiB.
+ * `ctl` carries what must not wait: votes, heartbeats, acknowledgements, reads, forming. `log` carries append requests and
+ * proposals: a frame holds up to 1 MiB of entries and one more entry of up to 2 MiB. `bulk` carries snapshots, a chunk a
+ * frame; little of it may lie in a send buffer, since all lanes share one way to the peer.
  */
 export const raftLanes = {
   ctl: { frameBytesMax: 4 * MiB, sendBufferBytesMax: 4 * MiB },
   log: { frameBytesMax: 4 * MiB, sendBufferBytesMax: 4 * MiB },
+  bulk: { frameBytesMax: snapshotChunkBytesMax + 64 * 1024, sendBufferBytesMax: 1 * MiB },
 } as const satisfies Record<string, LaneLimits>
 
 /** `calls` carries forwarded calls and what comes back. */

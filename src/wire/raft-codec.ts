@@ -1,7 +1,9 @@
 import { assert, unreachable } from '../std/assert.ts'
 import { entryKinds } from '../raft/entry.ts'
 import type { Entry, Index, Term } from '../raft/entry.ts'
-import type { Message, MessageBody, RefusalReason } from '../raft/messages.ts'
+import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { Message, MessageBody, ProposalContent, RefusalReason } from '../raft/messages.ts'
+import { isNodeId } from '../vocabulary/ids.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
@@ -34,8 +36,9 @@ export function decodeMessage(
 function fieldsOf(message: Message): readonly PackedValue[] {
   switch (message.kind) {
     case 'pre-vote-request':
-    case 'vote-request':
       return [message.lastIndex, message.lastTerm]
+    case 'vote-request':
+      return [message.lastIndex, message.lastTerm, message.transfer]
     case 'pre-vote-response':
     case 'vote-response':
       return [message.granted]
@@ -46,15 +49,24 @@ function fieldsOf(message: Message): readonly PackedValue[] {
     case 'append-rejected':
       return [message.prevIndex, message.hintIndex, message.hintTerm]
     case 'heartbeat-request':
-      return [message.commit]
+      return [message.commit, message.read]
     case 'heartbeat-response':
-      return []
+      return [message.read]
     case 'propose':
-      return [message.id, message.data]
+      return [message.id, packContent(message.content)]
     case 'propose-accepted':
       return [message.id, message.index]
     case 'propose-refused':
       return [message.id, message.why]
+    case 'read-request':
+    case 'read-refused':
+      return [message.id]
+    case 'read-response':
+      return [message.id, message.index]
+    case 'snapshot-installed':
+      return [message.index]
+    case 'timeout-now':
+      return []
     default:
       return unreachable(message)
   }
@@ -67,7 +79,8 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
     case frameTypes['pre-vote-request']:
       return isIndex(a) && isIndex(b) ? { kind: 'pre-vote-request', lastIndex: a, lastTerm: b } : null
     case frameTypes['vote-request']:
-      return isIndex(a) && isIndex(b) ? { kind: 'vote-request', lastIndex: a, lastTerm: b } : null
+      if (!isIndex(a) || !isIndex(b) || typeof c !== 'boolean') return null
+      return { kind: 'vote-request', lastIndex: a, lastTerm: b, transfer: c }
     case frameTypes['pre-vote-response']:
       return typeof a === 'boolean' ? { kind: 'pre-vote-response', granted: a } : null
     case frameTypes['vote-response']:
@@ -83,17 +96,27 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       if (!isIndex(a) || !isIndex(b) || !isIndex(c)) return null
       return { kind: 'append-rejected', prevIndex: a, hintIndex: b, hintTerm: c }
     case frameTypes['heartbeat-request']:
-      return isIndex(a) ? { kind: 'heartbeat-request', commit: a } : null
+      return isIndex(a) && isIndex(b) ? { kind: 'heartbeat-request', commit: a, read: b } : null
     case frameTypes['heartbeat-response']:
-      return { kind: 'heartbeat-response' }
-    case frameTypes.propose:
-      return isProposalId(a) && b instanceof Uint8Array ? { kind: 'propose', id: a, data: copyBytes(b) } : null
+      return isIndex(a) ? { kind: 'heartbeat-response', read: a } : null
+    case frameTypes.propose: {
+      const content = unpackContent(b)
+      return isProposalId(a) && content !== null ? { kind: 'propose', id: a, content } : null
+    }
     case frameTypes['propose-accepted']:
       return isProposalId(a) && isIndex(b) ? { kind: 'propose-accepted', id: a, index: b } : null
-    case frameTypes['propose-refused']: {
-      const why = refusalReasons.find((reason) => reason === b)
-      return isProposalId(a) && why !== undefined ? { kind: 'propose-refused', id: a, why } : null
-    }
+    case frameTypes['propose-refused']:
+      return isProposalId(a) && isRefusalReason(b) ? { kind: 'propose-refused', id: a, why: b } : null
+    case frameTypes['read-request']:
+      return isIndex(a) ? { kind: 'read-request', id: a } : null
+    case frameTypes['read-refused']:
+      return isIndex(a) ? { kind: 'read-refused', id: a } : null
+    case frameTypes['read-response']:
+      return isIndex(a) && isIndex(b) ? { kind: 'read-response', id: a, index: b } : null
+    case frameTypes['snapshot-installed']:
+      return isIndex(a) ? { kind: 'snapshot-installed', index: a } : null
+    case frameTypes['timeout-now']:
+      return { kind: 'timeout-now' }
     default:
       return null
   }
@@ -102,7 +125,7 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
 function packEntries(prevIndex: Index, entries: readonly Entry[]): readonly PackedValue[] {
   return entries.map((entry, at) => {
     assert(entry.index === prevIndex + 1 + at, 'the entries of an append request follow its previous index')
-    return [entry.term, entryKinds.indexOf(entry.kind), entry.id, entry.data]
+    return [entry.term, entryKinds.indexOf(entry.kind), entry.id, entry.time, entry.data]
   })
 }
 
@@ -116,18 +139,51 @@ function unpackEntries(append: {
   let lastTerm = append.prevTerm
   for (const [at, item] of append.packed.entries()) {
     if (!Array.isArray(item)) return null
-    const [term, kindNumber, id, data] = item as readonly unknown[]
+    const [term, kindNumber, id, time, data] = item as readonly unknown[]
     const index = append.prevIndex + 1 + at
     const kind = isIndex(kindNumber) ? entryKinds[kindNumber] : undefined
     if (!isIndex(index) || !isIndex(term) || term < lastTerm || term > append.term) return null
-    if (kind === undefined || !isEntryId(id) || !(data instanceof Uint8Array)) return null
+    if (kind === undefined || !isEntryId(id) || !isIndex(time) || !(data instanceof Uint8Array)) return null
     lastTerm = term
-    entries.push({ index, term, kind, id, data: copyBytes(data) })
+    entries.push({ index, term, kind, id, time, data: copyBytes(data) })
   }
   return entries
 }
 
-const refusalReasons: readonly RefusalReason[] = ['no-leader', 'not-leader', 'overloaded', 'too-large', 'overwritten']
+/** `['command', data]` or `['add-learner', node, promote]`, `['promote', node]`, `['remove', node]`. */
+function packContent(content: ProposalContent): readonly PackedValue[] {
+  if (content.kind === 'command') return [content.kind, content.data]
+  const { change } = content
+  return change.kind === 'add-learner' ? [change.kind, change.node, change.promote] : [change.kind, change.node]
+}
+
+function unpackContent(value: unknown): ProposalContent | null {
+  if (!Array.isArray(value)) return null
+  const [kind, what, promote] = value as readonly unknown[]
+  if (kind === 'command') return what instanceof Uint8Array ? { kind, data: copyBytes(what) } : null
+  const change = typeof what === 'string' && isNodeId(what) ? changeOf(kind, what, promote) : null
+  return change && { kind: 'change', change }
+}
+
+function changeOf(kind: unknown, node: NodeId, promote: unknown): ConfigurationChange | null {
+  if (kind === 'promote' || kind === 'remove') return { kind, node }
+  return kind === 'add-learner' && typeof promote === 'boolean' ? { kind, node, promote } : null
+}
+
+const refusalReasons: Record<RefusalReason, true> = {
+  'no-leader': true,
+  'not-leader': true,
+  transferring: true,
+  overloaded: true,
+  'too-large': true,
+  'change-under-way': true,
+  'change-refused': true,
+  overwritten: true,
+}
+
+function isRefusalReason(value: unknown): value is RefusalReason {
+  return typeof value === 'string' && Object.hasOwn(refusalReasons, value)
+}
 
 const idPattern = /^[A-Za-z0-9._-]{1,128}$/
 

@@ -7,9 +7,18 @@ import { createInterface } from 'node:readline'
 import { Level } from 'level'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
-import { chainStart, encodeEntry, encodeHead, entryKey, headKey, metaKey } from '../../src/storage/log-record.ts'
+import {
+  chainStart,
+  encodeEntry,
+  encodeHead,
+  encodeSnapshotMeta,
+  entryKey,
+  headKey,
+  metaKey,
+  snapshotKey,
+} from '../../src/storage/log-record.ts'
 import { OperatingError, describeError } from '../../src/vocabulary/operating-error.ts'
-import { batch, entry, n1 } from '../fixtures/log-batches.ts'
+import { batch, entry, n1, snapshotOf } from '../fixtures/log-batches.ts'
 
 const storeProcess = path.resolve(import.meta.dirname, '../fixtures/log-store-process.ts')
 
@@ -135,6 +144,7 @@ describe('LevelLogStore', () => {
       hardState: { term: 2, vote: null, commit: options.commit },
       firstIndex: 1,
       lastIndex: options.lastIndex,
+      anchor: chainStart,
       lastHash: chainStart,
     })
   }
@@ -148,6 +158,69 @@ describe('LevelLogStore', () => {
     expect(error.message).toMatch(message)
     expect(error.message).toContain('restore the data directory')
     expect(await everyRow()).toEqual(before)
+  })
+
+  /** Entries 1 to 2500 with the first 1999 compacted away. */
+  async function compactedLog(): Promise<LevelLogStore> {
+    const store = new LevelLogStore(dataDir)
+    await store.open({ nodeId: n1 })
+    const entries = Array.from({ length: 2500 }, (_, at) => entry(at + 1, 1))
+    await store.write(batch({ term: 1, commit: 2400, entries }))
+    await store.write(batch({ term: 1, commit: 2400, compact: { firstIndex: 2000, snapshot: snapshotOf(2300, 1) } }))
+    return store
+  }
+
+  async function entryKeys(): Promise<number> {
+    return (await everyRow()).filter((row) => row.startsWith('02')).length
+  }
+
+  it('deletes what was compacted in the background, and at the next start what it did not come to', async () => {
+    const first = await compactedLog()
+    await first.close()
+    const left = await entryKeys()
+    expect(left).toBeGreaterThanOrEqual(501)
+    for (let deleted = false; !deleted; deleted = (await entryKeys()) === 501) {
+      const again = new LevelLogStore(dataDir)
+      const { entries } = await again.open({ nodeId: n1 })
+      expect(entries).toHaveLength(501)
+      await again.write(batch({ term: 1, commit: 2400 }))
+      await again.close()
+    }
+  })
+
+  it.each<[string, RegExp, Change]>([
+    ['a missing snapshot record', /the snapshot record is damaged: it is missing/, (db) => db.del(snapshotKey)],
+    [
+      'a changed snapshot record',
+      /the snapshot record is damaged: its checksum/,
+      async (db) => db.put(snapshotKey, flip(await db.get(snapshotKey), 20)),
+    ],
+    [
+      'a snapshot that does not reach the log',
+      /the snapshot record is damaged: it does not fit a log of 2000 to 2500/,
+      (db) => db.put(snapshotKey, encodeSnapshotMeta(snapshotOf(1998, 1))),
+    ],
+    [
+      'a snapshot of another history',
+      /the snapshot record is damaged: it does not fit/,
+      (db) => db.put(snapshotKey, encodeSnapshotMeta(snapshotOf(2300, 2))),
+    ],
+    [
+      'a first entry of another history',
+      /entry 2000 is damaged: the hash chain breaks there/,
+      (db) => db.put(entryKey(2000), encodeEntry(entry(2000, 1, 'another'), chainStart).bytes),
+    ],
+    [
+      'a missing first entry',
+      /entry 2000 is damaged: it is missing; the next one is 2001/,
+      (db) => db.del(entryKey(2000)),
+    ],
+  ])('refuses %s in a compacted log', async (_what, message, change) => {
+    await (await compactedLog()).close()
+    await withDatabase(change)
+    const error = await openError()
+    expect(error.code).toBe('storage-failed')
+    expect(error.message).toMatch(message)
   })
 
   it('refuses a commit index behind the end of the log', async () => {
@@ -166,12 +239,12 @@ describe('LevelLogStore', () => {
     await writeLog()
     await withDatabase(async (db) => {
       const bytes = new Uint8Array((await db.get(key)) ?? [])
-      bytes[0] = 2
+      bytes[0] = 3
       await db.put(key, bytes)
     })
     const error = await openError()
     expect(error.code).toBe('storage-failed')
-    expect(error.message).toMatch(/newer version wrote .* format 2; .* start the node with that version/)
+    expect(error.message).toMatch(/newer version wrote .* format 3; .* start the node with that version/)
   })
 
   it('answers a data directory that can not be made with what it must be', async () => {

@@ -1,12 +1,15 @@
 import * as fc from 'fast-check'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { Outcome } from '../../src/calls/call.ts'
+import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
 import { entryKinds } from '../../src/raft/entry.ts'
-import type { Message } from '../../src/raft/messages.ts'
+import type { Message, ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
 import type { CallId, ClusterId, NodeId, ProposalId, ServerName } from '../../src/vocabulary/ids.ts'
 import { errorCodes, OperatingError } from '../../src/vocabulary/operating-error.ts'
 import type { CallMessage } from '../../src/wire/call-codec.ts'
 import type { FormingMessage } from '../../src/wire/forming.ts'
+import { snapshotBytesMax } from '../../src/wire/limits.ts'
+import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 
 /** Every message that nodes send each other once they know each other, at random. */
 
@@ -32,6 +35,7 @@ const appendRequest = fc
         rise: fc.nat(2),
         kind: fc.constantFrom(...entryKinds),
         id: fc.oneof(fc.constant('' as ProposalId), proposalId),
+        time: index,
         data: bytes,
       }),
       { maxLength: 20 },
@@ -39,35 +43,91 @@ const appendRequest = fc
   })
   .map(({ prevIndex, prevTerm, commit, items }): Message => {
     let term = prevTerm
-    const entries = items.map(({ rise, kind, id, data }, at) => {
+    const entries = items.map(({ rise, kind, id, time, data }, at) => {
       term += rise
-      return { index: prevIndex + 1 + at, term, kind, id, data }
+      return { index: prevIndex + 1 + at, term, kind, id, time, data }
     })
     return { ...envelope, term, kind: 'append-request', prevIndex, prevTerm, commit, entries }
   })
+
+const change: fc.Arbitrary<ConfigurationChange> = fc.oneof(
+  fc.record({ kind: fc.constant('add-learner' as const), node: nodeId, promote: fc.boolean() }),
+  fc.record({ kind: fc.constantFrom('promote' as const, 'remove' as const), node: nodeId }),
+)
+const content: fc.Arbitrary<ProposalContent> = fc.oneof(
+  bytes.map((data) => ({ kind: 'command' as const, data })),
+  change.map((each) => ({ kind: 'change' as const, change: each })),
+)
+const refusalReasons: RefusalReason[] = [
+  'no-leader',
+  'not-leader',
+  'transferring',
+  'overloaded',
+  'too-large',
+  'change-under-way',
+  'change-refused',
+  'overwritten',
+]
 
 const shortMessage = fc
   .record({
     term: index,
     body: fc.oneof(
-      fc.record({ kind: fc.constantFrom('pre-vote-request', 'vote-request'), lastIndex: index, lastTerm: index }),
+      fc.record({ kind: fc.constant('pre-vote-request'), lastIndex: index, lastTerm: index }),
+      fc.record({ kind: fc.constant('vote-request'), lastIndex: index, lastTerm: index, transfer: fc.boolean() }),
       fc.record({ kind: fc.constantFrom('pre-vote-response', 'vote-response'), granted: fc.boolean() }),
       fc.record({ kind: fc.constant('append-accepted'), match: index }),
       fc.record({ kind: fc.constant('append-rejected'), prevIndex: index, hintIndex: index, hintTerm: index }),
-      fc.record({ kind: fc.constant('heartbeat-request'), commit: index }),
-      fc.record({ kind: fc.constant('heartbeat-response') }),
-      fc.record({ kind: fc.constant('propose'), id: proposalId, data: bytes }),
+      fc.record({ kind: fc.constant('heartbeat-request'), commit: index, read: index }),
+      fc.record({ kind: fc.constant('heartbeat-response'), read: index }),
+      fc.record({ kind: fc.constant('propose'), id: proposalId, content }),
       fc.record({ kind: fc.constant('propose-accepted'), id: proposalId, index }),
       fc.record({
         kind: fc.constant('propose-refused'),
         id: proposalId,
-        why: fc.constantFrom('no-leader', 'not-leader', 'overloaded', 'too-large', 'overwritten'),
+        why: fc.constantFrom(...refusalReasons),
       }),
+      fc.record({ kind: fc.constantFrom('read-request', 'read-refused'), id: index }),
+      fc.record({ kind: fc.constant('read-response'), id: index, index }),
+      fc.record({ kind: fc.constant('snapshot-installed'), index }),
+      fc.record({ kind: fc.constant('timeout-now') }),
     ),
   })
   .map(({ term, body }) => ({ ...envelope, term, ...body }))
 
 export const raftMessage: fc.Arbitrary<Message> = fc.oneof(appendRequest, shortMessage)
+
+const ids = (minLength: number) => fc.uniqueArray(nodeId, { minLength, maxLength: 7 }).map((all) => all.sort())
+const configuration: fc.Arbitrary<Configuration> = fc
+  .record({ clusterId, voters: ids(1), votersOutgoing: ids(0), learners: ids(0), promotes: fc.array(fc.boolean()) })
+  .map(({ promotes, ...rest }) => ({ ...rest, promotable: rest.learners.filter((_, at) => promotes[at] === true) }))
+const transfer = fc.maxSafeNat()
+const size = fc.nat(snapshotBytesMax)
+
+export const snapshotMessage: fc.Arbitrary<SnapshotMessage> = fc.oneof(
+  fc
+    .record({
+      kind: fc.constant('snapshot-offer' as const),
+      transfer,
+      rise: fc.nat(1000),
+      snapshot: fc.record({ index: fc.nat(2 ** 40), term: fc.nat(1000), time: index, configuration }),
+      size,
+    })
+    .map(({ rise, snapshot, ...rest }) => ({
+      ...rest,
+      term: snapshot.term + 1 + rise,
+      snapshot: { ...snapshot, index: snapshot.index + 1, term: snapshot.term + 1 },
+    })),
+  fc.record({ kind: fc.constant('snapshot-resume' as const), transfer, offset: size }),
+  fc.record({
+    kind: fc.constant('snapshot-chunk' as const),
+    transfer,
+    offset: size,
+    bytes: fc.uint8Array({ minLength: 1, maxLength: 300 }),
+  }),
+  fc.record({ kind: fc.constant('snapshot-end' as const), transfer }),
+  fc.record({ kind: fc.constant('snapshot-refuse' as const), transfer, why: text }),
+)
 
 export const formingMessage: fc.Arbitrary<FormingMessage> = fc.oneof(
   fc.record({

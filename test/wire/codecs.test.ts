@@ -6,12 +6,14 @@ import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { decodeCallMessage, encodeCallMessage } from '../../src/wire/call-codec.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/forming-codec.ts'
 import { decodeFrame, encodeFrame, frameHeaderBytes, nextSeq } from '../../src/wire/frame.ts'
-import { frameTypes, isFormingFrame } from '../../src/wire/frame-types.ts'
+import { frameTypes, isFormingFrame, isSnapshotFrame } from '../../src/wire/frame-types.ts'
 import { decodeHandshakeMessage } from '../../src/wire/handshake-codec.ts'
-import { payloadBytesMax, raftLanes } from '../../src/wire/limits.ts'
+import { payloadBytesMax, raftLanes, snapshotBytesMax, snapshotChunkBytesMax } from '../../src/wire/limits.ts'
 import { pack, unpack } from '../../src/wire/pack.ts'
 import { decodeMessage, encodeMessage } from '../../src/wire/raft-codec.ts'
-import { callMessage, damage, envelope, formingMessage, raftMessage } from './arbitraries.ts'
+import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/snapshot-codec.ts'
+import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
+import { callMessage, damage, envelope, formingMessage, raftMessage, snapshotMessage } from './arbitraries.ts'
 
 const seqs = fc.nat(2 ** 32 - 1)
 
@@ -29,6 +31,11 @@ const families: Record<
     any: formingMessage,
     encode: (message) => encodeFormingMessage(message as never),
     decode: decodeFormingMessage,
+  },
+  snapshot: {
+    any: snapshotMessage,
+    encode: (message) => encodeSnapshotMessage(message as SnapshotMessage),
+    decode: decodeSnapshotMessage,
   },
   call: {
     any: callMessage,
@@ -94,6 +101,13 @@ describe.each(Object.entries(families))('%s messages', (_, { any, encode, decode
 })
 
 describe('the frame', () => {
+  it('of the bulk lane holds the largest chunk of a snapshot', () => {
+    const bytes = new Uint8Array(snapshotChunkBytesMax)
+    const { type, payload } = encodeSnapshotMessage({ kind: 'snapshot-chunk', transfer: 2 ** 53 - 1, offset: 7, bytes })
+    expect(payload.length).toBeLessThan(payloadBytesMax(raftLanes.bulk))
+    expect(decodeSnapshotMessage(type, payload)).toMatchObject({ offset: 7 })
+  })
+
   it('wraps its sequence number around', () => {
     expect(nextSeq(0)).toBe(1)
     expect(nextSeq(2 ** 32 - 1)).toBe(0)
@@ -107,6 +121,8 @@ describe('the frame', () => {
         .filter(([, type]) => isFormingFrame(type))
         .map(([kind]) => kind),
     ).toEqual(['form-propose', 'form-promised', 'form-refused', 'formed'])
+    const snapshots = Object.entries(frameTypes).filter(([, type]) => isSnapshotFrame(type))
+    expect(snapshots.every(([kind]) => kind.startsWith('snapshot-')) && snapshots.length).toBe(5)
   })
 
   it('holds a mebibyte of entries and one entry of two mebibytes more', () => {
@@ -115,6 +131,7 @@ describe('the frame', () => {
       term: 1,
       kind: 'command' as const,
       id: `n1.1.${index}` as ProposalId,
+      time: 1_800_000_000_000,
       data: new Uint8Array(length),
     })
     const entries = [...Array.from({ length: 4096 }, (_, at) => entry(at + 1, 256)), entry(4097, 2 * 1024 * 1024)]
@@ -169,7 +186,7 @@ describe('a payload', () => {
       term: 1,
       kind: 'propose',
       id: 'n1.1.1' as ProposalId,
-      data: Uint8Array.of(1, 2, 3),
+      content: { kind: 'command', data: Uint8Array.of(1, 2, 3) },
     }
     const slab = Buffer.alloc(65_536)
     const { type, payload } = encodeMessage(message)
@@ -177,8 +194,9 @@ describe('a payload', () => {
     const decoded = decodeMessage(type, slab.subarray(100, 100 + payload.length), envelope)
     slab.fill(0xff)
     expect(decoded).toEqual(message)
-    if ('malformed' in decoded || decoded.kind !== 'propose') throw new Error('not decoded')
-    expect(decoded.data.buffer.byteLength).toBe(3)
+    if ('malformed' in decoded || decoded.kind !== 'propose' || decoded.content.kind !== 'command')
+      throw new Error('not decoded')
+    expect(decoded.content.data.buffer.byteLength).toBe(3)
   })
 })
 
@@ -190,7 +208,7 @@ describe('a raft message', () => {
     ['a term that is no integer', [1.5, 0, 0, 0, []]],
     ['a negative index', [1, -1, 0, 0, []]],
     ['an index beyond the safe integers', [1, 2 ** 53, 0, 0, []]],
-    ['entries beyond the safe integers', [1, 2 ** 53 - 1, 0, 0, [[1, 1, 'n1.1.1', data]]]],
+    ['entries beyond the safe integers', [1, 2 ** 53 - 1, 0, 0, [[1, 1, 'n1.1.1', 5, data]]]],
     ['a previous term above its own', [1, 1, 2, 0, []]],
     [
       'entries whose terms fall',
@@ -200,17 +218,18 @@ describe('a raft message', () => {
         0,
         0,
         [
-          [2, 1, 'a', data],
-          [1, 1, 'b', data],
+          [2, 1, 'a', 5, data],
+          [1, 1, 'b', 5, data],
         ],
       ],
     ],
-    ['an entry of an older term than the previous one', [3, 5, 2, 0, [[1, 1, 'a', data]]]],
-    ['an entry of a newer term than its own', [3, 0, 0, 0, [[4, 1, 'a', data]]]],
-    ['an entry of an unknown kind', [1, 0, 0, 0, [[1, 9, 'a', data]]]],
-    ['an entry whose data is text', [1, 0, 0, 0, [[1, 1, 'a', 'text']]]],
+    ['an entry of an older term than the previous one', [3, 5, 2, 0, [[1, 1, 'a', 5, data]]]],
+    ['an entry of a newer term than its own', [3, 0, 0, 0, [[4, 1, 'a', 5, data]]]],
+    ['an entry of an unknown kind', [1, 0, 0, 0, [[1, 9, 'a', 5, data]]]],
+    ['an entry whose data is text', [1, 0, 0, 0, [[1, 1, 'a', 5, 'text']]]],
+    ['an entry without a time', [1, 0, 0, 0, [[1, 1, 'a', null, data]]]],
     ['an entry that is no array', [1, 0, 0, 0, [7]]],
-    ['an id with a space', [1, 0, 0, 0, [[1, 1, 'a b', data]]]],
+    ['an id with a space', [1, 0, 0, 0, [[1, 1, 'a b', 5, data]]]],
     ['too few fields', [1, 0]],
   ])('with %s is malformed', (_, fields) => {
     expect(append(fields)).toHaveProperty('malformed')
@@ -222,8 +241,46 @@ describe('a raft message', () => {
       from: 'liar' as NodeId,
       term: 4,
       kind: 'heartbeat-response',
+      read: 9,
     })
-    expect(decodeMessage(type, payload, envelope)).toEqual({ ...envelope, term: 4, kind: 'heartbeat-response' })
+    expect(decodeMessage(type, payload, envelope)).toEqual({
+      ...envelope,
+      term: 4,
+      kind: 'heartbeat-response',
+      read: 9,
+    })
+  })
+
+  it.each([
+    ['no content', ['n1.1.1']],
+    ['text for data', ['n1.1.1', ['command', 'text']]],
+    ['an unknown content', ['n1.1.1', ['demote', 'n2']]],
+    ['a change of what is no node', ['n1.1.1', ['remove', 'n 2']]],
+    ['a learner that may or may not be promoted', ['n1.1.1', ['add-learner', 'n2']]],
+  ])('that proposes %s is malformed', (_, fields) => {
+    expect(decodeMessage(frameTypes.propose, pack([1, ...fields]), envelope)).toHaveProperty('malformed')
+  })
+
+  it('that refuses for a reason nobody knows is malformed', () => {
+    const payload = pack([1, 'n1.1.1', 'toString'])
+    expect(decodeMessage(frameTypes['propose-refused'], payload, envelope)).toHaveProperty('malformed')
+  })
+})
+
+describe('a snapshot message', () => {
+  const meta = [5, 2, 0, new TextEncoder().encode('{}')]
+  it.each<[string, keyof typeof frameTypes, unknown[]]>([
+    ['an offer of a configuration that is none', 'snapshot-offer', [1, 3, meta, 100]],
+    ['an offer larger than any snapshot', 'snapshot-offer', [1, 3, meta, snapshotBytesMax + 1]],
+    ['an offer without a snapshot', 'snapshot-offer', [1, 3, null, 100]],
+    ['a chunk without bytes', 'snapshot-chunk', [1, 0, new Uint8Array(0)]],
+    ['a chunk that is too large', 'snapshot-chunk', [1, 0, new Uint8Array(snapshotChunkBytesMax + 1)]],
+    ['a chunk of text', 'snapshot-chunk', [1, 0, 'text']],
+    ['an offset that is negative', 'snapshot-resume', [1, -1]],
+    ['no transfer', 'snapshot-end', []],
+    ['a refusal without a reason', 'snapshot-refuse', [1]],
+  ])('with %s is malformed', (_, type, fields) => {
+    expect(decodeSnapshotMessage(frameTypes[type], pack(fields as never))).toHaveProperty('malformed')
   })
 })
 
