@@ -1,4 +1,4 @@
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { Level } from 'level'
 import { InvariantError, assert } from '../std/assert.ts'
@@ -12,6 +12,7 @@ import type { FormingPromise, LogBatch, LogStore, StoredNode } from './log-store
 import { advanceTail, assertFree, assertSamePromise, keptIndex } from './log-tail.ts'
 import type { LogTail } from './log-tail.ts'
 import { settleNodeId } from './node-id.ts'
+import { syncFolder } from './sync-folder.ts'
 
 /**
  * The log store on LevelDB, under `<dataDir>/raft/`. LevelDB makes a synced batch atomic and durable, but it finds neither
@@ -368,14 +369,7 @@ const rowsPerRead = 1000
 
 /** LevelDB syncs its files but not the folders that they were made in. */
 async function syncFolders(folder: string): Promise<void> {
-  for (const at of [folder, path.dirname(folder), path.dirname(path.dirname(folder))]) {
-    const handle = await open(at, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-  }
+  for (const at of [folder, path.dirname(folder), path.dirname(path.dirname(folder))]) await syncFolder(at)
 }
 
 function isLocked(error: unknown): boolean {

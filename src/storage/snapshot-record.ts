@@ -1,0 +1,80 @@
+import { crc32 } from '../std/hash.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
+import { decodeSnapshotMeta, encodeSnapshotMeta, formatVersion, isDamage, sameBytes } from './log-record.ts'
+import type { Damage } from './log-record.ts'
+
+/**
+ * The bytes of a stored snapshot, alike on every disk and on the way to another node: a head of fixed length, the meta
+ * record, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
+ */
+
+// head: magic 4 bytes | version u8 | 3 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
+export const headBytes = 24
+export const checkedFrom = 12
+const magic = Uint8Array.of(0x51, 0x53, 0x4e, 0x50)
+/** More than any configuration of any cluster needs. */
+const metaBytesMax = 1024 * 1024
+
+export type SnapshotHead = { readonly checksum: number; readonly metaBytes: number; readonly dataBytes: number }
+
+/** Head and meta, with a checksum still to be set once that of the data is known. */
+export function encodeBeginning(snapshot: SnapshotMeta, dataBytes: number): Uint8Array {
+  const meta = encodeSnapshotMeta(snapshot)
+  const bytes = new Uint8Array(headBytes + meta.length)
+  const view = new DataView(bytes.buffer)
+  bytes.set(magic)
+  bytes[4] = formatVersion
+  view.setUint32(12, meta.length)
+  view.setBigUint64(16, BigInt(dataBytes))
+  bytes.set(meta, headBytes)
+  return bytes
+}
+
+export function setChecksum(beginning: Uint8Array, checksum: number): void {
+  new DataView(beginning.buffer, beginning.byteOffset).setUint32(8, checksum)
+}
+
+/** What the first `headBytes` of a file of that size say, if they can belong to one. */
+export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Damage {
+  if (bytes.length < headBytes || magic.some((byte, at) => bytes[at] !== byte)) return cut
+  const version = bytes[4] ?? 0
+  if (version > formatVersion) return { damage: `it has format ${version}`, newer: true }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, headBytes)
+  const metaBytes = view.getUint32(12)
+  const dataBytes = Number(view.getBigUint64(16))
+  // What the checksum does not cover is the same in every file.
+  const isPlain = version === formatVersion && bytes[5] === 0 && bytes[6] === 0 && bytes[7] === 0
+  if (!isPlain || metaBytes > metaBytesMax || headBytes + metaBytes + dataBytes !== size) return cut
+  return { checksum: view.getUint32(8), metaBytes, dataBytes }
+}
+
+/** The whole snapshot in one piece. */
+export function encodeSnapshot(snapshot: SnapshotMeta, data: Uint8Array): Uint8Array {
+  const beginning = encodeBeginning(snapshot, data.length)
+  setChecksum(beginning, crc32(data, crc32(beginning.subarray(checkedFrom))))
+  const bytes = new Uint8Array(beginning.length + data.length)
+  bytes.set(beginning)
+  bytes.set(data, beginning.length)
+  return bytes
+}
+
+export function decodeSnapshot(bytes: Uint8Array): { snapshot: SnapshotMeta; data: Uint8Array } | Damage {
+  const head = decodeHead(bytes, bytes.length)
+  if (isDamage(head)) return head
+  if (crc32(bytes.subarray(checkedFrom)) !== head.checksum)
+    return { damage: 'its checksum does not match', newer: false }
+  const snapshot = decodeSnapshotMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
+  if (isDamage(snapshot)) return snapshot
+  return { snapshot, data: new Uint8Array(bytes.subarray(headBytes + head.metaBytes)) }
+}
+
+/** Two snapshots of one place in the log stand for the same state. */
+export function snapshotName({ index, term }: SnapshotMeta): string {
+  return `${index}-${term}`
+}
+
+export function isSameSnapshot(a: SnapshotMeta, b: SnapshotMeta): boolean {
+  return sameBytes(encodeSnapshotMeta(a), encodeSnapshotMeta(b))
+}
+
+const cut: Damage = { damage: 'it is cut or was never a snapshot', newer: false }

@@ -1,0 +1,115 @@
+import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MemorySnapshotStore, MemorySnapshots } from '../../src/storage/memory-snapshot-store.ts'
+import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
+import { snapshotStoreConformance } from '../conformance/snapshot-store.ts'
+import { snapshotOf } from '../fixtures/log-batches.ts'
+
+function flipped(bytes: Uint8Array, at: number): Uint8Array {
+  const changed = new Uint8Array(bytes)
+  changed[at] = (changed[at] ?? 0) ^ 8
+  return changed
+}
+
+snapshotStoreConformance('in files', async () => {
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'quorate-snapshots-'))
+  return {
+    newStore: () => new SnapshotFileStore(dataDir),
+    async damage({ index, term }) {
+      const file = path.join(dataDir, 'snapshots', `${index}-${term}.snapshot`)
+      const bytes = await readFile(file)
+      await writeFile(file, flipped(bytes, bytes.length - 9))
+    },
+    remove: () => rm(dataDir, { recursive: true }),
+  }
+})
+
+snapshotStoreConformance('in memory', async () => {
+  const files = new MemorySnapshots()
+  return {
+    newStore: () => new MemorySnapshotStore(files),
+    async damage({ index, term }) {
+      const bytes = files.whole.get(`${index}-${term}`) ?? new Uint8Array()
+      files.whole.set(`${index}-${term}`, flipped(bytes, bytes.length - 9))
+    },
+    remove: async () => undefined,
+  }
+})
+
+describe('SnapshotFileStore', () => {
+  let dataDir: string
+  beforeEach(async () => {
+    dataDir = await mkdtemp(path.join(tmpdir(), 'quorate-snapshots-'))
+  })
+  afterEach(() => rm(dataDir, { recursive: true }))
+
+  const [older, newer] = [snapshotOf(10, 2), snapshotOf(25, 3)]
+  const data = new TextEncoder().encode('the state of the state machine')
+  const newestFile = (): string => path.join(dataDir, 'snapshots', '25-3.snapshot')
+
+  async function written(): Promise<void> {
+    const store = new SnapshotFileStore(dataDir)
+    await store.open()
+    await store.write(older, data)
+    await store.write(newer, data)
+    await store.close()
+  }
+
+  it('finds every flipped bit and every cut of a file, and goes back to the one before', async () => {
+    await written()
+    const whole = await readFile(newestFile())
+    const changes = [
+      ...Array.from(whole, (_, at) => () => writeFile(newestFile(), flipped(whole, at))),
+      ...Array.from(whole, (_, length) => async () => {
+        await writeFile(newestFile(), whole)
+        await truncate(newestFile(), length)
+      }),
+      () => writeFile(newestFile(), Buffer.concat([whole, Buffer.of(0)])),
+    ]
+    for (const change of changes) {
+      await change()
+      const store = new SnapshotFileStore(dataDir)
+      expect(await store.open().catch((error: unknown) => error)).toSatisfy(
+        // A version byte that grew is taken for a newer one, which is not ours to judge.
+        (found) =>
+          JSON.stringify(found) === JSON.stringify(older) || String(found).includes('storage') || isNewer(found),
+      )
+    }
+  })
+
+  function isNewer(found: unknown): boolean {
+    return found instanceof Error && String(found.cause).includes('newer version')
+  }
+
+  it('leaves a file of a newer version alone and says so', async () => {
+    await written()
+    const bytes = new Uint8Array(await readFile(newestFile()))
+    bytes[4] = 3
+    await writeFile(newestFile(), bytes)
+    await expect(new SnapshotFileStore(dataDir).open()).rejects.toMatchObject({
+      code: 'storage-failed',
+      cause: { message: '25-3.snapshot was written by a newer version: it has format 3' },
+    })
+    expect(await readdir(path.join(dataDir, 'snapshots'))).toContain('25-3.snapshot')
+  })
+
+  it('removes what a crash left of a write or a transfer, and nothing else', async () => {
+    await written()
+    const folder = path.join(dataDir, 'snapshots')
+    for (const file of ['30-3.tmp', '31-3.part', 'notes.txt']) await writeFile(path.join(folder, file), data)
+    await writeFile(path.join(folder, '99-9.snapshot'), await readFile(newestFile()))
+    const store = new SnapshotFileStore(dataDir)
+    expect(await store.open()).toEqual(newer)
+    expect((await readdir(folder)).sort()).toEqual(['10-2.snapshot', '25-3.snapshot', 'notes.txt'])
+  })
+
+  it('answers a folder that can not be used with what to check', async () => {
+    await writeFile(path.join(dataDir, 'snapshots'), '')
+    await expect(new SnapshotFileStore(dataDir).open()).rejects.toMatchObject({
+      code: 'storage-failed',
+      message: expect.stringContaining(path.join(dataDir, 'snapshots')) as string,
+    })
+  })
+})
