@@ -49,6 +49,11 @@ export class MemoryNetwork {
     return found === undefined || this.#cuts.has(pairKey(from, found.node)) ? undefined : found
   }
 
+  /** Whether the machine at the address, if the node can reach it, answers that nobody listens there. */
+  refuses(from: NodeId, peer: NodeId, address: string): boolean {
+    return !this.#cuts.has(pairKey(from, peer)) && !this.#listening.has(address)
+  }
+
   listen(address: string, transport: MemoryTransport): void {
     if (this.#listening.has(address)) throw new OperatingError('listen-failed', `listen on ${address}: taken`)
     this.#listening.set(address, transport)
@@ -124,6 +129,10 @@ export class MemoryTransport implements Transport {
     return true
   }
 
+  disconnect(peer: NodeId): void {
+    this.breakLinks(peer)
+  }
+
   isOpen(peer: NodeId, lane: string): boolean {
     return this.#links.has(peer) && this.#options.lanes.includes(lane)
   }
@@ -143,11 +152,20 @@ export class MemoryTransport implements Transport {
     link.open = false
     this.#forget(peer)
     other.#forget(this.node)
+    this.#network.later(() => this.#dialAgain(peer, other.#options.address))
+    this.#network.later(() => other.#dialAgain(this.node, this.#options.address))
   }
 
   #forget(peer: NodeId): void {
     this.#links.delete(peer)
     for (const lane of this.#options.lanes) this.#network.later(() => this.#events?.closed(peer, lane))
+  }
+
+  /** At once after a link broke, as over sockets. */
+  #dialAgain(peer: NodeId, address: string): void {
+    if (!this.#dialled.has(address) || this.#links.has(peer)) return
+    if (this.#network.refuses(this.node, peer, address)) this.#events?.gone?.(peer)
+    else this.#attempt(address)
   }
 
   #dialAfter(address: string, ms: number): void {

@@ -23,6 +23,8 @@ export type Transport = {
   undial(address: string): void
   /** False: the frame provably did not leave this node (lane closed, or its send buffer is at the limit). */
   send(peer: NodeId, lane: string, type: number, payload: Uint8Array): boolean
+  /** Ends every open lane to the peer; whoever dials asks for admission anew. */
+  disconnect(peer: NodeId): void
   /** Whether the lane to the peer is open now. */
   isOpen(peer: NodeId, lane: string): boolean
   /** Ends every connection and timer, and the listener. */
@@ -33,6 +35,11 @@ export type TransportEvents = {
   opened(peer: PeerHello, lane: string): void
   closed(peer: NodeId, lane: string): void
   frame(peer: NodeId, lane: string, type: number, payload: Uint8Array): void
+  /**
+   * The lanes to the peer are closed, and where it was dialled at once its machine refused the connection: its process is
+   * gone. A hint, said once until a lane to it opens again; never said when nothing answers.
+   */
+  gone?(peer: NodeId): void
   /** A handshake was refused, by us or by the other side. `fatal`: this node must not go on (wiped, duplicate). */
   refused(refusal: { address: string; peer: NodeId | null; error: OperatingError; fatal: boolean }): void
 }

@@ -37,6 +37,8 @@ export class WebSocketTransport implements Transport {
   readonly #refusals = new RefusalReports()
   readonly #dialled = new Map<string, Dialer[]>()
   readonly #connections = new Map<LaneConnection, ConnectionContext>()
+  /** Of whom `gone` was said since a lane to them was open. */
+  readonly #gone = new Set<NodeId>()
   readonly #counters: FrameCounters = { framesIn: 0, framesOut: 0, framesRejected: 0 }
   #events: TransportEvents | null = null
   #opening: Promise<Address> | null = null
@@ -101,6 +103,10 @@ export class WebSocketTransport implements Transport {
       return false
     }
     return connection.send(type, payload)
+  }
+
+  disconnect(peer: NodeId): void {
+    for (const lane of Object.keys(this.#options.lanes)) this.#lanes.find(peer, lane)?.terminate()
   }
 
   isOpen(peer: NodeId, lane: string): boolean {
@@ -186,6 +192,7 @@ export class WebSocketTransport implements Transport {
     if (context !== undefined) context.openedAt = this.#options.clock.monotonic()
     this.#refusals.forget(connection.role === 'dialer' ? connection.address : peer.node)
     this.#refusals.forget(`${connection.address} ${connection.lane}`)
+    this.#gone.delete(peer.node)
     this.#lanes.opened(connection, peer)
     this.#events?.opened(peer, connection.lane)
   }
@@ -207,7 +214,16 @@ export class WebSocketTransport implements Transport {
     if (peer !== undefined && this.#lanes.isTaken(peer, connection.lane)) return dialer.park(peer)
     if (end === null && connection.failure !== null) this.#failed(connection, connection.failure)
     const openedAt = context?.openedAt ?? null
-    dialer.ended(end, openedAt === null ? 0 : this.#options.clock.monotonic() - openedAt)
+    if (peer !== undefined && openedAt !== null) return dialer.closed(peer, this.#options.clock.monotonic() - openedAt)
+    if (dialer.lost !== null && isRefusal(connection.failure)) this.#sayGone(dialer.lost)
+    dialer.ended(end)
+  }
+
+  #sayGone(peer: NodeId): void {
+    const isLinked = Object.keys(this.#options.lanes).some((lane) => this.#lanes.isTaken(peer, lane))
+    if (isLinked || this.#gone.has(peer)) return
+    this.#gone.add(peer)
+    this.#events?.gone?.(peer)
   }
 
   /** A lane to the node is free again: whoever waited for that may dial. */
@@ -281,6 +297,12 @@ type MadeConnection = {
   readonly lane: string
   readonly address: string
   readonly dialer: Dialer | null
+}
+
+/** The machine answered that nobody listens there (any more): what a firewall or a dead machine never says. */
+function isRefusal(failure: Error | null): boolean {
+  const code = failure !== null && 'code' in failure ? failure.code : undefined
+  return code === 'ECONNREFUSED' || code === 'ECONNRESET'
 }
 
 /** Accepted connections that have not proven the secret, and what each of them may send. */

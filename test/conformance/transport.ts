@@ -108,6 +108,48 @@ export function describeTransport(name: string, world: () => TransportWorld): vo
       expect(a.transport.isOpen(b.node, 'log')).toBe(true)
     })
 
+    it('says once that a peer is gone when nobody listens there any more, and again only after it was back', async () => {
+      const [a, b, c] = [await start('a'), await start('b'), await start('c')]
+      a.transport.dial(b.address)
+      b.transport.dial(a.address)
+      c.transport.dial(b.address)
+      await linked(a, b)
+      await linked(b, c)
+      await b.transport.close()
+      await waitFor('both to say so', () => a.said.gones.length > 0 && c.said.gones.length > 0)
+      expect(a.said.closes.length).toBe(2)
+      const again = await start('b', { address: b.address })
+      await linked(again, a)
+      await again.transport.close()
+      await waitFor('it to be said again', () => a.said.gones.length > 1)
+      expect([a.said.gones, b.said.gones]).toEqual([['b', 'b'], []])
+    })
+
+    it('does not say so of a peer that it does not dial', async () => {
+      const [a, b] = [await start('a'), await start('b')]
+      a.transport.dial(b.address)
+      await linked(a, b)
+      await a.transport.close()
+      await waitFor('the lanes to close', () => b.said.closes.length === 2)
+      expect(b.said.gones).toEqual([])
+    })
+
+    it('asks for admission anew after a disconnect', async () => {
+      let welcome = true
+      const admit: AdmitPeer = () => (welcome ? null : new OperatingError('denied', 'no part of it any more'))
+      const [a, b] = [await start('a'), await start('b', { admit })]
+      a.transport.dial(b.address)
+      await linked(a, b)
+      b.transport.disconnect(a.node)
+      await waitFor('the lanes to be open again', () => lanes.every((lane) => opensOf(a, b.node, lane) === 2))
+      welcome = false
+      b.transport.disconnect(a.node)
+      b.transport.disconnect('nobody' as NodeId)
+      await waitFor('the refusal', () => a.said.refusals.length > 0)
+      expect(a.said.refusals[0]).toMatchObject({ code: 'denied', peer: 'b', fatal: false })
+      expect([a.said.gones, b.said.gones]).toEqual([[], []])
+    })
+
     it('drops its own address silently', async () => {
       const a = await start('a')
       const b = await start('b')

@@ -62,6 +62,7 @@ describe('the memory network', () => {
     expect(b.said.frames).toEqual([])
     network.heal(a.node, b.node)
     await waitFor('the link again', () => b.said.opens.length === 2)
+    expect([a.said.gones, b.said.gones]).toEqual([[], []])
     await a.transport.close()
     await b.transport.close()
   })

@@ -14,6 +14,7 @@ import { waitFor } from '../wait.ts'
 export class Recorder implements TransportEvents {
   readonly opens: { node: NodeId; lane: string; boot: string }[] = []
   readonly closes: { node: NodeId; lane: string }[] = []
+  readonly gones: NodeId[] = []
   readonly frames: { node: NodeId; lane: string; type: number; text: string }[] = []
   readonly refusals: { address: string; peer: NodeId | null; code: string; message: string; fatal: boolean }[] = []
 
@@ -23,6 +24,10 @@ export class Recorder implements TransportEvents {
 
   closed(node: NodeId, lane: string): void {
     this.closes.push({ node, lane })
+  }
+
+  gone(node: NodeId): void {
+    this.gones.push(node)
   }
 
   frame(node: NodeId, lane: string, type: number, payload: Uint8Array): void {

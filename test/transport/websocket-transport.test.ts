@@ -205,6 +205,8 @@ describe('a connection on which nothing comes any more', () => {
       relay.swallow(true)
       await waitFor('both to notice', () => a.said.closes.length === 2 && b.said.closes.length === 2)
       expect(a.transport.send(b.node, 'ctl', 16, new Uint8Array(1))).toBe(false)
+      // Silence says nothing about its process.
+      expect([a.said.gones, b.said.gones]).toEqual([[], []])
       relay.swallow(false)
       await linked(a, b)
     } finally {
