@@ -134,6 +134,8 @@ export type RaftOptions = {
   readonly proposalBytesMax: number
   /** The leader refuses proposals while more than this waits uncommitted. */
   readonly uncommittedBytesMax: number
+  /** The leader refuses proposals while its state machine has more than this many entries to apply. */
+  readonly unappliedEntriesMax: number
   /**
    * The leader refuses proposals while the log in memory is longer than this. What a leader adds by itself (a noop each
    * term) and what is in the log already is taken in any case: to refuse that would end replication.
