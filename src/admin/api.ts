@@ -8,6 +8,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { OriginHeaders } from '../vocabulary/http-origin.ts'
 import type { ErrorAnswer } from './error-answer.ts'
 import { mountKv } from './kv-api.ts'
+import { mountMembership } from './membership-api.ts'
 import type { Metrics } from './metrics.ts'
 import type { AdminNeeds, CatalogItem, ToolCall } from './needs.ts'
 import { readJsonBody } from './request-body.ts'
@@ -30,7 +31,12 @@ export function makeApi({ needs, metrics, clock, health, refusal, answerFailure 
   mountViews(api, needs)
   mountTools(api, needs)
   mountSessions(api, needs)
-  mountKv(api, { kv: needs.kv, clock })
+  mountMembership(api, { membership: needs.membership, clock })
+  mountKv(api, {
+    kv: needs.kv,
+    clock,
+    watchError: (error) => answerFailure(error, { method: 'GET', path: '/v1/kv' }).body,
+  })
   api.notFound(() => {
     throw new OperatingError('not-found', 'there is no such path')
   })

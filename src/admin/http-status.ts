@@ -41,4 +41,20 @@ export const httpStatus: Readonly<Record<ErrorCode, HttpErrorStatus>> = {
 }
 
 /** 499 is nginx's: whoever asked is gone, so nobody reads it but the log. */
-export type HttpErrorStatus = 400 | 403 | 404 | 405 | 406 | 409 | 410 | 412 | 413 | 415 | 421 | 499 | 500 | 502 | 503 | 504
+export type HttpErrorStatus =
+  | 400
+  | 403
+  | 404
+  | 405
+  | 406
+  | 409
+  | 410
+  | 412
+  | 413
+  | 415
+  | 421
+  | 499
+  | 500
+  | 502
+  | 503
+  | 504

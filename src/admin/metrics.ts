@@ -45,6 +45,30 @@ export class Metrics {
   readonly #batches = this.#counter('quorate_raft_persist_batches_total', 'Synced writes of the log.')
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
+  readonly #snapshotIndex = this.#gauge('quorate_raft_snapshot_index', 'Last index that the newest snapshot covers.')
+  readonly #voters = this.#gauge('quorate_raft_voters', 'Voters of the newest configuration.')
+  readonly #learners = this.#gauge('quorate_raft_learners', 'Learners of the newest configuration.')
+  readonly #changing = this.#gauge('quorate_raft_configuration_changing', '1 while a change of it is under way.')
+  readonly #changes = this.#counter(
+    'quorate_raft_changes_total',
+    'Changes of the configuration asked for on this node.',
+  )
+  readonly #transfers = this.#counter('quorate_raft_transfers_total', 'Transfers of leadership asked for on this node.')
+  readonly #reads = this.#counter('quorate_reads_total', 'Linearizable reads, failed ones too.')
+  readonly #readsFailed = this.#counter('quorate_reads_failed_total', 'Linearizable reads that nobody confirmed.')
+  readonly #readRequests = this.#counter('quorate_read_requests_total', 'Read indexes asked for; reads share them.')
+  readonly #snapshots = this.#counter('quorate_snapshots_total', 'Snapshots of the state.', ['direction'])
+  readonly #snapshotSeconds = this.#counter(
+    'quorate_snapshot_seconds_total',
+    'Time from the start of snapshots to their end.',
+  )
+  readonly #snapshotBytes = this.#gauge('quorate_snapshot_bytes', 'Bytes of the last snapshot that was taken.')
+  readonly #snapshotSlice = this.#gauge(
+    'quorate_snapshot_longest_slice_seconds',
+    'Longest time for which a snapshot held up the event loop.',
+  )
+  readonly #idempotencyKeys = this.#gauge('quorate_idempotency_keys', 'Writes whose answer is kept for a retry.')
+  readonly #kvWatches = this.#gauge('quorate_kv_watches', 'Watches of keys on this node.')
   readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
   readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
     'server',
@@ -65,6 +89,7 @@ export class Metrics {
   text(sample: MetricsSample): Promise<string> {
     this.#setRaft(sample.raft)
     this.#setConsensus(sample.consensus)
+    this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
     this.#sessions.set(sample.sessions)
     this.#upstreams.reset()
@@ -88,6 +113,10 @@ export class Metrics {
     this.#appliedIndex.set(raft?.appliedIndex ?? 0)
     this.#lastIndex.set(raft?.lastIndex ?? 0)
     this.#logBytes.set(raft?.logBytes ?? 0)
+    this.#snapshotIndex.set(raft?.snapshotIndex ?? 0)
+    this.#voters.set(raft?.voters ?? 0)
+    this.#learners.set(raft?.learners ?? 0)
+    this.#changing.set(raft?.isChanging === true ? 1 : 0)
   }
 
   #setConsensus(consensus: MetricsSample['consensus']): void {
@@ -103,6 +132,22 @@ export class Metrics {
     this.#frames.inc({ direction: 'rejected' }, consensus.framesRejected)
     this.#peers.set(consensus.connectedPeersNow)
     this.#loopDelay.set(consensus.loopDelayMsNow / 1000)
+  }
+
+  #setCluster(cluster: MetricsSample['cluster']): void {
+    setTotal(this.#changes, cluster.changes)
+    setTotal(this.#transfers, cluster.transfers)
+    setTotal(this.#reads, cluster.reads)
+    setTotal(this.#readsFailed, cluster.readsFailed)
+    setTotal(this.#readRequests, cluster.readRequests)
+    this.#snapshots.reset()
+    this.#snapshots.inc({ direction: 'taken' }, cluster.snapshotsTaken)
+    this.#snapshots.inc({ direction: 'restored' }, cluster.snapshotsRestored)
+    setTotal(this.#snapshotSeconds, cluster.snapshotMs / 1000)
+    this.#snapshotBytes.set(cluster.snapshotBytesLast)
+    this.#snapshotSlice.set(cluster.snapshotSliceMsLongest / 1000)
+    this.#idempotencyKeys.set(cluster.idempotencyKeysNow)
+    this.#kvWatches.set(cluster.kvWatchesNow)
   }
 
   #boundedServer(server: string): string {

@@ -21,6 +21,7 @@ export type AdminNeeds = {
   prompts(): readonly CatalogItem[]
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
+  readonly membership: MembershipNeeds
   /** Sorted by id. */
   sessions(): readonly SessionView[]
   /** False: there is no such session. */
@@ -48,9 +49,30 @@ export type RaftView = {
   readonly commitIndex: number
   readonly appliedIndex: number
   readonly lastIndex: number
+  /** The last index that the newest snapshot covers; 0: there is none. */
   readonly snapshotIndex: number
+  /** The first index that the log still holds. */
+  readonly firstIndex: number
   readonly voters: readonly string[]
   readonly learners: readonly string[]
+  /** The learners that become voters by themselves once they have caught up. */
+  readonly promotable: readonly string[]
+  /** While a change of the voters is under way: those that it replaces, whose majority is needed too; else empty. */
+  readonly votersOutgoing: readonly string[]
+  /** False while the newest change of the configuration is not committed. */
+  readonly configurationCommitted: boolean
+  /** Of the leader: what it knows of each other node; else empty. */
+  readonly progress: readonly RaftProgressView[]
+}
+
+export type RaftProgressView = {
+  readonly id: string
+  /** Highest index known durable there. */
+  readonly matchIndex: number
+  /** `probe`: looking for where the logs agree; `snapshot`: it is being sent one. */
+  readonly state: 'probe' | 'replicate' | 'snapshot'
+  /** Heard from within the last election timeout. */
+  readonly active: boolean
 }
 
 export const raftRoles = ['follower', 'pre-candidate', 'candidate', 'leader'] as const
@@ -131,13 +153,55 @@ export type KvNeeds = {
   /** `expect` null: whatever the revision; 0: the key must not exist. */
   put(key: string, value: JsonText, limits: WriteLimits): Promise<{ readonly revision: number }>
   delete(key: string, limits: WriteLimits): Promise<{ readonly revision: number }>
+  /**
+   * Changes of the keys that match, from the revision `from` on; null: from now on. Throws `bad-request`, `compacted`
+   * (`details.revision`: the oldest that is kept) or `overloaded`.
+   */
+  watch(options: { readonly pattern: string; readonly from: number | null }): KvWatchView
 }
+
+export type KvWatchView = {
+  /** Everything before this revision has been told. */
+  readonly next: number
+  /** The next changes in the order of revisions, at least one, unless it was closed; rejects as `watch` throws, or `stopped`. */
+  take(): Promise<readonly KvEventView[]>
+  close(): void
+}
+
+export type KvEventView =
+  | { readonly kind: 'put'; readonly key: string; readonly value: JsonText; readonly revision: number }
+  | { readonly kind: 'delete'; readonly key: string; readonly revision: number }
+
+/**
+ * Who counts in the cluster. A change rejects with `change-under-way`, `change-refused`, `no-leader` or `overloaded` only
+ * when it provably was not made; with `outcome-unknown` in every other case.
+ */
+export type MembershipNeeds = {
+  /** Null: the voter that is furthest. Resolves to the new leader; rejects with `not-leader` on any other node, or `timeout`. */
+  transfer(to: string | null, limits: ChangeLimits): Promise<{ readonly leader: string }>
+  /** `address`: HOST:PORT of its raft listener, where no node is linked to it; `promote`: a voter once it has caught up. */
+  addLearner(
+    learner: { readonly id: string; readonly address: string | null; readonly promote: boolean },
+    limits: ChangeLimits,
+  ): Promise<void>
+  promote(id: string, limits: ChangeLimits): Promise<void>
+  /** Voter or learner; its entry in the directory and its replicas go with it. */
+  remove(id: string, limits: ChangeLimits): Promise<void>
+}
+
+export type ChangeLimits = { readonly timeoutMs: number; readonly signal: AbortSignal }
 
 export type KvView = { readonly key: string; readonly value: JsonText; readonly revision: number }
 
 export type Consistency = 'linearizable' | 'stale'
 export type ReadLimits = { readonly consistency: Consistency; readonly timeoutMs: number; readonly signal: AbortSignal }
-export type WriteLimits = { readonly expect: number | null; readonly timeoutMs: number; readonly signal: AbortSignal }
+export type WriteLimits = {
+  readonly expect: number | null
+  /** Of writes under one key only the first is applied, and all are answered alike; null: none. */
+  readonly idempotencyKey: string | null
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+}
 
 export type SessionView = {
   readonly id: string
@@ -166,7 +230,12 @@ export type MetricsSample = {
     readonly commitIndex: number
     readonly appliedIndex: number
     readonly lastIndex: number
+    readonly snapshotIndex: number
     readonly logBytes: number
+    readonly voters: number
+    readonly learners: number
+    /** Whether a change of the configuration is under way. */
+    readonly isChanging: boolean
   } | null
   /** Monotone since the start of the process, except where the name says otherwise. */
   readonly consensus: {
@@ -181,6 +250,21 @@ export type MetricsSample = {
     readonly framesRejected: number
     readonly connectedPeersNow: number
     readonly loopDelayMsNow: number
+  }
+  /** Monotone since the start of the process, except where the name says otherwise. */
+  readonly cluster: {
+    readonly reads: number
+    readonly readsFailed: number
+    readonly readRequests: number
+    readonly snapshotsTaken: number
+    readonly snapshotsRestored: number
+    readonly snapshotMs: number
+    readonly snapshotBytesLast: number
+    readonly snapshotSliceMsLongest: number
+    readonly transfers: number
+    readonly changes: number
+    readonly idempotencyKeysNow: number
+    readonly kvWatchesNow: number
   }
   readonly sessions: number
   /** This node's, as many as its configuration names. */

@@ -67,6 +67,25 @@ export function ifMatchOf(incoming: IncomingMessage): number | null {
   throw bad(`If-Match is one revision in quotes ("0": must not exist), not ${shown(header)}`)
 }
 
+/** Null: the request may not be repeated safely. */
+export function idempotencyKeyOf(incoming: IncomingMessage): string | null {
+  const header = incoming.headers['idempotency-key']
+  if (header === undefined) return null
+  if (typeof header === 'string' && /^[\x21-\x7e]{1,255}$/.test(header)) return header
+  throw bad(`Idempotency-Key is 1 to 255 visible ASCII characters, given once, not ${shown(String(header))}`)
+}
+
+/** Null: none is given. */
+export function revisionOf(
+  text: string | string[] | undefined,
+  { name, min }: { readonly name: string; readonly min: number },
+): number | null {
+  if (text === undefined) return null
+  const revision = /^\d{1,16}$/.test(String(text)) ? Number(text) : Number.NaN
+  if (Number.isSafeInteger(revision) && revision >= min) return revision
+  throw bad(`${name} is a revision, a whole number of at least ${min}, not ${shown(String(text))}`)
+}
+
 export function timeoutOf(incoming: IncomingMessage): number {
   const header = incoming.headers['x-request-timeout-ms']
   if (header === undefined) return timeoutDefaultMs
@@ -76,15 +95,16 @@ export function timeoutOf(incoming: IncomingMessage): number {
 const timeoutDefaultMs = 5000
 const timeoutMaxMs = 60_000
 
-/** Headers that promise something this version does not keep; to leave them out would break that promise. */
+/** Headers that promise something this path does not keep; to leave them out would break that promise. */
 export function refusePromises(incoming: IncomingMessage): void {
   for (const [name, advice] of promises) {
+    if (name === 'idempotency-key' && rawPath(incoming).startsWith('/v1/kv/')) continue
     if (incoming.headers[name] !== undefined) throw bad(`the header ${name} is not supported yet${advice}`)
   }
 }
 
 const promises = [
-  ['idempotency-key', ': a repeated write may be done twice; guard it with If-Match'],
+  ['idempotency-key', ' here: a repeated request may be done twice'],
   ['if-none-match', ' on writes: If-Match: "0" says that the key must not exist'],
   ['if-unmodified-since', ' on writes'],
 ] as const

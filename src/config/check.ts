@@ -15,7 +15,10 @@ type Findings = { readonly tell: (path: Path, text: string) => void; readonly wa
 
 const listeners = ['http', 'peer', 'raft'] as const
 
-/** Sets `cluster.bootstrapExpect` to 1 where neither it nor `cluster.join` is given: a node of its own. */
+/**
+ * Sets `cluster.bootstrapExpect` to 1 where neither it nor `cluster.join` is given: a node of its own. With `cluster.join`
+ * alone it stays null: the node joins a cluster that exists.
+ */
 export function checkConfig(config: Config, findings: Findings): void {
   checkCluster(config, findings)
   checkListeners(config, findings)
@@ -59,10 +62,10 @@ function checkCluster(config: Config, { tell, warnings }: Findings): void {
   if (repeated !== -1) tell(['cluster', 'join', repeated], `${cluster.join[repeated]} is given twice; keep one`)
   if (cluster.bootstrapExpect === null) {
     if (cluster.join.length === 0) cluster.bootstrapExpect = 1
-    else
+    else if (cluster.join.every((peer) => peer === (advertise.peer ?? listen.peer)))
       tell(
         ['cluster', 'join'],
-        'without cluster.bootstrapExpect a node joins a cluster that exists, which this version can not do yet; set cluster.bootstrapExpect to the number of nodes that form the cluster together',
+        'names only this node itself; list peer addresses of the cluster to join, or empty it for a cluster of this node alone',
       )
     return
   }

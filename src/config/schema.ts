@@ -96,6 +96,24 @@ const consensus = z.strictObject({
     max: 2_147_483_648,
     about: 'size of the log, held in memory, at which writes are refused',
   }),
+  snapshotEntries: wholeNumber({
+    default: 10_000,
+    unit: 'entries',
+    min: 10,
+    max: 10_000_000,
+    about: 'how many committed entries a snapshot follows, which lets the log before it go',
+  }),
+  maxVoters: wholeNumber({
+    default: 5,
+    unit: 'nodes',
+    min: 1,
+    max: 7,
+    about: 'learners that have caught up become voters by themselves up to this number',
+  }),
+  leaseReads: flag({
+    default: false,
+    about: 'true: a leader that was just confirmed answers reads alone, which trusts the clocks',
+  }),
 })
 
 const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
@@ -173,7 +191,10 @@ export const configSchema = z.strictObject({
   log: log.prefault({}),
 })
 
-/** A whole configuration, defaults filled in. After loadConfig, `cluster.secret` and `cluster.bootstrapExpect` are set. */
+/**
+ * A whole configuration, defaults filled in. After loadConfig `cluster.secret` is set, and `cluster.bootstrapExpect` is null
+ * only of a node that joins an existing cluster.
+ */
 export type Config = z.output<typeof configSchema>
 export type ServerConfig = z.output<typeof server>
 

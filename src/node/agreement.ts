@@ -1,47 +1,63 @@
 import type { Clock } from '../std/clock.ts'
 import { assert } from '../std/assert.ts'
+import { deferred } from '../std/deferred.ts'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import type { Address } from '../vocabulary/addresses.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
-import type { OperatingError } from '../vocabulary/operating-error.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Config } from '../config/schema.ts'
 import type { ConsensusStarted, ConsensusStatus } from '../consensus/consensus.ts'
 import { startConsensusThread } from '../consensus/thread.ts'
 import type { Log } from '../log/log.ts'
 import { CatalogSource } from './catalog-source.ts'
 import { Cluster } from './cluster.ts'
+import { Leadership } from './leadership.ts'
+import { Snapshots } from './snapshots.ts'
 
 /**
  * What the cluster agrees on and the thread that makes it agree: starts consensus, feeds what it commits to the cluster's
- * state, and keeps its latest status.
+ * state, gives it the snapshots that it asks for, and keeps its latest status.
  */
 export type Agreement = {
   readonly started: ConsensusStarted
   readonly cluster: Cluster
   readonly catalog: CatalogSource
+  readonly leadership: Leadership
+  readonly snapshots: Snapshots
   status(): ConsensusStatus
-  /** Told when a leader is known again, and after each change of the state. */
+  /** Told when a leader is known again, and after each change of catalog or members. */
   onNews(listener: () => void): void
+  /** Told of each new status. */
+  onStatus(listener: () => void): void
   stop(): Promise<void>
 }
 
 export async function startAgreement(options: AgreementOptions): Promise<Agreement> {
   const { config, version, clock, log, failed } = options
+  // What consensus says before it has wholly started is heard; what is said to it waits.
+  const starting = deferred<ConsensusStarted>()
   let started: ConsensusStarted | null = null
   let status = startingStatus
   let proposals = 0
-  const listeners: (() => void)[] = []
-  const news = (): void => {
-    for (const listener of listeners) listener()
-  }
+  const newsListeners: (() => void)[] = []
+  const statusListeners: (() => void)[] = []
+  const news = (): void => tell(newsListeners)
   const running = (): ConsensusStarted => {
     assert(started !== null, 'nothing is proposed before consensus has started')
     return started
   }
 
   const cluster = new Cluster({
-    submit: (id, data) => running().consensus.propose(id, data),
+    submit: (id, content) => running().consensus.propose(id, content),
+    ask: (id) => running().consensus.read(id),
+    applied: (index) => started?.consensus.applied(index),
     nextId: () => `${running().node}.${running().generation}.${(proposals += 1)}` as ProposalId,
+    clock,
+    log,
+  })
+  const snapshots = new Snapshots({
+    capture: () => cluster.capture(),
+    save: (snapshot) => void starting.promise.then(({ consensus }) => consensus.saveSnapshot(snapshot)),
     clock,
     log,
   })
@@ -52,6 +68,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   })
 
   const { cluster: settings, node, consensus } = config
+  const { maxVoters: votersMax, ...timing } = consensus
   assert(settings.secret !== null, 'a loaded configuration has a secret')
   started = await startConsensusThread(
     {
@@ -62,33 +79,64 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
       listen: listenAddress(config.listen.raft),
       advertiseRaft: config.advertise.raft,
       bootstrapExpect: settings.bootstrapExpect,
-      ...consensus,
+      ...timing,
+      votersMax,
       version,
     },
     {
+      restore(snapshot) {
+        try {
+          cluster.restore(snapshot)
+        } catch (error) {
+          if (!(error instanceof OperatingError)) throw error
+          failed(error)
+        }
+      },
       committed: (entries) => cluster.committed(entries),
       refused: (id, why) => cluster.refused(id, why),
+      readable: (id, index) => cluster.readable(id, index),
+      readRefused: (id) => cluster.readRefused(id),
+      snapshotWanted: () => snapshots.wanted(),
       status(next) {
         const newLeader = next.raft !== null && next.raft.leader !== null && next.raft.leader !== status.raft?.leader
         status = next
         if (newLeader) news()
+        tell(statusListeners)
       },
       log: (level, event, fields) => log[level](event, fields),
       failed,
     },
   )
+  starting.resolve(started)
   const { consensus: thread } = started
+  thread.applied(cluster.state.appliedIndex)
+  const leadership = new Leadership({
+    node: started.node,
+    raft: () => status.raft,
+    state: cluster.state,
+    handOver: (to) => thread.transfer(to),
+    clock,
+  })
+  statusListeners.push(() => leadership.changed())
   return {
     started,
     cluster,
     catalog,
+    leadership,
+    snapshots,
     status: () => status,
-    onNews: (listener) => listeners.push(listener),
+    onNews: (listener) => newsListeners.push(listener),
+    onStatus: (listener) => statusListeners.push(listener),
     async stop() {
       cluster.stop()
+      await snapshots.stop()
       await thread.stop()
     },
   }
+}
+
+function tell(listeners: readonly (() => void)[]): void {
+  for (const listener of listeners) listener()
 }
 
 export type AgreementOptions = {

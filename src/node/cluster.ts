@@ -4,17 +4,25 @@ import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { Entry } from '../raft/entry.ts'
-import type { RefusalReason } from '../raft/messages.ts'
+import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { Entry, Index } from '../raft/entry.ts'
+import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import { decodeCommand, encodeCommand } from '../state/command-codec.ts'
 import type { Malformed } from '../state/command-codec.ts'
-import type { Command, CommandResult } from '../state/command.ts'
+import type { Command, CommandResult, Envelope } from '../state/command.ts'
 import type { StateChange, StateReader } from '../state/reader.ts'
+import { decodeSnapshot } from '../state/snapshot.ts'
+import type { StateImage } from '../state/snapshot.ts'
 import { ClusterState } from '../state/state.ts'
 import type { Log } from '../log/log.ts'
+import { KvWatches } from './kv-watches.ts'
+import type { KvWatch } from './kv-watches.ts'
+import { refusal } from './refusal.ts'
+import { Reads } from './reads.ts'
+import type { ReadFigures } from './reads.ts'
 
 /**
- * The replicated state as this node sees it, and the way to change it: hands commands to consensus, applies what was
+ * The replicated state as this node sees it, and the way to change it: hands proposals to consensus, applies what was
  * committed, and settles each proposer with the result of its own entry.
  *
  * Guarantees: entries are applied once, in index order; a proposer learns either the applied result, or a refusal that says
@@ -25,28 +33,54 @@ export class Cluster {
   readonly #options: ClusterOptions
   readonly #waiting = new Map<ProposalId, Waiting>()
   readonly #watchers = new Set<(change: StateChange) => void>()
-  readonly #reads: Deferred<void>[] = []
-  #readUnderWay = false
+  readonly #kvWatches = new KvWatches()
+  readonly #reads: Reads
+  #changes = 0
+  #restores = 0
   #stopped = false
 
   constructor(options: ClusterOptions) {
+    const { ask, clock } = options
     this.#options = options
+    this.#reads = new Reads({ ask, clock, appliedIndex: () => this.#state.appliedIndex })
   }
 
   get state(): StateReader {
     return this.#state
   }
 
+  get figures(): ClusterFigures {
+    return {
+      ...this.#reads.figures,
+      changes: this.#changes,
+      restores: this.#restores,
+      sessions: this.#state.sessionCount,
+      kvWatches: this.#kvWatches.count,
+    }
+  }
+
   /** Resolves to the result of applying the command; see the class for the errors. `timeoutMs` from now. */
   propose(command: Command, timeoutMs: number): Promise<CommandResult> {
+    return this.proposeOnce({ command, idempotencyKey: null }, timeoutMs)
+  }
+
+  /** As `propose`; of the same command under the same key only the first is applied, and all are answered alike. */
+  proposeOnce(envelope: Envelope, timeoutMs: number): Promise<CommandResult> {
+    const content = { kind: 'command', data: encodeCommand(envelope) } as const
+    return this.#propose(content, { title: titles[envelope.command.kind], timeoutMs })
+  }
+
+  /** Resolves when the change is committed; also `change-under-way` and `change-refused` say that nothing was logged. */
+  async change(change: ConfigurationChange, timeoutMs: number): Promise<void> {
+    this.#changes += 1
+    await this.#propose({ kind: 'change', change }, { title: `${titles[change.kind]} ${change.node}`, timeoutMs })
+  }
+
+  #propose(content: ProposalContent, { title, timeoutMs }: Proposal): Promise<CommandResult> {
     if (this.#stopped) return Promise.reject(stopped())
     if (this.#waiting.size >= waitingMax) {
       return Promise.reject(
-        new OperatingError(
-          'overloaded',
-          `${titles[command.kind]}: ${waitingMax} proposals of this node wait already`,
-          soon,
-        ),
+        new OperatingError('overloaded', `${title}: ${waitingMax} proposals of this node wait already`, soon),
       )
     }
     const { clock, nextId, submit } = this.#options
@@ -54,49 +88,17 @@ export class Cluster {
     const settled = deferred<CommandResult>()
     const timer = clock.after(timeoutMs, () => {
       this.#take(id)?.settled.reject(
-        new OperatingError('outcome-unknown', `${titles[command.kind]}: no outcome within ${timeoutMs} ms`),
+        new OperatingError('outcome-unknown', `${title}: no outcome within ${timeoutMs} ms`),
       )
     })
-    this.#waiting.set(id, { settled, timer, kind: command.kind })
-    submit(id, encodeCommand(command))
+    this.#waiting.set(id, { settled, timer, title })
+    submit(id, content)
     return settled.promise
   }
 
-  /**
-   * Resolves when the state holds everything that was committed before the call (a linearizable read; until read-index
-   * comes it goes through the log). Reads that arrive while one is under way share the next. Errors: `no-leader`,
-   * `no-quorum`, `overloaded`; a read changes nothing, so all of them may simply be tried again.
-   */
+  /** Resolves when the state holds everything that was committed before the call: a linearizable read; see Reads. */
   barrier(timeoutMs: number): Promise<void> {
-    if (this.#stopped) return Promise.reject(stopped())
-    if (this.#reads.length >= readsMax) {
-      return Promise.reject(new OperatingError('overloaded', `read: ${readsMax} reads of this node wait already`, soon))
-    }
-    const read = deferred<void>()
-    const timer = this.#options.clock.after(timeoutMs, () => {
-      read.reject(new OperatingError('no-quorum', `read: no majority answered within ${timeoutMs} ms`, soon))
-    })
-    this.#reads.push(read)
-    if (!this.#readUnderWay) void this.#performReads()
-    return read.promise.finally(() => timer.cancel())
-  }
-
-  async #performReads(): Promise<void> {
-    this.#readUnderWay = true
-    while (this.#reads.length > 0) {
-      const reads = this.#reads.splice(0)
-      try {
-        await this.propose({ kind: 'barrier' }, barrierTimeoutMs)
-        for (const read of reads) read.resolve()
-      } catch (error) {
-        const told =
-          error instanceof OperatingError && error.code !== 'outcome-unknown'
-            ? error
-            : new OperatingError('no-quorum', 'read: no majority confirmed it', { ...soon, cause: error })
-        for (const read of reads) read.reject(told)
-      }
-    }
-    this.#readUnderWay = false
+    return this.#stopped ? Promise.reject(stopped()) : this.#reads.read(timeoutMs)
   }
 
   /** Told after each applied batch that changed something; returns how to stop watching. */
@@ -105,39 +107,82 @@ export class Cluster {
     return () => this.#watchers.delete(watcher)
   }
 
+  /** See KvWatches. */
+  watchKv(options: { readonly pattern: string; readonly from: number | null }): KvWatch {
+    return this.#kvWatches.open(options)
+  }
+
+  /** Everything as it is now, for a snapshot. */
+  capture(): StateImage {
+    return this.#state.capture()
+  }
+
   /** From consensus: entries newly committed. */
   committed(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      assert(entry.index === this.#state.appliedIndex + 1, `entry ${entry.index} applied out of order`)
+      const { index, time, id } = entry
+      assert(index === this.#state.appliedIndex + 1, `entry ${index} applied out of order`)
       const command = entry.kind === 'command' ? this.#decode(entry) : null
-      const result = this.#state.apply({ index: entry.index, command })
-      if (entry.id !== '') this.#take(entry.id)?.settled.resolve(result)
+      const result = this.#state.apply({ index, time, command })
+      if (id !== '') this.#take(id)?.settled.resolve(result)
     }
-    const change = this.#state.takeChange()
-    if (change.kv.length === 0 && !change.catalog && !change.members) return
-    for (const watcher of this.#watchers) watcher(change)
+    this.#applied()
+  }
+
+  /**
+   * From consensus: this node starts from a snapshot, or is so far behind that the entries it lacks are gone. Proposals
+   * whose entries are among those stay without an outcome. Error: `storage-failed`, when the bytes are no snapshot.
+   */
+  restore(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
+    const { index, bytes } = snapshot
+    const image = decodeSnapshot(bytes)
+    if ('malformed' in image)
+      throw new OperatingError('storage-failed', `restore the snapshot at ${index}: ${image.malformed}`)
+    assert(image.appliedIndex === index, `the snapshot at ${index} is one at ${image.appliedIndex}`)
+    this.#state.restore(image)
+    this.#restores += 1
+    this.#options.log.info('snapshot-restored', { index, bytes: bytes.length, keys: image.kv.length })
+    this.#kvWatches.reset(index)
+    this.#applied()
   }
 
   /** From consensus: a proposal of this node was refused. */
   refused(id: ProposalId, why: RefusalReason): void {
     const waiting = this.#take(id)
-    waiting?.settled.reject(refusal(waiting.kind, why))
+    waiting?.settled.reject(refusal(waiting.title, why))
+  }
+
+  /** From consensus: the read sees everything once `index` is applied. */
+  readable(id: number, index: Index): void {
+    this.#reads.readable(id, index)
+  }
+
+  readRefused(id: number): void {
+    this.#reads.refused(id)
   }
 
   stop(): void {
     this.#stopped = true
-    for (const [id, { kind }] of this.#waiting) {
-      const error = new OperatingError(
-        'outcome-unknown',
-        `${titles[kind]}: this node stops before it knows the outcome`,
-      )
+    for (const [id, { title }] of this.#waiting) {
+      const error = new OperatingError('outcome-unknown', `${title}: this node stops before it knows the outcome`)
       this.#take(id)?.settled.reject(error)
     }
-    for (const read of this.#reads.splice(0)) read.reject(stopped())
+    this.#reads.stop(stopped())
+    this.#kvWatches.stop(stopped())
     this.#watchers.clear()
   }
 
-  #decode(entry: Entry): Command | Malformed {
+  #applied(): void {
+    const { appliedIndex } = this.#state
+    const change = this.#state.takeChange()
+    this.#kvWatches.applied(change.kv, appliedIndex)
+    this.#reads.applied(appliedIndex)
+    this.#options.applied(appliedIndex)
+    if (change.kv.length === 0 && !change.catalog && !change.members) return
+    for (const watcher of this.#watchers) watcher(change)
+  }
+
+  #decode(entry: Entry): Envelope | Malformed {
     const command = decodeCommand(entry.data)
     // Every node meets the same bytes at the same index and refuses them alike, so the states stay equal.
     if ('malformed' in command) {
@@ -157,20 +202,31 @@ export class Cluster {
 
 export type ClusterOptions = {
   /** Hands a proposal to consensus. */
-  readonly submit: (id: ProposalId, data: Uint8Array) => void
+  readonly submit: (id: ProposalId, content: ProposalContent) => void
+  /** Asks consensus for a read index. */
+  readonly ask: (id: number) => void
+  /** Tells consensus up to where the state is. */
+  readonly applied: (index: Index) => void
   /** Unique in the cluster's life. */
   readonly nextId: () => ProposalId
   readonly clock: Clock
   readonly log: Log
 }
 
-type Waiting = { readonly settled: Deferred<CommandResult>; readonly timer: Timer; readonly kind: Command['kind'] }
+/** Counts since the start of the process; `sessions` and `kvWatches` are what there is now. */
+export type ClusterFigures = ReadFigures & {
+  /** Changes of the configuration that were asked for here. */
+  readonly changes: number
+  readonly restores: number
+  readonly sessions: number
+  readonly kvWatches: number
+}
+
+type Proposal = { readonly title: string; readonly timeoutMs: number }
+type Waiting = { readonly settled: Deferred<CommandResult>; readonly timer: Timer; readonly title: string }
 
 /** Proposals of this node that wait for their outcome. */
 const waitingMax = 4096
-/** Linearizable reads of this node that wait for the next barrier. */
-const readsMax = 16_384
-const barrierTimeoutMs = 5000
 const soon = { retry: 'after', retryAfterMs: 1000 } as const
 
 function stopped(): OperatingError {
@@ -178,30 +234,14 @@ function stopped(): OperatingError {
 }
 
 /** What a proposer reads in a message. */
-const titles: Readonly<Record<Command['kind'], string>> = {
+const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], string>> = {
   'kv-set': 'put',
   'kv-delete': 'delete',
   'member-set': 'publish member',
+  'member-delete': 'withdraw member',
   'replica-set': 'publish replica',
   'replica-delete': 'withdraw replica',
-  barrier: 'read',
-}
-
-function refusal(kind: Command['kind'], why: RefusalReason): OperatingError {
-  const title = titles[kind]
-  switch (why) {
-    case 'no-leader':
-      return new OperatingError('no-leader', `${title}: no leader is known; an election may be under way`, soon)
-    case 'not-leader':
-      return new OperatingError('no-leader', `${title}: the leader has just changed`, soon)
-    case 'overloaded':
-      return new OperatingError('overloaded', `${title}: a limit of waiting or logged bytes is reached`, soon)
-    case 'too-large':
-      return new OperatingError('too-large', `${title}: larger than a log entry may be`)
-    case 'overwritten':
-      return new OperatingError(
-        'outcome-unknown',
-        `${title}: the leader that took it was replaced before it was committed`,
-      )
-  }
+  'add-learner': 'add learner',
+  promote: 'promote',
+  remove: 'remove',
 }

@@ -19,6 +19,7 @@ import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
+import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
@@ -76,7 +77,7 @@ async function startParts(
 
   const agreement = await startAgreement({ config, version, clock, log, failed })
   stops.add('consensus', () => agreement.stop())
-  const { cluster, catalog } = agreement
+  const { cluster, catalog, leadership, snapshots } = agreement
   const { node, generation } = agreement.started
   const nextCallId = makeCallIds(node, generation)
 
@@ -121,16 +122,29 @@ async function startParts(
     observe: ({ server, outcome, durationMs }) => metrics.callEnded({ server, outcome, seconds: durationMs / 1000 }),
   })
 
-  const publisher = new Publisher({
-    member: { node, generation, addresses: peers.addresses, labels: config.node.labels, version, startedAt },
+  const reconciling = {
     state: cluster.state,
-    propose: (command, timeoutMs) => cluster.propose(command, timeoutMs),
+    propose: (...proposal: Parameters<typeof cluster.propose>) => cluster.propose(...proposal),
     clock,
     random,
     log,
+  }
+  const directory = new Directory({
+    ...reconciling,
+    raft: () => agreement.status().raft,
+    linked: () => peers.linked(),
+  })
+  stops.add('directory', () => directory.stop())
+  agreement.onNews(() => directory.trigger())
+  agreement.onStatus(() => directory.trigger())
+  peers.onLinked(() => directory.trigger())
+  const publisher = new Publisher({
+    ...reconciling,
+    member: { node, generation, addresses: peers.addresses, labels: config.node.labels, version, startedAt },
   })
   agreement.onNews(() => publisher.trigger())
   // The news that came before may have been all.
+  directory.trigger()
   publisher.trigger()
   stops.add('upstreams', () => upstreams.stop())
   stops.add('publisher', () => publisher.stop(withdrawMs))
@@ -153,6 +167,9 @@ async function startParts(
     node,
     version,
     cluster,
+    leadership,
+    snapshots,
+    introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     calls,
     catalog: () => catalog.current(),
     consensus: () => agreement.status(),

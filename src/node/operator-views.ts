@@ -21,6 +21,8 @@ import type { Listing } from '../routing/listing.ts'
 import type { Command, Member, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { Cluster } from './cluster.ts'
+import type { Leadership } from './leadership.ts'
+import type { Snapshots } from './snapshots.ts'
 
 /**
  * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
@@ -50,8 +52,18 @@ export class OperatorViews implements AdminNeeds {
       appliedIndex: cluster.state.appliedIndex,
       lastIndex: raft?.lastIndex ?? 0,
       snapshotIndex: raft?.snapshotIndex ?? 0,
+      firstIndex: raft?.firstIndex ?? 0,
       voters: raft?.configuration.voters ?? [],
       learners: raft?.configuration.learners ?? [],
+      promotable: raft?.configuration.promotable ?? [],
+      votersOutgoing: raft?.configuration.votersOutgoing ?? [],
+      configurationCommitted: raft?.isConfigurationCommitted ?? false,
+      progress: (raft?.progress ?? []).map(({ node: id, match, state, isActive }) => ({
+        id,
+        matchIndex: match,
+        state,
+        active: isActive,
+      })),
     }
   }
 
@@ -125,8 +137,22 @@ export class OperatorViews implements AdminNeeds {
       const { state } = this.#parts.cluster
       return { ...state.kvList(range), revision: state.appliedIndex }
     },
-    put: (key, value, { expect, timeoutMs }) => this.#write({ kind: 'kv-set', key, value, expect }, timeoutMs),
-    delete: (key, { expect, timeoutMs }) => this.#write({ kind: 'kv-delete', key, expect }, timeoutMs),
+    put: (key, value, limits) => this.#write({ kind: 'kv-set', key, value, expect: limits.expect }, limits),
+    delete: (key, limits) => this.#write({ kind: 'kv-delete', key, expect: limits.expect }, limits),
+    watch: (options) => this.#parts.cluster.watchKv(options),
+  }
+
+  readonly membership: AdminNeeds['membership'] = {
+    transfer: async (to, { timeoutMs }) => ({
+      leader: await this.#parts.leadership.transfer(to as NodeId | null, timeoutMs),
+    }),
+    addLearner: async ({ id, address, promote }, { timeoutMs }) => {
+      const node = id as NodeId
+      await this.#parts.cluster.change({ kind: 'add-learner', node, promote }, timeoutMs)
+      if (address !== null) this.#parts.introduce(node, address)
+    },
+    promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
+    remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
   }
 
   sessions(): readonly SessionView[] {
@@ -177,16 +203,44 @@ export class OperatorViews implements AdminNeeds {
               commitIndex: raft.commitIndex,
               appliedIndex: cluster.state.appliedIndex,
               lastIndex: raft.lastIndex,
+              snapshotIndex: raft.snapshotIndex,
               logBytes: raft.logBytes,
+              voters: raft.configuration.voters.length,
+              learners: raft.configuration.learners.length,
+              isChanging: raft.configuration.votersOutgoing.length > 0 || !raft.isConfigurationCommitted,
             },
+      cluster: this.#clusterSample(),
       consensus: { ...counters, connectedPeersNow: connected.length, loopDelayMsNow: counters.loopDelayMs },
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
     }
   }
 
-  async #write(command: KvWrite, timeoutMs: number): Promise<{ revision: number }> {
-    const result = await this.#parts.cluster.propose(command, timeoutMs)
+  #clusterSample(): MetricsSample['cluster'] {
+    const { cluster, leadership, snapshots } = this.#parts
+    const { reads, readsFailed, readRequests, restores, changes, sessions, kvWatches } = cluster.figures
+    const { taken, takenMs, lastBytes, longestSliceMs } = snapshots.figures
+    return {
+      reads,
+      readsFailed,
+      readRequests,
+      snapshotsTaken: taken,
+      snapshotsRestored: restores,
+      snapshotMs: takenMs,
+      snapshotBytesLast: lastBytes,
+      snapshotSliceMsLongest: longestSliceMs,
+      transfers: leadership.transfers,
+      changes,
+      idempotencyKeysNow: sessions,
+      kvWatchesNow: kvWatches,
+    }
+  }
+
+  async #write(
+    command: KvWrite,
+    { idempotencyKey, timeoutMs }: { readonly idempotencyKey: string | null; readonly timeoutMs: number },
+  ): Promise<{ revision: number }> {
+    const result = await this.#parts.cluster.proposeOnce({ command, idempotencyKey }, timeoutMs)
     switch (result.kind) {
       case 'done':
         return { revision: result.revision }
@@ -233,6 +287,10 @@ export type OperatorParts = {
   readonly node: NodeId
   readonly version: string
   readonly cluster: Cluster
+  readonly leadership: Leadership
+  readonly snapshots: Snapshots
+  /** Where a learner's raft listener is, by an operator's word. */
+  readonly introduce: (learner: NodeId, raftAddress: string) => void
   readonly calls: Upstreams
   readonly catalog: () => Catalog
   readonly consensus: () => ConsensusStatus

@@ -26,6 +26,10 @@ export type PeerNetwork = {
   /** What this node advertises, all three listeners. */
   readonly addresses: Addresses
   reachable(node: NodeId): boolean
+  /** What the nodes said of themselves to which there is a link now. */
+  linked(): readonly PeerHello[]
+  /** Told when a link opens. */
+  onLinked(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -55,19 +59,41 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   })
   const calls = new PeerCalls({ ...peerCallsDefaults, transport, serve, log, clock, limits: peerLanes.calls })
   const links = new PeerLinks({ transport, calls, join: cluster.join, log })
+  const linked = new Map<NodeId, PeerHello>()
+  const listeners: (() => void)[] = []
+  /** The newest generation of each node whose raft address was learned: what is older must not replace it. */
+  const learned = new Map<NodeId, number>()
+  const learn = (peer: NodeId, at: { readonly generation: number; readonly raft: string }): void => {
+    learned.set(peer, at.generation)
+    consensus.learnPeer(peer, at.raft)
+  }
   const bound = await links.open({
-    opened: (hello) => consensus.learnPeer(hello.node, hello.addresses.raft),
-    closed: () => undefined,
+    opened(hello) {
+      linked.set(hello.node, hello)
+      learn(hello.node, { generation: hello.generation, raft: hello.addresses.raft })
+      for (const listener of listeners) listener()
+    },
+    closed: (peer) => linked.delete(peer),
     failed,
   })
   addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
   const followDirectory = (): void => {
     const others = agreement.cluster.state.members().filter((member) => member.node !== node)
-    links.setDirectory(others.map((member) => member.addresses.peer))
+    links.setDirectory(others.map((member) => member.addresses.peer).filter((address) => address !== ''))
+    for (const { node: peer, generation, addresses: told } of others) {
+      if (generation > (learned.get(peer) ?? -1)) learn(peer, { generation, raft: told.raft })
+    }
   }
   agreement.onNews(followDirectory)
   followDirectory()
-  return { calls, addresses, reachable: (other) => links.reachable(other), close: () => links.close() }
+  return {
+    calls,
+    addresses,
+    reachable: (other) => links.reachable(other),
+    linked: () => [...linked.values()],
+    onLinked: (listener) => listeners.push(listener),
+    close: () => links.close(),
+  }
 }
 
 /** Calls on a link on which nothing came for `livenessMs` are answered as unknown; a main thread may block that long. */

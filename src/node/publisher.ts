@@ -1,29 +1,20 @@
-import { Backoff } from '../std/backoff.ts'
-import type { Clock, Timer } from '../std/clock.ts'
+import type { Clock } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
-import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Command, CommandResult, Member, Replica } from '../state/command.ts'
 import type { StateReader } from '../state/reader.ts'
 import type { Log } from '../log/log.ts'
+import { Reconciler } from './reconciler.ts'
 
-/**
- * Brings what the cluster knows of this node (its directory entry, its replicas) to what is true here. Level-triggered: it
- * compares wanted with agreed and proposes the differences one by one, again and again until they are agreed, whatever was
- * lost on the way. A difference that is refused does not hold up the others; it is proposed again at the next trigger.
- */
+/** Brings what the cluster knows of this node (its directory entry, its replicas) to what is true here. */
 export class Publisher {
   readonly #options: PublisherOptions
   readonly #replicas = new Map<ServerName, Replica>()
-  readonly #backoff: Backoff
-  #retry: Timer | null = null
-  #running = false
-  #dirty = false
-  #stopped = false
+  readonly #reconciler: Reconciler
 
   constructor(options: PublisherOptions) {
     this.#options = options
-    this.#backoff = new Backoff({ minMs: 50, maxMs: 2000 }, options.random)
+    this.#reconciler = new Reconciler({ ...options, differences: () => this.#differences() })
   }
 
   /** What is to be known of one server of this node from now on. */
@@ -34,45 +25,9 @@ export class Publisher {
     this.trigger()
   }
 
-  /** Looks for differences now: after a change here or in the state, or when a leader appears. */
+  /** After a change of the state, or when a leader appears. */
   trigger(): void {
-    if (this.#stopped) return
-    this.#dirty = true
-    this.#retry?.cancel()
-    this.#retry = null
-    if (!this.#running) void this.#reconcile()
-  }
-
-  /** Ends when nothing has changed since it looked: what it publishes is a change of the state too, and triggers again. */
-  async #reconcile(): Promise<void> {
-    this.#running = true
-    while (this.#dirty && !this.#stopped) {
-      this.#dirty = false
-      for (const command of this.#differences()) {
-        if (this.#stopped || !(await this.#publish(command))) break
-      }
-    }
-    this.#running = false
-  }
-
-  /** False: nothing can be published now; a retry is armed. */
-  async #publish(command: Command): Promise<boolean> {
-    const { propose, log, clock } = this.#options
-    try {
-      const result = await propose(command, proposeTimeoutMs)
-      this.#backoff.reset()
-      if (result.kind === 'refused') log.warn('publish-refused', { command: command.kind, reason: result.reason })
-      return true
-    } catch (error) {
-      if (error instanceof OperatingError && error.code === 'too-large') {
-        log.warn('publish-refused', { command: command.kind, error })
-        return true
-      }
-      log.debug('publish-deferred', { command: command.kind, error })
-      this.#retry?.cancel()
-      if (!this.#stopped) this.#retry = clock.after(this.#backoff.next(), () => this.trigger())
-      return false
-    }
+    this.#reconciler.trigger()
   }
 
   /**
@@ -80,8 +35,7 @@ export class Publisher {
    * set: one may be on its way into the state, and its withdrawal follows it there.
    */
   async stop(timeoutMs: number): Promise<void> {
-    this.#stopped = true
-    this.#retry?.cancel()
+    this.#reconciler.stop()
     const { member, propose } = this.#options
     const { node, generation } = member
     const withdrawals = [...this.#replicas.keys()].map((server) =>
@@ -115,7 +69,6 @@ export type PublisherOptions = {
   readonly log: Log
 }
 
-const proposeTimeoutMs = 5000
 /** Of what servers say when they fail, so much is replicated. */
 const reasonLengthMax = 500
 

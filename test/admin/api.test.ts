@@ -36,9 +36,14 @@ const raft: RaftView = {
   commitIndex: 9,
   appliedIndex: 8,
   lastIndex: 10,
-  snapshotIndex: 0,
+  snapshotIndex: 4,
+  firstIndex: 3,
   voters: ['n1'],
-  learners: [],
+  learners: ['n2'],
+  promotable: ['n2'],
+  votersOutgoing: [],
+  configurationCommitted: true,
+  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true }],
 }
 const server: ServerView = {
   name: 'files',

@@ -4,14 +4,17 @@ import type { AddressInfo } from 'node:net'
 import { makeAdmin } from '../../src/admin/admin.ts'
 import type { AdminOptions } from '../../src/admin/admin.ts'
 import { Metrics } from '../../src/admin/metrics.ts'
-import type { AdminNeeds, KvNeeds, MetricsSample } from '../../src/admin/needs.ts'
+import type { AdminNeeds, KvNeeds, MembershipNeeds, MetricsSample } from '../../src/admin/needs.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
 /** An admin API on a real server on loopback, over needs that a test scripts; what it does not script must not be asked. */
-export type Scripted = Partial<Omit<AdminNeeds, 'kv'>> & { kv?: Partial<KvNeeds> }
+export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'membership'>> & {
+  kv?: Partial<KvNeeds>
+  membership?: Partial<MembershipNeeds>
+}
 
 export type Running = {
   readonly port: number
@@ -71,7 +74,15 @@ function needsOf(scripted: Scripted): AdminNeeds {
       list: unscripted('kv.list'),
       put: unscripted('kv.put'),
       delete: unscripted('kv.delete'),
+      watch: unscripted('kv.watch'),
       ...scripted.kv,
+    },
+    membership: {
+      transfer: unscripted('membership.transfer'),
+      addLearner: unscripted('membership.addLearner'),
+      promote: unscripted('membership.promote'),
+      remove: unscripted('membership.remove'),
+      ...scripted.membership,
     },
   } as AdminNeeds
 }
@@ -115,7 +126,7 @@ async function stop(server: Server, metrics: Metrics): Promise<void> {
 }
 
 /** Key-value pairs as the needs describe them, without a cluster. */
-export function kvInMemory(): KvNeeds & { readonly asked: unknown[] } {
+export function kvInMemory(): Omit<KvNeeds, 'watch'> & { readonly asked: unknown[] } {
   const pairs = new Map<string, { value: string; revision: number }>()
   const asked: unknown[] = []
   let revision = 0
@@ -138,13 +149,15 @@ export function kvInMemory(): KvNeeds & { readonly asked: unknown[] } {
         .map(([key, pair]) => ({ key, value: asJsonText(pair.value), revision: pair.revision }))
       return { entries, revision, next: null }
     },
-    put: async (key, value, { expect }) => {
+    put: async (key, value, { expect, idempotencyKey }) => {
+      if (idempotencyKey !== null) asked.push({ put: key, idempotencyKey })
       check(key, expect)
       revision += 1
       pairs.set(key, { value, revision })
       return { revision }
     },
-    delete: async (key, { expect }) => {
+    delete: async (key, { expect, idempotencyKey }) => {
+      if (idempotencyKey !== null) asked.push({ delete: key, idempotencyKey })
       check(key, expect)
       if (!pairs.delete(key)) throw new OperatingError('not-found', 'there is no such key')
       revision += 1
@@ -163,7 +176,25 @@ export const sampleOfOne: MetricsSample = {
     commitIndex: 12,
     appliedIndex: 11,
     lastIndex: 13,
+    snapshotIndex: 10,
     logBytes: 4096,
+    voters: 3,
+    learners: 1,
+    isChanging: true,
+  },
+  cluster: {
+    reads: 20,
+    readsFailed: 2,
+    readRequests: 5,
+    snapshotsTaken: 3,
+    snapshotsRestored: 1,
+    snapshotMs: 250,
+    snapshotBytesLast: 1234,
+    snapshotSliceMsLongest: 4,
+    transfers: 6,
+    changes: 7,
+    idempotencyKeysNow: 8,
+    kvWatchesNow: 9,
   },
   consensus: {
     elections: 2,

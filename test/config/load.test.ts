@@ -171,9 +171,9 @@ describe('a configuration that can not be used is refused with key, line and way
       'cluster.yaml:4: node.labels.node: the label node always is the id of the node; take the label away, or set node.id',
     ],
     [
-      'a join without the number of nodes',
-      `cluster:\n  secret: ${secret}\n  join: [10.0.0.1:6271]`,
-      'cluster.yaml:3: cluster.join: without cluster.bootstrapExpect a node joins a cluster that exists, which this version can not do yet; set cluster.bootstrapExpect to the number of nodes that form the cluster together',
+      'a join of nobody but itself',
+      `cluster:\n  secret: ${secret}\n  join: [127.0.0.1:6271]`,
+      'cluster.yaml:3: cluster.join: names only this node itself; list peer addresses of the cluster to join, or empty it for a cluster of this node alone',
     ],
     [
       'three nodes and nobody to join',
@@ -297,6 +297,12 @@ describe('a configuration that can be used', () => {
     const { config, warnings } = load(secretLine)
     expect(config.cluster).toEqual({ name: 'quorate', join: [], bootstrapExpect: 1, secret, secretFile: null })
     expect(config.listen.http).toBe('127.0.0.1:6270')
+    expect(warnings).toEqual([])
+  })
+
+  it('joins a cluster that exists, and never forms one, when it has others to join and no number of founders', () => {
+    const { config, warnings } = load(`cluster:\n  secret: ${secret}\n  join: [10.0.0.1:6271, 127.0.0.1:6271]`)
+    expect(config.cluster).toMatchObject({ join: ['10.0.0.1:6271', '127.0.0.1:6271'], bootstrapExpect: null })
     expect(warnings).toEqual([])
   })
 

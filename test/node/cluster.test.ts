@@ -2,25 +2,35 @@ import { describe, expect, it } from 'vitest'
 import type { Clock } from '../../src/std/clock.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { toJsonText } from '../../src/std/json-text.ts'
-import type { ProposalId } from '../../src/vocabulary/ids.ts'
+import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import type { Entry } from '../../src/raft/entry.ts'
-import type { RefusalReason } from '../../src/raft/messages.ts'
+import type { ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
 import { silentLog } from '../../src/log/log.ts'
 import { Cluster } from '../../src/node/cluster.ts'
+import { encodeCommand } from '../../src/state/command-codec.ts'
 import type { Command } from '../../src/state/command.ts'
+import { encodeSnapshot } from '../../src/state/snapshot.ts'
 
-type Submitted = { id: ProposalId; data: Uint8Array }
+type Submitted = { id: ProposalId; content: ProposalContent }
 
 function makeCluster(clock: Clock = realClock): {
   cluster: Cluster
   submitted: Submitted[]
+  /** Read indexes asked for. */
+  asked: number[]
+  /** What consensus was told to be applied. */
+  applied: number[]
   commit: (n?: number) => void
 } {
   const submitted: Submitted[] = []
+  const asked: number[] = []
+  const applied: number[] = []
   let proposals = 0
   const cluster = new Cluster({
-    submit: (id, data) => submitted.push({ id, data }),
+    submit: (id, content) => submitted.push({ id, content }),
+    ask: (id) => asked.push(id),
+    applied: (index) => applied.push(index),
     nextId: () => `n1.1.${(proposals += 1)}` as ProposalId,
     clock,
     log: silentLog,
@@ -29,10 +39,15 @@ function makeCluster(clock: Clock = realClock): {
   return {
     cluster,
     submitted,
+    asked,
+    applied,
     commit(n = submitted.length) {
-      const entries = submitted.splice(0, n).map(({ id, data }): Entry => {
+      const entries = submitted.splice(0, n).map(({ id, content }): Entry => {
         index += 1
-        return { index, term: 1, kind: 'command', id, data }
+        const common = { index, term: 1, id, time: index * 10 }
+        return content.kind === 'command'
+          ? { ...common, kind: 'command', data: content.data }
+          : { ...common, kind: 'configuration', data: new Uint8Array() }
       })
       cluster.committed(entries)
     },
@@ -66,6 +81,7 @@ describe('a node before its cluster', () => {
   it.each<[RefusalReason, string]>([
     ['no-leader', 'no-leader'],
     ['not-leader', 'no-leader'],
+    ['transferring', 'no-leader'],
     ['overloaded', 'overloaded'],
     ['too-large', 'too-large'],
     ['overwritten', 'outcome-unknown'],
@@ -85,32 +101,40 @@ describe('a node before its cluster', () => {
     expect(await codeOf(cluster.propose(set('a', 1), 5000))).toBe('stopped')
   })
 
-  it('lets a read wait for a barrier proposed after it came in, and lets reads share one', async () => {
-    const { cluster, submitted, commit } = makeCluster()
-    const settled: string[] = []
-    const note = (name: string): Promise<unknown> => cluster.barrier(5000).then(() => settled.push(name))
-    const first = note('first')
-    expect(submitted).toHaveLength(1)
-    const others = [note('second'), note('third')]
-    expect(submitted).toHaveLength(1)
-    commit(1)
-    await first
-    expect(settled).toEqual(['first'])
-    await expect.poll(() => submitted.length).toBe(1)
-    commit(1)
-    await Promise.all(others)
-    expect(settled).toEqual(['first', 'second', 'third'])
+  it('tells consensus up to where it has applied, after each batch', () => {
+    const { cluster, applied, commit } = makeCluster()
+    for (const key of ['a', 'b', 'c']) void cluster.propose(set(key, 1), 5000)
+    commit(2)
+    commit()
+    expect(applied).toEqual([2, 3])
+    cluster.stop()
   })
 
-  it('tells a read that nobody confirms no-quorum, and one without a leader no-leader', async () => {
-    const { cluster, submitted } = makeCluster()
-    expect(await codeOf(cluster.barrier(1))).toBe('no-quorum')
-    const again = makeCluster()
-    const read = codeOf(again.cluster.barrier(5000))
-    again.cluster.refused(again.submitted[0]?.id ?? ('' as ProposalId), 'no-leader')
-    expect(await read).toBe('no-leader')
-    expect(submitted).toHaveLength(1)
-    cluster.stop()
+  it('settles a change of the configuration with its own entry, and says why one is refused', async () => {
+    const { cluster, submitted, commit } = makeCluster()
+    const node = 'n4' as NodeId
+    const added = cluster.change({ kind: 'add-learner', node, promote: true }, 5000)
+    expect(submitted[0]?.content).toEqual({ kind: 'change', change: { kind: 'add-learner', node, promote: true } })
+    commit()
+    await added
+    for (const why of ['change-under-way', 'change-refused'] as const) {
+      const outcome = codeOf(cluster.change({ kind: 'promote', node }, 5000))
+      cluster.refused(submitted.pop()?.id ?? ('' as ProposalId), why)
+      expect(await outcome).toBe(why)
+    }
+    expect(cluster.figures.changes).toBe(3)
+  })
+
+  it('answers writes under one idempotency key alike and applies the first', async () => {
+    const { cluster, commit } = makeCluster()
+    const write = (): Promise<unknown> => cluster.proposeOnce({ command: set('a', 1), idempotencyKey: 'k' }, 5000)
+    const [first, again] = [write(), write()]
+    commit()
+    expect([await first, await again]).toEqual([
+      { kind: 'done', revision: 1 },
+      { kind: 'done', revision: 1 },
+    ])
+    expect(cluster.figures.sessions).toBe(1)
   })
 
   it('refuses early when too many proposals wait', async () => {
@@ -124,13 +148,53 @@ describe('a node before its cluster', () => {
   it('skips a command that it can not read, as every node does, and goes on', () => {
     const { cluster } = makeCluster()
     const data = new Uint8Array([0xc1, 1, 2, 3])
-    cluster.committed([{ index: 1, term: 1, kind: 'command', id: '' as ProposalId, data }])
+    cluster.committed([{ index: 1, term: 1, kind: 'command', id: '' as ProposalId, time: 1, data }])
     expect(cluster.state.appliedIndex).toBe(1)
   })
 
   it('holds an entry out of order to be a broken invariant', () => {
     const { cluster } = makeCluster()
-    const entry: Entry = { index: 2, term: 1, kind: 'noop', id: '' as ProposalId, data: new Uint8Array() }
+    const entry: Entry = { index: 2, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }
     expect(() => cluster.committed([entry])).toThrow('out of order')
+  })
+
+  it('begins anew from a snapshot: waiting reads, watches and whoever watches the state hear of it', async () => {
+    const source = makeCluster()
+    for (const key of ['a', 'b', 'c']) void source.cluster.propose(set(key, 1), 5000)
+    source.commit()
+    const bytes = new Uint8Array(Buffer.concat([...encodeSnapshot(source.cluster.capture())]))
+    const { cluster, asked, applied } = makeCluster()
+    const heard: unknown[] = []
+    cluster.watch((change) => heard.push(change))
+    const watch = cluster.watchKv({ pattern: '*', from: null })
+    const told = codeOf(watch.take())
+    const read = cluster.barrier(5000)
+    cluster.readable(asked[0] ?? 0, 3)
+    cluster.restore({ index: 3, bytes })
+    await read
+    expect(await told).toBe('compacted')
+    expect(heard).toEqual([{ kv: [], catalog: true, members: true }])
+    expect(applied).toEqual([3])
+    expect(cluster.state.kvGet('c')).toEqual({ key: 'c', value: '1', revision: 3 })
+    const data = encodeCommand({ command: set('a', 2), idempotencyKey: null })
+    cluster.committed([{ index: 4, term: 1, kind: 'command', id: '' as ProposalId, time: 40, data }])
+    expect(cluster.state.kvGet('a')).toEqual({ key: 'a', value: '2', revision: 4 })
+    source.cluster.stop()
+  })
+
+  it('refuses bytes that are no snapshot, and one of another index', () => {
+    const { cluster } = makeCluster()
+    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow(OperatingError)
+    const bytes = new Uint8Array(Buffer.concat([...encodeSnapshot(cluster.capture())]))
+    expect(() => cluster.restore({ index: 3, bytes })).toThrow('the snapshot at 3 is one at 0')
+  })
+
+  it('ends reads, proposals and watches when it stops', async () => {
+    const { cluster } = makeCluster()
+    const ends = [codeOf(cluster.barrier(5000)), codeOf(cluster.watchKv({ pattern: '*', from: null }).take())]
+    cluster.stop()
+    expect(await Promise.all(ends)).toEqual(['stopped', 'stopped'])
+    expect(() => cluster.watchKv({ pattern: '*', from: null })).toThrow('this node is stopping')
+    expect(await codeOf(cluster.barrier(5000))).toBe('stopped')
   })
 })

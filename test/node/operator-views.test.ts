@@ -24,7 +24,7 @@ function makeViews(parts: Partial<OperatorParts>): OperatorViews {
 }
 
 function clusterOf(state: ClusterState, answer?: CommandResult): OperatorParts['cluster'] {
-  return { state, propose: () => Promise.resolve(answer) } as unknown as OperatorParts['cluster']
+  return { state, proposeOnce: () => Promise.resolve(answer) } as unknown as OperatorParts['cluster']
 }
 
 const consensusWith = (status: Partial<ConsensusStatus>) => (): ConsensusStatus => status as ConsensusStatus
@@ -65,7 +65,9 @@ describe('the view of a server', () => {
           },
         },
       ]
-      for (const command of commands) state.apply({ index: state.appliedIndex + 1, command })
+      for (const command of commands) {
+        state.apply({ index: state.appliedIndex + 1, time: 1, command: { command, idempotencyKey: null } })
+      }
     }
     let reached = true
     const views = makeViews({ cluster: clusterOf(state), catalog: () => buildCatalog([]), reachable: () => reached })
@@ -92,7 +94,7 @@ describe('a write that was applied to no effect', () => {
     [{ kind: 'refused', reason: 'it is so' }, 'bad-request', 'the key "k": it is so'],
   ])('%j is told as %s: %s', async (answer, code, message) => {
     const { kv } = makeViews({ cluster: clusterOf(new ClusterState(), answer) })
-    const limits = { expect: null, timeoutMs: 1000, signal: new AbortController().signal }
+    const limits = { expect: null, idempotencyKey: null, timeoutMs: 1000, signal: new AbortController().signal }
     const thrown = await kv.put('k', asJsonText('1'), limits).catch((error: unknown) => error)
     expect(thrown).toBeInstanceOf(OperatingError)
     expect(thrown).toMatchObject({ code, message })

@@ -46,7 +46,11 @@ function makePublisher(meet: (command: Command) => Promise<void> | void = () => 
     // An endless loop of promises would leave the test no turn to see it.
     if (proposed.length > 100) await new Promise(() => undefined)
     await meet(command)
-    const result = state.apply({ index: state.appliedIndex + 1, command: decodeCommand(encodeCommand(command)) })
+    const result = state.apply({
+      index: state.appliedIndex + 1,
+      time: 1,
+      command: decodeCommand(encodeCommand({ command, idempotencyKey: null })),
+    })
     const { catalog, members } = state.takeChange()
     if (catalog || members) publisher.trigger()
     return result
