@@ -15,16 +15,25 @@ export type Configuration = {
   readonly promotable: readonly NodeId[]
 }
 
+/** Of a node that joins and has got nothing of the log yet: it belongs to no cluster and counts nobody. */
+export const noConfiguration: Configuration = {
+  clusterId: '' as ClusterId,
+  voters: [],
+  votersOutgoing: [],
+  learners: [],
+  promotable: [],
+}
+
 export function makeConfiguration(clusterId: ClusterId, voters: readonly NodeId[]): Configuration {
-  return { clusterId, voters: [...voters].sort(compareIds), votersOutgoing: [], learners: [] }
+  return { ...noConfiguration, clusterId, voters: [...voters].sort(compareIds) }
 }
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
 export function encodeConfiguration(configuration: Configuration): Uint8Array {
-  const { clusterId, voters, votersOutgoing, learners } = configuration
-  return encoder.encode(JSON.stringify({ clusterId, voters, votersOutgoing, learners }))
+  const { clusterId, voters, votersOutgoing, learners, promotable } = configuration
+  return encoder.encode(JSON.stringify({ clusterId, voters, votersOutgoing, learners, promotable }))
 }
 
 /** Undefined when the bytes are no configuration. */
@@ -36,10 +45,13 @@ export function decodeConfiguration(data: Uint8Array): Configuration | undefined
     return undefined
   }
   if (typeof value !== 'object' || value === null) return undefined
-  const { clusterId, voters, votersOutgoing, learners } = value as Record<string, unknown>
+  const { clusterId, voters, votersOutgoing, learners, promotable } = value as Record<string, unknown>
   if (typeof clusterId !== 'string' || clusterId === '') return undefined
-  if (!isIdList(voters) || voters.length === 0 || !isIdList(votersOutgoing) || !isIdList(learners)) return undefined
-  return { clusterId: clusterId as ClusterId, voters, votersOutgoing, learners }
+  if (!isIdList(voters) || voters.length === 0 || !isIdList(votersOutgoing)) return undefined
+  if (!isIdList(learners) || !isIdList(promotable)) return undefined
+  if (learners.some((id) => voters.includes(id) || votersOutgoing.includes(id))) return undefined
+  if (promotable.some((id) => !learners.includes(id))) return undefined
+  return { clusterId: clusterId as ClusterId, voters, votersOutgoing, learners, promotable }
 }
 
 function isIdList(value: unknown): value is NodeId[] {
@@ -57,3 +69,60 @@ export type ConfigurationChange =
   | { readonly kind: 'promote'; readonly node: NodeId }
   /** Voter or learner. A leader that removes itself steps down when that is committed. */
   | { readonly kind: 'remove'; readonly node: NodeId }
+
+/**
+ * What the change makes of a configuration that is not joint. What touches the voters becomes a joint one, to be left by
+ * `leaveJoint`; learners may come and go directly, as nobody counts them. Undefined: it is so already, or makes no sense.
+ */
+export function changeConfiguration(from: Configuration, change: ConfigurationChange): Configuration | undefined {
+  const { voters, learners, promotable } = from
+  const { node } = change
+  switch (change.kind) {
+    case 'add-learner': {
+      if (voters.includes(node) || !isNodeId(node)) return undefined
+      if (learners.includes(node) && promotable.includes(node) === change.promote) return undefined
+      const others = without(promotable, node)
+      return {
+        ...from,
+        learners: including(learners, node),
+        promotable: change.promote ? including(others, node) : others,
+      }
+    }
+    case 'promote':
+      if (!learners.includes(node)) return undefined
+      return { ...withoutNode(from, node), voters: including(voters, node), votersOutgoing: voters }
+    case 'remove':
+      if (learners.includes(node)) return withoutNode(from, node)
+      if (!voters.includes(node) || voters.length === 1) return undefined
+      return { ...withoutNode(from, node), votersOutgoing: voters }
+    default:
+      return undefined
+  }
+}
+
+export function isJoint(configuration: Configuration): boolean {
+  return configuration.votersOutgoing.length > 0
+}
+
+/** What follows a joint configuration once that is committed. */
+export function leaveJoint(configuration: Configuration): Configuration {
+  return { ...configuration, votersOutgoing: [] }
+}
+
+function withoutNode(from: Configuration, node: NodeId): Configuration {
+  const { voters, learners, promotable } = from
+  return {
+    ...from,
+    voters: without(voters, node),
+    learners: without(learners, node),
+    promotable: without(promotable, node),
+  }
+}
+
+function without(ids: readonly NodeId[], node: NodeId): readonly NodeId[] {
+  return ids.filter((id) => id !== node)
+}
+
+function including(ids: readonly NodeId[], node: NodeId): readonly NodeId[] {
+  return [...without(ids, node), node].sort(compareIds)
+}

@@ -1,11 +1,12 @@
 import { assert } from '../std/assert.ts'
 import { Random } from '../std/random.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
-import type { RaftOptions, Role } from './effects.ts'
+import type { RaftEffects, RaftOptions, Role } from './effects.ts'
 import type { Index, Term } from './entry.ts'
 import { RaftLog } from './log.ts'
 import type { Message, MessageBody, RefusalReason } from './messages.ts'
 import { PendingProposals } from './pending-proposals.ts'
+import { PendingReads } from './pending-reads.ts'
 import { Persistence } from './persistence.ts'
 import type { Progress } from './progress.ts'
 import { isMember, isVoter } from './quorum.ts'
@@ -13,10 +14,13 @@ import { isMember, isVoter } from './quorum.ts'
 /** A message before it has a sender; `term` is the sender's own unless it is given. */
 type Outgoing = MessageBody & { readonly term?: Term }
 
+/** A leader's intention to hand over: see transfer.ts. */
+type Transfer = { readonly to: NodeId; readonly untilTick: number; isTold: boolean }
+
 /**
  * What the parts of one Raft node share: its state, its roles' common transitions, and what it has to say. The parts
- * (election, leader, follower, proposals) are functions of it; raft.ts gives them the events. It lives in one thread and
- * is changed by nobody else.
+ * (election, leader, follower, proposals, reads, ...) are functions of it; raft.ts gives them the events. It lives in one
+ * thread and is changed by nobody else.
  */
 export class Core {
   readonly id: NodeId
@@ -24,6 +28,7 @@ export class Core {
   readonly log: RaftLog
   readonly persistence: Persistence
   readonly pending: PendingProposals
+  readonly reads: PendingReads
 
   /** Never falls. */
   term: Term
@@ -34,6 +39,12 @@ export class Core {
   leader: NodeId | null = null
   /** Never falls; at most the last index of the log. */
   commitIndex: Index
+  /** Up to where entries were handed out to be applied, or a snapshot in their place. */
+  handedOutIndex: Index = 0
+  /** Up to where the state machine says that it has applied them. */
+  appliedIndex: Index
+  /** The highest wall clock reading that this node was told, ms. */
+  now = 0
   /** Ticks since the start. */
   ticks = 0
   /** Ticks since a leader was heard, a vote was given or a campaign began; a leader's: since it checked its quorum. */
@@ -42,35 +53,53 @@ export class Core {
   heartbeatElapsed = 0
   /** After so many ticks without a leader this node campaigns; drawn anew at every change of role or term. */
   electionTimeout: number
+  /** The tick at which a leader, of whatever term, was last heard; the start counts, as nobody knows what came before it. */
+  leaderHeardAtTick = 0
+  /** Until this tick the leader is taken for dead, and this node is in a hurry to find another (election.ts). */
+  hurriedUntilTick = 0
   /** Answers to this campaign; a set per voter, so that a duplicate answer does not count twice. */
   readonly votes = new Map<NodeId, boolean>()
-  /** While leader: each other member. Filled in the order of ids. */
+  /** While following: up to where the log is known to be the leader's of this term. */
+  matchedIndex: Index = 0
+  /** While leader: each other member, in the order of ids. */
   readonly progress = new Map<NodeId, Progress>()
-  /** While leader: the ids of the proposals appended in this term. Bounded by the log. */
+  /** While leader: the ids of the proposals appended in this term that the log still holds. */
   readonly ownTermIds = new Set<ProposalId>()
+  /** While leader. */
+  transfer: Transfer | null = null
+  /** While leader: until this tick it needs to ask nobody before it answers a read (leaseReads). */
+  leaseUntilTick = 0
+  /** While leader: it asked another to campaign, who may do so at any time; no lease holds against that. */
+  isLeaseVoid = false
 
   /** Since the last take. */
   send: Message[] = []
-  refused: { readonly id: ProposalId; readonly why: RefusalReason }[] = []
+  sendSnapshot: RaftEffects['sendSnapshot'][number][] = []
+  readable: RaftEffects['reads'][number][] = []
+  readsRefused: number[] = []
+  refused: RaftEffects['refused'][number][] = []
 
   readonly #random: Random
 
   constructor(options: RaftOptions) {
-    const { id, hardState, entries, seed, electionTicks, heartbeatTicks } = options
+    const { id, hardState, snapshot, entries, seed, electionTicks, heartbeatTicks } = options
     assert(heartbeatTicks >= 1 && electionTicks > heartbeatTicks, 'an election timeout is longer than a heartbeat')
     this.id = id
     this.options = options
-    this.log = new RaftLog(entries)
+    this.log = new RaftLog({ snapshot, entries })
     this.persistence = new Persistence(hardState)
     this.pending = new PendingProposals()
     this.term = hardState.term
     this.vote = hardState.vote
     // The first entry is the founders' common promise: nothing can take its place.
-    this.commitIndex = Math.max(1, hardState.commit)
+    this.commitIndex = Math.max(Math.min(1, this.log.lastIndex), this.log.snapshotIndex, hardState.commit)
+    this.appliedIndex = this.log.snapshotIndex
     assert(this.term >= this.log.lastTerm, 'the stored term is not below the log')
     assert(this.commitIndex <= this.log.lastIndex, 'the stored commit index is not above the log')
     this.#random = new Random(seed)
-    this.electionTimeout = this.#drawElectionTimeout()
+    this.electionTimeout = this.drawElectionTimeout()
+    // Random, so that an answer to a request of an earlier life is not taken for one to a request of this life (R9).
+    this.reads = new PendingReads(1 + this.#random.below(2 ** 32) * 2 ** 20)
   }
 
   /** True for a node that may campaign. */
@@ -82,9 +111,23 @@ export class Core {
     return id !== this.id && isMember(this.log.configuration, id)
   }
 
-  /** True while a leader was heard recently: then a campaign is none of this node's business (thesis 4.2.3). */
+  /** Whether an entry of the present term is committed: only then does a leader know what is (thesis 6.4). */
+  get hasCommittedOwnTerm(): boolean {
+    return this.log.term(this.commitIndex) === this.term
+  }
+
+  get isHurried(): boolean {
+    return this.ticks < this.hurriedUntilTick
+  }
+
+  /**
+   * True while a leader was heard recently: then a campaign is none of this node's business (thesis 4.2.3). A lease rests on
+   * that: with leases it holds whatever happened since, also after a restart.
+   */
   get isSticky(): boolean {
-    return this.leader !== null && this.electionElapsed < this.options.electionTicks
+    const { leaseReads, electionTicks } = this.options
+    if (leaseReads && this.role !== 'leader') return this.ticks - this.leaderHeardAtTick < electionTicks
+    return this.leader !== null && this.electionElapsed < electionTicks && !this.isHurried
   }
 
   becomeFollower(term: Term, leader: NodeId | null): void {
@@ -94,18 +137,30 @@ export class Core {
   /** Changes role. A higher term comes with a free vote; a lower one is never entered. */
   enter(place: { role: Role; term: Term; leader: NodeId | null }): void {
     assert(place.term >= this.term, 'the term does not fall')
+    this.#endReads()
     if (place.term > this.term) {
       this.term = place.term
       this.vote = null
+      this.hurriedUntilTick = 0
     }
     this.role = place.role
     this.leader = place.leader
     this.electionElapsed = 0
     this.heartbeatElapsed = 0
-    this.electionTimeout = this.#drawElectionTimeout()
+    this.electionTimeout = this.drawElectionTimeout()
     this.votes.clear()
+    this.matchedIndex = 0
     this.progress.clear()
     this.ownTermIds.clear()
+    this.transfer = null
+    this.leaseUntilTick = 0
+    this.isLeaseVoid = false
+  }
+
+  /** In a hurry, soon: to ask again while others come to see that the leader is gone. */
+  drawElectionTimeout(): number {
+    if (this.isHurried) return 2 + this.#random.below(4)
+    return this.options.electionTicks + this.#random.below(this.options.electionTicks)
   }
 
   /** May leave at once: for what promises nothing that is not durable yet. */
@@ -128,11 +183,14 @@ export class Core {
     this.commitIndex = index
   }
 
-  #message(to: NodeId, body: Outgoing): Message {
-    return { from: this.id, to, term: this.term, ...body }
+  /** No read outlives the role and the term that it came in (R9). */
+  #endReads(): void {
+    const { own, remote } = this.reads.endAll()
+    this.readsRefused.push(...own)
+    for (const { from, id } of remote) this.sendNow(from, { kind: 'read-refused', id })
   }
 
-  #drawElectionTimeout(): number {
-    return this.options.electionTicks + this.#random.below(this.options.electionTicks)
+  #message(to: NodeId, body: Outgoing): Message {
+    return { from: this.id, to, term: this.term, ...body }
   }
 }

@@ -8,13 +8,14 @@ import { otherVoters, tallyVotes } from './quorum.ts'
 
 /**
  * How a leader is found: time-out, pre-vote (thesis 9.6), vote. A node campaigns in a new term only after a majority said
- * that it would vote for it, so a node that was cut off disturbs nobody when it comes back. No vote counts before it is
- * durable, the node's own neither.
+ * that it would vote for it, so a node that was cut off disturbs nobody when it comes back; only who was asked to campaign by
+ * the leader itself skips that (thesis 3.10). No vote counts before it is durable, the node's own neither.
  */
 
 type PreVoteRequest = Extract<Message, { kind: 'pre-vote-request' }>
 type VoteRequest = Extract<Message, { kind: 'vote-request' }>
 type VoteResponse = Extract<Message, { kind: 'pre-vote-response' | 'vote-response' }>
+type TimeoutNow = Extract<Message, { kind: 'timeout-now' }>
 
 /**
  * A tick of a node that is not the leader. A candidate's time begins when its own vote is durable, as its requests leave
@@ -33,8 +34,21 @@ export function tickElection(core: Core): void {
  * election timeout only the random part is left. A leader that lives is heard again soon, and one that a majority still
  * hears is not deposed, since pre-votes find none.
  */
-export function onLeaderUnreachable(core: Core): void {
-  core.electionElapsed = Math.max(core.electionElapsed, core.options.electionTicks)
+export function onLeaderLost(core: Core): void {
+  if (!core.isHurried) core.electionElapsed = Math.max(core.electionElapsed, core.options.electionTicks)
+}
+
+/**
+ * The leader's process is known to be gone, more than its link: this voter waits for it no longer, nor minds if others do not. When everybody
+ * hears of it at about the same time, the voters' turns come one after the other, two ticks apart, so that they do not split
+ * the vote. It is a hint: a message of that leader takes it back, and pre-vote and vote decide as ever. A lease would not
+ * outlive a wrong hint, so with leases nobody hurries.
+ */
+export function onLeaderGone(core: Core): void {
+  if (!core.isVoter || core.isHurried || core.options.leaseReads || core.leader === null) return
+  core.hurriedUntilTick = core.ticks + core.options.electionTicks
+  core.electionElapsed = 0
+  core.electionTimeout = 1 + 2 * otherVoters(core.log.configuration, core.leader).indexOf(core.id)
 }
 
 function preCampaign(core: Core): void {
@@ -51,12 +65,12 @@ function preCampaign(core: Core): void {
  * The requests wait for the disk like a response: after a crash this node may campaign in the same term once more, with
  * a shorter log, and an answer to requests that went out too early would count for that one.
  */
-function campaign(core: Core): void {
+function campaign(core: Core, transfer: boolean): void {
   core.enter({ role: 'candidate', term: core.term + 1, leader: null })
   core.vote = core.id
   const { lastIndex, lastTerm } = core.log
   for (const voter of otherVoters(core.log.configuration, core.id)) {
-    core.sendWhenDurable(voter, { kind: 'vote-request', lastIndex, lastTerm })
+    core.sendWhenDurable(voter, { kind: 'vote-request', lastIndex, lastTerm, transfer })
   }
 }
 
@@ -99,6 +113,11 @@ export function onVoteResponse(core: Core, message: VoteResponse): void {
   if (message.term === expected) countVote(core, message.from, message.granted)
 }
 
+/** The leader hands over. Only a voter that follows it, in its term, may take that up: then its log is as long as it knew. */
+export function onTimeoutNow(core: Core, message: TimeoutNow): void {
+  if (core.role === 'follower' && core.leader === message.from && core.isVoter) campaign(core, true)
+}
+
 function countVote(core: Core, voter: NodeId, granted: boolean): void {
   if (!core.votes.has(voter)) core.votes.set(voter, granted)
   count(core)
@@ -108,6 +127,6 @@ function count(core: Core): void {
   const tally = tallyVotes(core.log.configuration, core.votes)
   if (tally === 'lost') core.becomeFollower(core.term, null)
   if (tally !== 'won') return
-  if (core.role === 'pre-candidate') campaign(core)
+  if (core.role === 'pre-candidate') campaign(core, false)
   else becomeLeader(core)
 }

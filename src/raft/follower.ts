@@ -1,6 +1,7 @@
 import { assert } from '../std/assert.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import type { Core } from './core.ts'
-import type { Index } from './entry.ts'
+import type { Index, Term } from './entry.ts'
 import type { Message } from './messages.ts'
 
 /**
@@ -14,14 +15,17 @@ type HeartbeatRequest = Extract<Message, { kind: 'heartbeat-request' }>
 export function onAppendRequest(core: Core, message: AppendRequest): void {
   if (!follow(core, message)) return
   const { prevIndex, prevTerm, entries } = message
-  if (!core.log.matches(prevIndex, prevTerm)) {
-    const hintIndex = core.log.lastIndexWithTermAtMost(prevTerm, prevIndex)
-    const hintTerm = core.log.term(hintIndex)
+  const { log } = core
+  if (!log.matches(prevIndex, prevTerm)) {
+    const hintIndex = Math.max(log.baseIndex, log.lastIndexWithTermAtMost(prevTerm, prevIndex))
+    const hintTerm = log.term(hintIndex)
     core.sendWhenDurable(message.from, { kind: 'append-rejected', prevIndex, hintIndex, hintTerm })
     return
   }
   takeOver(core, message)
-  const match = prevIndex + entries.length
+  // What is compacted here is every leader's.
+  const match = Math.max(prevIndex + entries.length, log.baseIndex)
+  core.matchedIndex = Math.max(core.matchedIndex, match)
   // The log is known to be the leader's up to `match`, not to its end.
   core.commitTo(Math.min(message.commit, match))
   core.sendWhenDurable(message.from, { kind: 'append-accepted', match })
@@ -31,14 +35,21 @@ export function onAppendRequest(core: Core, message: AppendRequest): void {
 export function onHeartbeatRequest(core: Core, message: HeartbeatRequest): void {
   if (!follow(core, message)) return
   if (message.commit <= core.log.lastIndex) core.commitTo(message.commit)
-  core.sendNow(message.from, { kind: 'heartbeat-response' })
+  core.sendNow(message.from, { kind: 'heartbeat-response', read: message.read })
 }
 
 /** False when the sender can not be the leader of this term, because another node is. */
-function follow(core: Core, message: Message): boolean {
-  if (core.leader !== null && core.leader !== message.from) return false
-  if (core.role === 'follower' && core.leader === message.from) core.electionElapsed = 0
-  else core.becomeFollower(message.term, message.from)
+export function follow(core: Core, leader: { readonly from: NodeId; readonly term: Term }): boolean {
+  if (core.leader !== null && core.leader !== leader.from) return false
+  const wasHurried = core.isHurried
+  core.hurriedUntilTick = 0
+  core.leaderHeardAtTick = core.ticks
+  if (core.role !== 'follower' || core.leader !== leader.from) {
+    core.becomeFollower(leader.term, leader.from)
+    return true
+  }
+  core.electionElapsed = 0
+  if (wasHurried) core.electionTimeout = core.drawElectionTimeout()
   return true
 }
 

@@ -54,6 +54,11 @@ export class PendingProposals {
     return overwritten
   }
 
+  /** A snapshot takes the place of entries: whether they carried one of these is not known here, and never will be. */
+  forgetAll(): void {
+    this.#pending.clear()
+  }
+
   /** Forgets what was proposed at `tick` or before: a lost message must not keep its place for ever. */
   forgetUntil(tick: number): void {
     for (const [id, pending] of this.#pending) {

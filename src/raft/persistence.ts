@@ -14,9 +14,9 @@ export class Persistence {
   #hardState: HardState
   #takenSeq = 0
   #persistedSeq = 0
-  /** The newest batch with more in it than the commit hint: no message depends on that hint. */
+  /** The newest batch with more in it than the commit hint and the log's beginning: no message depends on those. */
   #syncSeq = 0
-  readonly #underWay: { readonly seq: number; readonly hardState: HardState }[] = []
+  readonly #underWay: { readonly seq: number; readonly hardState: HardState; readonly tick: number }[] = []
   /** Said since the last take; they depend on everything decided so far. */
   #waiting: Message[] = []
   /** Said while a batch was under way and nothing new was to be written: they leave when it ends. */
@@ -26,25 +26,30 @@ export class Persistence {
     this.#hardState = hardState
   }
 
+  /** The tick at which the oldest batch that is still under way was taken; null: the disk has done everything. */
+  get underWaySinceTick(): number | null {
+    return this.#underWay[0]?.tick ?? null
+  }
+
   /** Sends the message once everything decided before it is durable. */
   sendWhenDurable(message: Message): void {
     this.#waiting.push(message)
   }
 
   /** The batch to write, if any, and the messages that need not wait for one. */
-  take(hardState: HardState, log: RaftLog): { persist: Persist | null; send: Message[] } {
+  take(hardState: HardState, log: RaftLog, tick: number): { persist: Persist | null; send: Message[] } {
     const before = this.#hardState
     const mustSync = log.hasUnwritten || hardState.term !== before.term || hardState.vote !== before.vote
     const waiting = this.#waiting
     this.#waiting = []
     let persist: Persist | null = null
-    if (mustSync || hardState.commit !== before.commit) {
+    if (mustSync || hardState.commit !== before.commit || log.hasUnwrittenBeginning) {
       this.#takenSeq += 1
       const seq = this.#takenSeq
       if (mustSync) this.#syncSeq = seq
       // oxlint-disable-next-line unicorn/no-thenable -- a list of messages, never a function: nothing can await it
       persist = { seq, hardState, ...log.takeUnwritten(seq), mustSync, then: mustSync ? waiting : [] }
-      this.#underWay.push({ seq, hardState })
+      this.#underWay.push({ seq, hardState, tick })
       this.#hardState = hardState
     }
     if (!mustSync) for (const message of waiting) this.#held.push({ untilSeq: this.#syncSeq, message })

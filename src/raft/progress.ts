@@ -1,38 +1,54 @@
-import type { Index } from './entry.ts'
+import { Inflights } from './inflights.ts'
+import type { Index, Term } from './entry.ts'
 
-/** What a leader knows of one other member. Made when it is elected, changed only by its replication (leader.ts). */
+/** What a leader knows of one other member. Made when it is elected or the member added, changed by replication.ts only. */
 export type Progress = {
   /** Highest index known durable there, with the same log below. Never falls within a term. */
   match: Index
-  /** Where the next append request begins. Invariant: match < next. */
+  /** Where the next append request begins; in `replicate` it runs ahead of what is acknowledged. Invariant: match < next. */
   next: Index
-  /** True until an append at `next` was accepted: then a request carries one entry at most, as it may be in vain. */
-  probing: boolean
   /**
-   * At most one append request is out: 'answer' says that it is. 'sign-of-life': the link broke, so nothing is sent until
-   * the member is heard again. 'nothing': the next request may go.
+   * `probe`: where the logs agree is not known, so one request is out at most, with one entry at most. `replicate`: it is
+   * known, requests follow each other without waiting. `snapshot`: it lacks what is compacted here.
+   */
+  state: 'probe' | 'replicate' | 'snapshot'
+  /**
+   * In `probe` and `snapshot`, what has to come before anything is sent: the answer to the probe, or to the snapshot; or, after
+   * the link broke or a snapshot failed, any sign of life. In `replicate`, always `nothing`.
    */
   awaiting: 'nothing' | 'answer' | 'sign-of-life'
-  /** Last index of the request that is out; meaningful while awaiting 'answer'. */
-  sentUpTo: Index
-  /** The core's tick at which it went out. */
+  /** Requests that are out in `replicate`. */
+  readonly inflights: Inflights
+  /** The snapshot that is on its way, in `snapshot`. */
+  snapshot: { readonly index: Index; readonly term: Term } | null
+  /** The tick at which what is out was sent, or last known to get on. What is out for too long is asked for. */
   sentAtTick: number
   /** Highest commit index told: what is told again, because it may be lost, is the heartbeats'. */
   toldCommit: Index
-  /** Heard from since the leader last checked its quorum. */
-  isActive: boolean
+  /** Somebody there waits until it hears that this index is committed; else the news can wait for the next message. */
+  awaitedCommit: Index
+  /** The newest read context that it has answered. */
+  ackedRead: number
+  /** The tick at which it was last heard; -Infinity: not since this leader was elected. */
+  heardAtTick: number
+  /** Heartbeat rounds in a row at which it was found to have caught up (learners). */
+  caughtUpRounds: number
 }
 
-/** What a new leader assumes: the logs agree to its end (paper 5.3), to be probed. */
+/** What a leader assumes first: the logs agree to its end (paper 5.3), to be probed. */
 export function newProgress(lastIndex: Index): Progress {
   return {
     match: 0,
     next: lastIndex + 1,
-    probing: true,
+    state: 'probe',
     awaiting: 'nothing',
-    sentUpTo: 0,
+    inflights: new Inflights(),
+    snapshot: null,
     sentAtTick: 0,
     toldCommit: 0,
-    isActive: false,
+    awaitedCommit: 0,
+    ackedRead: 0,
+    heardAtTick: -Infinity,
+    caughtUpRounds: 0,
   }
 }

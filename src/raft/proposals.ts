@@ -1,9 +1,11 @@
 import { assert } from '../std/assert.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
+import { appendConfiguration, planChange } from './configuration-change.ts'
 import type { Core } from './core.ts'
 import { entryOverheadBytes } from './entry.ts'
-import { appendOwn } from './leader.ts'
-import type { Message, RefusalReason } from './messages.ts'
+import type { Entry } from './entry.ts'
+import type { Message, ProposalContent, RefusalReason } from './messages.ts'
+import { appendOwn } from './replication.ts'
 
 /**
  * How a proposal gets into the log, or is refused: at the leader at once, elsewhere by being forwarded once. A refusal
@@ -14,53 +16,74 @@ import type { Message, RefusalReason } from './messages.ts'
 /** A proposal that neither was applied nor refused for so many election timeouts is forgotten: its outcome is unknown. */
 const pendingElectionTimeouts = 20
 
-export function propose(core: Core, proposal: { id: ProposalId; data: Uint8Array }): void {
-  const { id, data } = proposal
+type Proposal = { readonly id: ProposalId; readonly content: ProposalContent }
+
+export function propose(core: Core, proposal: Proposal): void {
+  const { id, content } = proposal
   assert(id !== '', 'a proposal has an id')
   assert(!core.pending.has(id), `proposal ${id} is made once`)
-  const why = reasonToRefuseHere(core, data)
-  if (why !== null) {
-    core.refuse(id, why)
-    return
-  }
-  assert(core.leader !== null, 'a proposal without a leader is refused')
-  core.pending.add(id, { term: core.term, leader: core.leader, tick: core.ticks })
-  if (core.role === 'leader') appendOwn(core, { kind: 'command', id, data })
-  else core.sendNow(core.leader, { kind: 'propose', id, data })
+  const why = reasonToRefuseHere(core, content) ?? handIn(core, proposal)
+  if (why !== null) core.refuse(id, why)
+  else if (core.leader !== null) core.pending.add(id, { term: core.term, leader: core.leader, tick: core.ticks })
 }
 
-function reasonToRefuseHere(core: Core, data: Uint8Array): RefusalReason | null {
-  if (core.role === 'leader') {
-    const why = reasonToRefuse(core, data)
-    if (why !== null) return why
-  }
-  if (data.length > core.options.proposalBytesMax) return 'too-large'
+function reasonToRefuseHere(core: Core, content: ProposalContent): RefusalReason | null {
+  if (isTooLarge(core, content)) return 'too-large'
   if (core.leader === null) return 'no-leader'
   return core.pending.size >= core.options.pendingProposalsMax ? 'overloaded' : null
 }
 
-/** Why this leader does not append it. One proposal is always taken when nothing waits, however small the limit. */
-function reasonToRefuse(core: Core, data: Uint8Array): RefusalReason | null {
-  const { proposalBytesMax, uncommittedBytesMax, logBytesMax } = core.options
-  if (data.length > proposalBytesMax) return 'too-large'
-  const bytes = data.length + entryOverheadBytes
+function handIn(core: Core, { id, content }: Proposal): RefusalReason | null {
+  if (core.role === 'leader') {
+    const appended = append(core, { id, content })
+    return typeof appended === 'string' ? appended : null
+  }
+  assert(core.leader !== null, 'a proposal without a leader is refused')
+  core.sendNow(core.leader, { kind: 'propose', id, content })
+  return null
+}
+
+/** Appends what the proposal asks for, or says why this leader does not. */
+function append(core: Core, { id, content }: Proposal): Entry | RefusalReason {
+  if (core.transfer !== null) return 'transferring'
+  if (content.kind === 'change') {
+    const configuration = planChange(core, content.change)
+    return typeof configuration === 'string' ? configuration : appendConfiguration(core, id, configuration)
+  }
+  return reasonToRefuseCommand(core, content) ?? appendOwn(core, { kind: 'command', id, data: content.data })
+}
+
+/** One proposal is always taken when nothing waits, however small the limit. */
+function reasonToRefuseCommand(
+  core: Core,
+  command: Extract<ProposalContent, { kind: 'command' }>,
+): RefusalReason | null {
+  const { uncommittedBytesMax, unappliedEntriesMax, logBytesMax } = core.options
+  if (isTooLarge(core, command)) return 'too-large'
+  const bytes = command.data.length + entryOverheadBytes
   const uncommittedBytes = core.log.bytesAfter(core.commitIndex)
   if (uncommittedBytes > 0 && uncommittedBytes + bytes > uncommittedBytesMax) return 'overloaded'
+  if (core.commitIndex - core.appliedIndex > unappliedEntriesMax) return 'overloaded'
   return core.log.bytes + bytes > logBytesMax ? 'overloaded' : null
 }
 
-/** A proposal that another node forwarded. */
+function isTooLarge(core: Core, content: ProposalContent): boolean {
+  return content.kind === 'command' && content.data.length > core.options.proposalBytesMax
+}
+
+/** A proposal that another node forwarded; it waits to hear that it is committed. */
 export function onPropose(core: Core, message: Extract<Message, { kind: 'propose' }>): void {
-  const { id, data, from } = message
+  const { id, from } = message
   const isLeaderOfItsTerm = core.role === 'leader' && message.term === core.term
   if (isLeaderOfItsTerm && core.ownTermIds.has(id)) return
-  const why = isLeaderOfItsTerm ? reasonToRefuse(core, data) : 'not-leader'
-  if (why !== null) {
-    core.sendNow(from, { kind: 'propose-refused', id, why })
+  const appended = isLeaderOfItsTerm ? append(core, message) : 'not-leader'
+  if (typeof appended === 'string') {
+    core.sendNow(from, { kind: 'propose-refused', id, why: appended })
     return
   }
-  const entry = appendOwn(core, { kind: 'command', id, data })
-  core.sendNow(from, { kind: 'propose-accepted', id, index: entry.index })
+  const progress = core.progress.get(from)
+  if (progress !== undefined) progress.awaitedCommit = appended.index
+  core.sendNow(from, { kind: 'propose-accepted', id, index: appended.index })
 }
 
 export function onProposeRefused(core: Core, message: Extract<Message, { kind: 'propose-refused' }>): void {

@@ -1,27 +1,45 @@
 import { assert, unreachable } from '../std/assert.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import { Core } from './core.ts'
-import type { RaftEffects, RaftEvent, RaftOptions, RaftStatus } from './effects.ts'
+import type { RaftEffects, RaftEvent, RaftOptions, RaftStatus, SnapshotMeta } from './effects.ts'
 import {
   countOwnVote,
-  onLeaderUnreachable,
+  onLeaderGone,
+  onLeaderLost,
   onPreVoteRequest,
+  onTimeoutNow,
   onVoteRequest,
   onVoteResponse,
   tickElection,
 } from './election.ts'
 import type { Entry, Index } from './entry.ts'
 import { onAppendRequest, onHeartbeatRequest } from './follower.ts'
+import { lead, tickLeader } from './leader.ts'
+import type { Message } from './messages.ts'
+import { onPropose, onProposeRefused, onProposeUnsent, propose, tickProposals } from './proposals.ts'
 import {
+  beginReads,
+  confirmReads,
+  failForwarded,
+  onReadRefused,
+  onReadRequest,
+  onReadResponse,
+  read,
+  refuseForwarded,
+  tickReads,
+} from './reads.ts'
+import {
+  acknowledged,
   advanceCommit,
+  memberProgress,
   onAppendAccepted,
   onAppendRejected,
   onHeartbeatResponse,
+  onSnapshotFailed,
   onUnreachable,
-  replicate,
-  tickLeader,
-} from './leader.ts'
-import type { Message } from './messages.ts'
-import { onPropose, onProposeRefused, onProposeUnsent, propose, tickProposals } from './proposals.ts'
+} from './replication.ts'
+import { onSnapshotReceived, onSnapshotted, snapshotMeta } from './snapshots.ts'
+import { onTargetUnreachable, startTransfer } from './transfer.ts'
 import { isWellFormed } from './well-formed.ts'
 
 /**
@@ -33,7 +51,6 @@ import { isWellFormed } from './well-formed.ts'
  */
 export class Raft {
   readonly #core: Core
-  #appliedIndex: Index = 0
   #toldStatus: RaftStatus | null = null
 
   constructor(options: RaftOptions) {
@@ -44,10 +61,7 @@ export class Raft {
     const core = this.#core
     switch (event.kind) {
       case 'tick':
-        core.ticks += 1
-        if (core.role === 'leader') tickLeader(core)
-        else tickElection(core)
-        tickProposals(core)
+        this.#tick(event.now)
         return
       case 'message':
         this.#receive(event.message)
@@ -55,16 +69,38 @@ export class Raft {
       case 'propose':
         propose(core, event)
         return
+      case 'read':
+        read(core, event.id)
+        return
+      case 'transfer':
+        startTransfer(core, event.to)
+        return
       case 'persisted':
         this.#persisted(event.seq)
         return
+      case 'applied':
+        assert(event.index <= core.handedOutIndex, 'only what was handed out can have been applied')
+        core.appliedIndex = Math.max(core.appliedIndex, event.index)
+        return
+      case 'snapshotted':
+        onSnapshotted(core, event.snapshot)
+        return
+      case 'snapshot-received':
+        onSnapshotReceived(core, event)
+        return
+      case 'snapshot-failed':
+        onSnapshotFailed(core, event.peer)
+        return
       case 'unsent':
-        if (event.message.kind === 'propose') onProposeUnsent(core, event.message.id)
-        else if (event.message.kind === 'append-request') onUnreachable(core, event.message.to)
+        this.#unsent(event.message)
         return
       case 'unreachable':
-        if (event.peer === core.leader) onLeaderUnreachable(core)
-        onUnreachable(core, event.peer)
+        this.#unreachable(event.peer)
+        if (core.leader === event.peer) onLeaderLost(core)
+        return
+      case 'peer-gone':
+        this.#unreachable(event.peer)
+        if (core.leader === event.peer) onLeaderGone(core)
         return
       default:
         unreachable(event)
@@ -74,18 +110,34 @@ export class Raft {
   /** What is to be done now. Each effect is handed out once. */
   take(): RaftEffects {
     const core = this.#core
-    if (core.role === 'leader') replicate(core)
+    beginReads(core)
+    if (core.role === 'leader') lead(core)
+    const restore = this.#takeRestore()
     const apply = this.#takeCommitted()
     const hardState = { term: core.term, vote: core.vote, commit: core.commitIndex }
-    const { persist, send } = core.persistence.take(hardState, core.log)
-    const effects = { persist, send: [...send, ...core.send], apply, refused: core.refused, status: this.#takeStatus() }
+    const { persist, send } = core.persistence.take(hardState, core.log, core.ticks)
+    const effects = {
+      persist,
+      send: [...send, ...core.send],
+      sendSnapshot: core.sendSnapshot,
+      restore,
+      apply,
+      reads: core.readable,
+      readsRefused: core.readsRefused,
+      refused: core.refused,
+      status: this.#takeStatus(),
+    }
     core.send = []
+    core.sendSnapshot = []
+    core.readable = []
+    core.readsRefused = []
     core.refused = []
     return effects
   }
 
   status(): RaftStatus {
-    const { id, role, term, leader, commitIndex, log } = this.#core
+    const core = this.#core
+    const { id, role, term, leader, commitIndex, log } = core
     return {
       id,
       role,
@@ -93,10 +145,32 @@ export class Raft {
       leader,
       commitIndex,
       lastIndex: log.lastIndex,
-      snapshotIndex: 0,
+      snapshotIndex: log.snapshotIndex,
+      firstIndex: log.baseIndex + 1,
       configuration: log.configuration,
+      isConfigurationCommitted: log.configurationIndex <= commitIndex,
       logBytes: log.bytes,
+      progress: memberProgress(core),
     }
+  }
+
+  /**
+   * What a snapshot that the state machine takes after it applied `index` stands for; null when it is not newer than the
+   * one that there is (or is not applied): then none is needed.
+   */
+  snapshotMeta(index: Index): SnapshotMeta | null {
+    return snapshotMeta(this.#core, index)
+  }
+
+  #tick(now: number): void {
+    const core = this.#core
+    assert(Number.isSafeInteger(now) && now >= 0, 'the clock shows whole milliseconds')
+    core.ticks += 1
+    core.now = Math.max(core.now, now)
+    if (core.role === 'leader') tickLeader(core)
+    else tickElection(core)
+    tickProposals(core)
+    tickReads(core)
   }
 
   #persisted(seq: number): void {
@@ -107,13 +181,37 @@ export class Raft {
     if (core.role === 'leader') advanceCommit(core)
   }
 
-  /** Committed and durable here (R7). */
+  #unreachable(peer: NodeId): void {
+    onUnreachable(this.#core, peer)
+    onTargetUnreachable(this.#core, peer)
+    failForwarded(this.#core, peer)
+  }
+
+  #unsent(message: Message): void {
+    const core = this.#core
+    if (message.kind === 'propose') onProposeUnsent(core, message.id)
+    else if (message.kind === 'append-request') onUnreachable(core, message.to)
+    else if (message.kind === 'read-request') refuseForwarded(core, message.id)
+    else if (message.kind === 'timeout-now') onTargetUnreachable(core, message.to)
+  }
+
+  /** A snapshot that is durable here, and in the place of entries that were not handed out. */
+  #takeRestore(): SnapshotMeta | null {
+    const core = this.#core
+    const { snapshot, durableIndex } = core.log
+    if (snapshot === null || snapshot.index <= core.handedOutIndex || snapshot.index > durableIndex) return null
+    core.handedOutIndex = snapshot.index
+    return snapshot
+  }
+
+  /** Committed and durable here (R7); nothing while a snapshot that takes the place of entries is not durable. */
   #takeCommitted(): readonly Entry[] {
     const core = this.#core
+    if (core.handedOutIndex < core.log.snapshotIndex) return []
     const upTo = Math.min(core.commitIndex, core.log.durableIndex)
-    assert(this.#appliedIndex <= upTo, 'what was applied stays committed and durable')
-    const entries = core.log.between(this.#appliedIndex + 1, upTo)
-    this.#appliedIndex = upTo
+    assert(core.handedOutIndex <= upTo, 'what was handed out stays committed and durable')
+    const entries = core.log.between(core.handedOutIndex + 1, upTo)
+    core.handedOutIndex = upTo
     for (const entry of entries) {
       for (const id of core.pending.applied(entry)) core.refuse(id, 'overwritten')
     }
@@ -129,6 +227,9 @@ export class Raft {
       told.term === term &&
       told.leader === leader &&
       told.commitIndex === commitIndex &&
+      told.configuration === log.configuration &&
+      told.firstIndex === log.baseIndex + 1 &&
+      told.snapshotIndex === log.snapshotIndex &&
       told.lastIndex === log.lastIndex
     if (isTold) return null
     this.#toldStatus = this.status()
@@ -138,13 +239,13 @@ export class Raft {
   /** Brings the node to the message's term where that is due (paper 5.1), then lets its part have it. */
   #receive(message: Message): void {
     const core = this.#core
-    if (message.to !== core.id || !core.knows(message.from) || !isWellFormed(message)) return
+    if (message.to !== core.id || !isWellFormed(message) || !isHeard(core, message)) return
     if (message.term < core.term) {
       this.#receiveFromThePast(message)
       return
     }
     if (message.term > core.term && raisesTerm(message)) {
-      if (message.kind === 'vote-request' && core.isSticky) return
+      if (message.kind === 'vote-request' && core.isSticky && !message.transfer) return
       core.becomeFollower(message.term, null)
     }
     switch (message.kind) {
@@ -167,11 +268,27 @@ export class Raft {
       case 'append-rejected':
         onAppendRejected(core, message)
         return
+      case 'snapshot-installed':
+        acknowledged(core, message.from, message.index)
+        return
       case 'heartbeat-request':
         onHeartbeatRequest(core, message)
         return
       case 'heartbeat-response':
-        onHeartbeatResponse(core, message.from)
+        onHeartbeatResponse(core, message)
+        if (core.role === 'leader') confirmReads(core)
+        return
+      case 'timeout-now':
+        onTimeoutNow(core, message)
+        return
+      case 'read-request':
+        onReadRequest(core, message)
+        return
+      case 'read-response':
+        onReadResponse(core, message)
+        return
+      case 'read-refused':
+        onReadRefused(core, message)
         return
       case 'propose':
         onPropose(core, message)
@@ -203,7 +320,7 @@ export class Raft {
         })
         return
       case 'heartbeat-request':
-        core.sendNow(message.from, { kind: 'heartbeat-response' })
+        core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })
         return
       case 'pre-vote-request':
         onPreVoteRequest(core, message)
@@ -217,16 +334,43 @@ export class Raft {
       case 'propose-refused':
         onProposeRefused(core, message)
         return
+      case 'read-request':
+        onReadRequest(core, message)
+        return
       case 'pre-vote-response':
       case 'vote-response':
       case 'append-accepted':
       case 'append-rejected':
+      case 'snapshot-installed':
       case 'heartbeat-response':
+      case 'timeout-now':
+      case 'read-response':
+      case 'read-refused':
       case 'propose-accepted':
         return
       default:
         unreachable(message)
     }
+  }
+}
+
+/**
+ * Members are heard. Others only as far as they may be members of a newer configuration, that this node has not got yet
+ * (thesis 4.1): who leads its term or a later one, and a candidate whose log goes beyond this node's. Nobody else can make it
+ * change its term, and nobody at all becomes a member by speaking.
+ */
+function isHeard(core: Core, message: Message): boolean {
+  if (message.from === core.id) return false
+  if (core.knows(message.from) || core.leader === message.from) return true
+  switch (message.kind) {
+    case 'append-request':
+    case 'heartbeat-request':
+      return message.term >= core.term
+    case 'pre-vote-request':
+    case 'vote-request':
+      return !core.log.reaches(message.lastIndex, message.lastTerm)
+    default:
+      return false
   }
 }
 

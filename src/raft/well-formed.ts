@@ -1,6 +1,7 @@
+import { isNodeId } from '../vocabulary/ids.ts'
 import { decodeConfiguration } from './configuration.ts'
 import type { Entry } from './entry.ts'
-import type { Message } from './messages.ts'
+import type { Message, ProposalContent } from './messages.ts'
 
 /**
  * Which messages can be used at all (R14): whole numbers in range, appended entries without a gap and in the order of
@@ -19,15 +20,25 @@ export function isWellFormed(message: Message): boolean {
     case 'append-rejected':
       return isCount(message.prevIndex) && isPlace(message.hintIndex, message.hintTerm)
     case 'heartbeat-request':
-      return isCount(message.commit)
+      return isCount(message.commit) && isCount(message.read)
+    case 'heartbeat-response':
+      return isCount(message.read)
     case 'propose':
+      return message.id !== '' && isUsable(message.content)
     case 'propose-refused':
       return message.id !== ''
     case 'propose-accepted':
       return message.id !== '' && isCount(message.index)
+    case 'read-request':
+    case 'read-refused':
+      return isCount(message.id)
+    case 'read-response':
+      return isCount(message.id) && isCount(message.index)
+    case 'snapshot-installed':
+      return isCount(message.index)
     case 'pre-vote-response':
     case 'vote-response':
-    case 'heartbeat-response':
+    case 'timeout-now':
       return true
     default:
       return false
@@ -37,7 +48,7 @@ export function isWellFormed(message: Message): boolean {
 function areConsecutive(message: Extract<Message, { kind: 'append-request' }>): boolean {
   let { prevIndex: index, prevTerm: term } = message
   for (const entry of message.entries) {
-    if (entry.index !== index + 1 || !isCount(entry.index)) return false
+    if (entry.index !== index + 1 || !isCount(entry.index) || !isCount(entry.time)) return false
     if (!isCount(entry.term) || entry.term < Math.max(1, term) || entry.term > message.term) return false
     if (!hasReadableData(entry)) return false
     index = entry.index
@@ -46,8 +57,14 @@ function areConsecutive(message: Extract<Message, { kind: 'append-request' }>): 
   return true
 }
 
+/** Every log begins with a configuration. */
 function hasReadableData(entry: Entry): boolean {
-  return entry.kind !== 'configuration' || decodeConfiguration(entry.data) !== undefined
+  if (entry.kind !== 'configuration') return entry.index !== 1
+  return decodeConfiguration(entry.data) !== undefined
+}
+
+function isUsable(content: ProposalContent): boolean {
+  return content.kind === 'command' || isNodeId(content.change.node)
 }
 
 /** A place in a log: index and term are both 0 before the first entry, and both positive from there on. */

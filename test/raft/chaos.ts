@@ -10,7 +10,7 @@ import type { Message } from '../../src/raft/messages.ts'
 import { assert } from '../../src/std/assert.ts'
 import { Random } from '../../src/std/random.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { Lab } from './lab.ts'
+import { entryAt, Lab, termAt } from './lab.ts'
 import type { LabNode } from './lab.ts'
 
 export type ChaosOutcome = { committed: number; proposed: number; refused: number; terms: number; falls: number }
@@ -230,7 +230,7 @@ class Claims {
 
   /** Log matching: same index and term, same content and same term before; the rest follows by induction. */
   #checkMatching(node: LabNode, entry: Entry): void {
-    const before = entry.index === 1 ? 0 : node.log[entry.index - 2]?.term
+    const before = entry.index === 1 ? 0 : termAt(node.memory, entry.index - 1)
     const key = `${entry.index}/${entry.term}`
     const content = `${entry.kind} ${entry.id} after term ${before}`
     const known = this.#places.get(key)
@@ -240,7 +240,7 @@ class Claims {
 
   #checkApplied(node: LabNode, entry: Entry): void {
     assert(node.applied[entry.index - 1] === entry, `${node.id} applies ${entry.index} in its place`)
-    const onDisk = node.disk.entries[entry.index - 1]
+    const onDisk = entryAt(node.disk, entry.index)
     assert(onDisk?.term === entry.term, `${node.id} applies ${entry.index} only when it is on its disk`)
     const known = this.committed[entry.index - 1]
     if (known !== undefined) {
@@ -261,14 +261,12 @@ class Claims {
     const before = this.#leading.get(node.id)
     if (before?.key !== key) {
       for (const entry of this.committed) {
-        assert(node.log[entry.index - 1]?.term === entry.term, `leader completeness: ${node.id} lacks ${entry.index}`)
+        assert(termAt(node.memory, entry.index) === entry.term, `leader completeness: ${node.id} lacks ${entry.index}`)
       }
     } else if (now.commit > before.commit) {
-      const entry = node.log[now.commit - 1]
+      const entry = entryAt(node.memory, now.commit)
       assert(entry?.term === now.term, `${node.id} commits by an entry of its own term`)
-      const copies = [...lab.nodes.values()].filter(
-        ({ disk }) => disk.entries[now.commit - 1]?.term === now.term,
-      ).length
+      const copies = [...lab.nodes.values()].filter(({ disk }) => termAt(disk, now.commit) === now.term).length
       assert(copies * 2 > lab.nodes.size, `what ${node.id} commits at ${now.commit} is on a majority of disks`)
     }
     this.#leading.set(node.id, { key, commit: now.commit })

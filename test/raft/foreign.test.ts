@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Entry } from '../../src/raft/entry.ts'
-import type { Message, MessageBody } from '../../src/raft/messages.ts'
+import type { Message, MessageBody, ProposalContent } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { Lab } from './lab.ts'
 
@@ -14,14 +14,24 @@ const entry: fc.Arbitrary<Entry> = fc.record({
   term: count,
   kind: fc.constantFrom('noop', 'command', 'configuration'),
   id,
+  time: count,
   data: bytes,
 })
 const kind = <K extends string>(name: K): fc.Arbitrary<K> => fc.constant(name)
 const granted = fc.boolean()
 const why = fc.constantFrom('no-leader', 'not-leader', 'overloaded', 'too-large', 'overwritten')
+const change = fc.record({
+  kind: fc.constantFrom('add-learner', 'promote', 'remove'),
+  node: fc.constantFrom('n1', 'n3', 'n9', ''),
+  promote: fc.boolean(),
+})
+const content = fc.oneof(
+  fc.record({ kind: kind('command'), data: bytes }),
+  fc.record({ kind: kind('change'), change }),
+) as fc.Arbitrary<ProposalContent>
 const body: fc.Arbitrary<MessageBody> = fc.oneof(
   fc.record({ kind: kind('pre-vote-request'), lastIndex: count, lastTerm: count }),
-  fc.record({ kind: kind('vote-request'), lastIndex: count, lastTerm: count }),
+  fc.record({ kind: kind('vote-request'), lastIndex: count, lastTerm: count, transfer: fc.boolean() }),
   fc.record({ kind: kind('pre-vote-response'), granted }),
   fc.record({ kind: kind('vote-response'), granted }),
   // Index 1 is every founder's same entry: an append that replaces it would break an invariant, and is none of these.
@@ -34,11 +44,16 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
   }),
   fc.record({ kind: kind('append-accepted'), match: count.filter((index) => index < 1 || index > 4) }),
   fc.record({ kind: kind('append-rejected'), prevIndex: count, hintIndex: count, hintTerm: count }),
-  fc.record({ kind: kind('heartbeat-request'), commit: fc.constantFrom(0, 1, 1_000, ...strange) }),
-  fc.record({ kind: kind('heartbeat-response') }),
-  fc.record({ kind: kind('propose'), id, data: bytes }),
+  fc.record({ kind: kind('heartbeat-request'), commit: fc.constantFrom(0, 1, 1_000, ...strange), read: count }),
+  fc.record({ kind: kind('heartbeat-response'), read: count }),
+  fc.record({ kind: kind('propose'), id, content }),
   fc.record({ kind: kind('propose-accepted'), id, index: count }),
   fc.record({ kind: kind('propose-refused'), id, why }),
+  fc.record({ kind: kind('read-request'), id: count }),
+  fc.record({ kind: kind('read-response'), id: count, index: count }),
+  fc.record({ kind: kind('read-refused'), id: count }),
+  fc.record({ kind: kind('snapshot-installed'), index: count.filter((index) => index < 1 || index > 4) }),
+  fc.record({ kind: kind('timeout-now') }),
 ) as fc.Arbitrary<MessageBody>
 const ids = ['n1', 'n2', 'n3', 'n9'] as NodeId[]
 const head = fc.record({ from: fc.constantFrom(...ids), to: fc.constantFrom(...ids), term: count })

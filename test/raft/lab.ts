@@ -1,53 +1,71 @@
 /**
  * A few Raft cores in memory with a disk and a network that the test moves by hand: nothing is written, sent or delivered
- * by itself. The disk keeps exactly what was made durable; a crash loses the rest.
+ * by itself. The disk keeps exactly what was made durable; a crash loses the rest. The state machine of a node is the list of
+ * everything that it has applied, and so is the content of a snapshot.
  */
-import { makeConfiguration, encodeConfiguration } from '../../src/raft/configuration.ts'
-import type { Persist, RaftEffects, RaftEvent, RaftOptions } from '../../src/raft/effects.ts'
-import type { Entry, HardState } from '../../src/raft/entry.ts'
+import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
+import type { ConfigurationChange } from '../../src/raft/configuration.ts'
+import type { Persist, RaftEffects, RaftEvent, RaftOptions, SnapshotMeta } from '../../src/raft/effects.ts'
+import type { Entry, HardState, Index } from '../../src/raft/entry.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { Raft } from '../../src/raft/raft.ts'
 import { assert } from '../../src/std/assert.ts'
 import { compareIds } from '../../src/vocabulary/ids.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 
-export type LabLimits = Pick<
-  RaftOptions,
-  | 'heartbeatTicks'
-  | 'electionTicks'
-  | 'appendBytesMax'
-  | 'proposalBytesMax'
-  | 'uncommittedBytesMax'
-  | 'logBytesMax'
-  | 'pendingProposalsMax'
->
+export type LabLimits = Omit<RaftOptions, 'id' | 'hardState' | 'snapshot' | 'entries' | 'seed'>
 
 export const labLimits: LabLimits = {
   heartbeatTicks: 3,
   electionTicks: 10,
   appendBytesMax: 1_000,
+  inflightMax: 4,
+  inflightBytesMax: 4_000,
   proposalBytesMax: 100,
   uncommittedBytesMax: 10_000,
+  unappliedEntriesMax: 100,
   logBytesMax: 1_000_000,
+  trailingEntries: 0,
   pendingProposalsMax: 100,
+  pendingReadsMax: 100,
+  votersMax: 5,
+  leaseReads: false,
 }
+
+/** A log as it lies somewhere: what follows the snapshot, and maybe some entries before its end. */
+export type LogImage = { snapshot: SnapshotMeta | null; entries: Entry[] }
+
+/** A leader's snapshot on its way. */
+export type SnapshotOnItsWay = { from: NodeId; to: NodeId; term: number; snapshot: SnapshotMeta }
 
 export class LabNode {
   readonly id: NodeId
-  disk: { hardState: HardState; entries: Entry[] }
+  disk: LogImage & { hardState: HardState }
+  /** Whole snapshots on the disk: what was applied up to their index. */
+  readonly snapshots = new Map<Index, readonly Entry[]>()
   /** Undefined while crashed or not started yet. */
   raft: Raft | undefined
   /** Batches taken and not durable yet, oldest first. */
   writes: Persist[] = []
   /** The log in the memory of this life: what is on the disk and all that was taken to be written. */
-  log: Entry[] = []
-  /** What this life of the node applied. */
+  memory: LogImage = { snapshot: null, entries: [] }
+  /** What the state machine of this life has applied, from entry 1 on, by itself or by a snapshot. */
   applied: Entry[] = []
+  /** While set, the state machine does not say what it has applied. */
+  isSilent = false
+  /** Reads that were answered, and that were not, in this life. */
+  readable: { id: number; index: Index }[] = []
+  readsRefused: number[] = []
   lives = 0
 
-  constructor(id: NodeId, entries: Entry[]) {
+  constructor(id: NodeId, disk: LabNode['disk']) {
     this.id = id
-    this.disk = { hardState: { term: 1, vote: null, commit: 1 }, entries }
+    this.disk = disk
+  }
+
+  /** The entries that the memory holds. */
+  get log(): readonly Entry[] {
+    return this.memory.entries
   }
 }
 
@@ -58,16 +76,23 @@ export class Lab {
   readonly nodes = new Map<NodeId, LabNode>()
   /** Sent and not delivered, in the order of sending. */
   network: Message[] = []
+  snapshotsOnTheirWay: SnapshotOnItsWay[] = []
+  /** What the clocks of all nodes show. */
+  now = 1_000
   readonly #limits: LabLimits
   readonly #seed: number
   readonly #observe: LabObserver
+  #reads = 0
 
   constructor(options: { size: number; seed?: number; limits?: Partial<LabLimits>; observe?: LabObserver }) {
     this.#limits = { ...labLimits, ...options.limits }
     this.#seed = options.seed ?? 1
     this.#observe = options.observe ?? (() => {})
     const ids = nodeIds(options.size)
-    for (const id of ids) this.nodes.set(id, new LabNode(id, [firstEntry(ids)]))
+    for (const id of ids) {
+      const hardState = { term: 1, vote: null, commit: 1 }
+      this.nodes.set(id, new LabNode(id, { hardState, snapshot: null, entries: [firstEntry(ids)] }))
+    }
   }
 
   get ids(): readonly NodeId[] {
@@ -86,17 +111,30 @@ export class Lab {
     return raft
   }
 
+  /** A node with an empty disk, as one that joins begins; in the place of whoever had the id. */
+  join(id: string): void {
+    const hardState = { term: 0, vote: null, commit: 0 }
+    const lives = this.nodes.get(id as NodeId)?.lives ?? 0
+    const node = new LabNode(id as NodeId, { hardState, snapshot: null, entries: [] })
+    node.lives = lives
+    this.nodes.set(node.id, node)
+    this.start(id)
+  }
+
   /** Starts the node from its disk. */
   start(id: string): void {
     const node = this.node(id)
     node.lives += 1
     node.applied = []
     node.writes = []
-    node.log = [...node.disk.entries]
+    node.readable = []
+    node.readsRefused = []
+    node.memory = { snapshot: node.disk.snapshot, entries: [...node.disk.entries] }
     node.raft = new Raft({
       ...this.#limits,
       id: node.id,
       hardState: node.disk.hardState,
+      snapshot: node.disk.snapshot,
       entries: [...node.disk.entries],
       seed: this.#seed * 1_000 + this.ids.indexOf(node.id) * 100 + node.lives,
     })
@@ -125,10 +163,18 @@ export class Lab {
     const effects = this.raft(id).take()
     if (effects.persist !== null) {
       node.writes.push(effects.persist)
-      writeInto(node.log, effects.persist)
+      writeInto(node.memory, effects.persist)
     }
     this.send(id, effects.send)
+    for (const { peer, term, snapshot } of effects.sendSnapshot) {
+      assert(node.snapshots.has(snapshot.index), `${id} has the snapshot that it is to send`)
+      this.snapshotsOnTheirWay.push({ from: node.id, to: peer, term, snapshot })
+    }
+    if (effects.restore !== null) node.applied = [...this.#contentOf(node, effects.restore)]
     node.applied.push(...effects.apply)
+    if (!node.isSilent) this.raft(id).step({ kind: 'applied', index: node.applied.length })
+    node.readable.push(...effects.reads)
+    node.readsRefused.push(...effects.readsRefused)
     this.#observe(node, effects)
     return effects
   }
@@ -138,7 +184,7 @@ export class Lab {
     const node = this.node(id)
     const batch = node.writes.shift()
     if (batch === undefined) throw new Error(`${id} has nothing to write`)
-    writeInto(node.disk.entries, batch)
+    writeInto(node.disk, batch)
     node.disk.hardState = batch.hardState
     return batch
   }
@@ -161,17 +207,52 @@ export class Lab {
   }
 
   tick(id: string, count = 1): void {
-    for (let i = 0; i < count; i += 1) this.step(id, { kind: 'tick' })
+    for (let i = 0; i < count; i += 1) this.step(id, { kind: 'tick', now: this.now })
   }
 
   propose(id: string, proposal: { id: string; text?: string }): RaftEffects {
     const data = new TextEncoder().encode(proposal.text ?? proposal.id)
-    return this.step(id, { kind: 'propose', id: proposal.id as ProposalId, data })
+    return this.step(id, { kind: 'propose', id: proposal.id as ProposalId, content: { kind: 'command', data } })
+  }
+
+  change(id: string, proposal: { id: string; change: ConfigurationChange }): RaftEffects {
+    const { id: proposalId, change } = proposal
+    return this.step(id, { kind: 'propose', id: proposalId as ProposalId, content: { kind: 'change', change } })
+  }
+
+  /** Asks the node for a read; returns the read's id. */
+  read(id: string): number {
+    this.#reads += 1
+    this.step(id, { kind: 'read', id: this.#reads })
+    return this.#reads
+  }
+
+  /** The state machine's snapshot of what it has applied, or had at `index`, is made durable. */
+  snapshot(id: string, index?: Index): SnapshotMeta | null {
+    const node = this.node(id)
+    const upTo = index ?? node.applied.length
+    const snapshot = this.raft(id).snapshotMeta(upTo)
+    if (snapshot === null) return null
+    node.snapshots.set(upTo, node.applied.slice(0, upTo))
+    this.step(id, { kind: 'snapshotted', snapshot })
+    return snapshot
+  }
+
+  /** The snapshot's bytes arrive, and are durable at the receiver. */
+  deliverSnapshot({ from, to, term, snapshot }: SnapshotOnItsWay): void {
+    const node = this.node(to)
+    if (node.raft === undefined) return
+    node.snapshots.set(snapshot.index, this.#contentOf(this.node(from), snapshot))
+    this.step(to, { kind: 'snapshot-received', from, term, snapshot })
+  }
+
+  failSnapshot({ from, to }: SnapshotOnItsWay): void {
+    if (this.node(from).raft !== undefined) this.step(from, { kind: 'snapshot-failed', peer: to })
   }
 
   /** Gives the message to its receiver, if that runs. */
   deliver(message: Message): void {
-    if (this.node(message.to).raft !== undefined) this.step(message.to, { kind: 'message', message })
+    if (this.nodes.get(message.to)?.raft !== undefined) this.step(message.to, { kind: 'message', message })
   }
 
   /** Takes the messages that `isMeant` names out of the network. */
@@ -181,12 +262,17 @@ export class Lab {
     return taken
   }
 
-  /** Writes and delivers until nothing moves; `isCut` messages are lost. */
+  /** Writes and delivers until nothing moves; `isCut` messages are lost, and snapshots fail where all messages are. */
   settle(isCut: (message: Message) => boolean = () => false): void {
     for (let round = 0; round < 1_000; round += 1) {
       for (const id of this.ids) if (this.node(id).raft !== undefined) this.persistAll(id)
-      if (this.network.length === 0) return
+      if (this.network.length === 0 && this.snapshotsOnTheirWay.length === 0) return
       for (const message of this.takeMessages(() => true)) if (!isCut(message)) this.deliver(message)
+      for (const snapshot of this.snapshotsOnTheirWay.splice(0)) {
+        const { from, to, term } = snapshot
+        if (isCut({ from, to, term, kind: 'timeout-now' })) this.failSnapshot(snapshot)
+        else this.deliverSnapshot(snapshot)
+      }
     }
     throw new Error('the cluster does not come to rest')
   }
@@ -194,41 +280,92 @@ export class Lab {
   /** Lets time pass for the node until it begins a campaign. */
   campaign(id: string): void {
     for (let i = 0; i < 2 * this.#limits.electionTicks; i += 1) {
-      const { send, status } = this.step(id, { kind: 'tick' })
+      const { send, status } = this.step(id, { kind: 'tick', now: this.now })
       if (send.some((message) => message.kind === 'pre-vote-request') || status?.role === 'candidate') return
     }
     throw new Error(`${id} does not campaign`)
   }
 
-  /** Makes the node the leader of all, none of which has a leader yet. */
+  /** Makes the node the leader of all, none of which has a leader yet; all hear what is committed. */
   elect(id: string): void {
     this.campaign(id)
     this.settle()
     if (this.raft(id).status().role !== 'leader') throw new Error(`${id} was not elected`)
+    this.beat(id)
+  }
+
+  /** A round of the leader's heartbeats, and what follows from it. */
+  beat(id: string, isCut?: (message: Message) => boolean): void {
+    for (let i = 0; i < this.#limits.heartbeatTicks; i += 1) {
+      this.tick(id)
+      if (this.network.some((message) => message.kind === 'heartbeat-request' && message.from === id)) break
+    }
+    this.settle(isCut)
   }
 
   get leaders(): readonly NodeId[] {
     return this.ids.filter((id) => this.node(id).raft?.status().role === 'leader')
   }
-}
 
-function writeInto(log: Entry[], batch: Persist): void {
-  if (batch.truncateFrom !== null) log.length = Math.min(log.length, batch.truncateFrom - 1)
-  for (const entry of batch.entries) {
-    assert(entry.index === log.length + 1, `batch ${batch.seq} leaves no gap before entry ${entry.index}`)
-    log.push(entry)
+  #contentOf(node: LabNode, snapshot: SnapshotMeta): readonly Entry[] {
+    const content = node.snapshots.get(snapshot.index)
+    assert(content?.at(-1)?.term === snapshot.term, `${node.id} has the snapshot at ${snapshot.index}`)
+    return content
   }
 }
 
-function assertKept({ hardState, entries }: LabNode['disk'], message: Message): void {
+/** The entry at the index, if the image holds it. */
+export function entryAt({ entries }: LogImage, index: Index): Entry | undefined {
+  const first = entries[0]?.index
+  return first === undefined ? undefined : entries[index - first]
+}
+
+/** The term at the index, as far as the image tells. */
+export function termAt(image: LogImage, index: Index): number | undefined {
+  return index === image.snapshot?.index ? image.snapshot.term : entryAt(image, index)?.term
+}
+
+export function lastIndexOf({ snapshot, entries }: LogImage): Index {
+  return entries.at(-1)?.index ?? snapshot?.index ?? 0
+}
+
+function writeInto(image: LogImage, batch: Persist): void {
+  const { seq, install, compact, truncateFrom } = batch
+  if (install !== null) {
+    image.snapshot = install
+    image.entries = []
+  }
+  if (compact !== null) {
+    const { snapshot, firstIndex } = compact
+    assert(snapshot.index >= firstIndex - 1 && snapshot.index <= lastIndexOf(image), `batch ${seq} compacts the log`)
+    image.entries = image.entries.filter((entry) => entry.index >= firstIndex)
+    image.snapshot = snapshot
+  }
+  if (truncateFrom !== null) {
+    assert(truncateFrom > (image.snapshot?.index ?? 0), `batch ${seq} truncates behind the snapshot`)
+    image.entries = image.entries.filter((entry) => entry.index < truncateFrom)
+  }
+  for (const entry of batch.entries) {
+    assert(entry.index === lastIndexOf(image) + 1, `batch ${seq} leaves no gap before entry ${entry.index}`)
+    image.entries.push(entry)
+  }
+}
+
+function assertKept(disk: LabNode['disk'], message: Message): void {
+  const { hardState } = disk
+  const isTermOver = hardState.term > message.term
+  const isTermKept = hardState.term === message.term
   if (message.kind === 'vote-request') {
     assert(hardState.term >= message.term, `${message.from} asks for votes before its own is durable`)
   } else if (message.kind === 'vote-response') {
-    const isKept = hardState.term > message.term || (hardState.term === message.term && hardState.vote === message.to)
+    const isKept = isTermOver || (isTermKept && hardState.vote === message.to)
     assert(!message.granted || isKept, `${message.from} votes before the vote is durable`)
   } else if (message.kind === 'append-accepted') {
-    const isKept = hardState.term > message.term || (hardState.term === message.term && entries.length >= message.match)
+    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.match)
     assert(isKept, `${message.from} accepts up to ${message.match} before that is durable`)
+  } else if (message.kind === 'snapshot-installed') {
+    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.index)
+    assert(isKept, `${message.from} says that it has the snapshot at ${message.index} before that is durable`)
   }
 }
 
@@ -238,11 +375,11 @@ export function nodeIds(size: number): NodeId[] {
 
 export function firstEntry(voters: readonly NodeId[]): Entry {
   const data = encodeConfiguration(makeConfiguration('lab' as ClusterId, voters))
-  return { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, data }
+  return { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data }
 }
 
 export function command(index: number, term: number, text = `${index}/${term}`): Entry {
-  return { index, term, kind: 'command', id: text as ProposalId, data: new TextEncoder().encode(text) }
+  return { index, term, kind: 'command', id: text as ProposalId, time: 0, data: new TextEncoder().encode(text) }
 }
 
 /** A log as its terms, e.g. `1 1 2`: the first is the configuration's, the rest are commands. */

@@ -3,13 +3,14 @@ import { RaftLog } from '../../src/raft/log.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { command, logOfTerms } from './lab.ts'
 
-const log = (...terms: number[]): RaftLog => new RaftLog(logOfTerms(['n1' as NodeId], terms))
+const log = (...terms: number[]): RaftLog =>
+  new RaftLog({ snapshot: null, entries: logOfTerms(['n1' as NodeId], terms) })
 
 describe('the log in memory', () => {
   it('accepts only what continues it', () => {
     expect(() => log(1).append([command(3, 1)])).toThrow(/entry 3 follows 1/)
     expect(() => log(1, 2).append([command(3, 1)])).toThrow(/does not fall/)
-    expect(() => new RaftLog([command(1, 1)])).toThrow(/configuration/)
+    expect(() => new RaftLog({ snapshot: null, entries: [command(1, 1)] })).toThrow(/configuration/)
   })
 
   it('finds the last entry of at most a term, for every term and place', () => {

@@ -73,8 +73,8 @@ describe('Raft 5.1: terms', () => {
       lab,
       message('append-request', { from: n2, to: n1, term: 1, prevIndex: 1, prevTerm: 1, entries: [], commit: 1 }),
     )
-    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 1, commit: 1 }))
-    hear(lab, message('vote-request', { from: n2, to: n1, term: 1, lastIndex: 9, lastTerm: 1 }))
+    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 1, commit: 1, read: 0 }))
+    hear(lab, message('vote-request', { from: n2, to: n1, term: 1, lastIndex: 9, lastTerm: 1, transfer: false }))
     hear(lab, message('pre-vote-request', { from: n2, to: n1, term: 2, lastIndex: 9, lastTerm: 1 }))
     expect(lab.network.map(({ kind, term }) => [kind, term])).toEqual([
       ['append-rejected', 2],
@@ -115,7 +115,8 @@ describe('Raft 5.2: election', () => {
 
   it('a node gives one vote a term, first come first served, and repeats it to the same candidate', () => {
     const lab = cluster(3)
-    const ask = (from: NodeId): Message => message('vote-request', { from, to: n1, term: 2, lastIndex: 1, lastTerm: 1 })
+    const ask = (from: NodeId): Message =>
+      message('vote-request', { from, to: n1, term: 2, lastIndex: 1, lastTerm: 1, transfer: false })
     for (const from of [n2, n3, n2]) hear(lab, ask(from))
     lab.persistAll('n1')
     const answers = sent(lab, 'vote-response').map((answer) => [answer.to, 'granted' in answer && answer.granted])
@@ -153,7 +154,7 @@ describe('Raft 5.2: election', () => {
 
   it('a candidate that hears the leader of its term follows it', () => {
     const lab = candidate(3)
-    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 2, commit: 0 }))
+    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 2, commit: 0, read: 0 }))
     expect(lab.raft('n1').status()).toMatchObject({ role: 'follower', term: 2, leader: n2 })
   })
 
@@ -190,7 +191,9 @@ describe('Raft 5.3: log replication', () => {
   it('an entry is committed once a majority has it, applied in the order of the log, and followers hear of it', () => {
     const lab = ledCluster(5)
     for (const id of ['a', 'b', 'c']) lab.propose('n1', { id })
-    lab.settle(({ to }) => to === 'n4' || to === 'n5')
+    const isCut = ({ to }: Message): boolean => to === 'n4' || to === 'n5'
+    lab.settle(isCut)
+    lab.beat('n1', isCut)
     for (const id of ['n1', 'n2', 'n3']) {
       expect(lab.node(id).applied.map((entry) => entry.id)).toEqual(['', '', 'a', 'b', 'c'])
     }
@@ -284,7 +287,7 @@ describe('Raft 5.4: safety', () => {
     for (const [lastIndex, lastTerm, granted] of places) {
       const lab = cluster(3, { n1: [1, 1, 2, 2] })
       hear(lab, message('pre-vote-request', { from: n2, to: n1, term: 4, lastIndex, lastTerm }))
-      hear(lab, message('vote-request', { from: n2, to: n1, term: 4, lastIndex, lastTerm }))
+      hear(lab, message('vote-request', { from: n2, to: n1, term: 4, lastIndex, lastTerm, transfer: false }))
       lab.persistAll('n1')
       expect(lab.network).toMatchObject([
         { kind: 'pre-vote-response', granted },
@@ -417,18 +420,18 @@ describe('Raft 8: clients', () => {
 describe('thesis 3.8: persistent state', () => {
   it('a vote outlives a crash, and another candidate of the term does not get it', () => {
     const lab = cluster(3)
-    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1 }))
+    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1, transfer: false }))
     lab.persistAll('n1')
     lab.crash('n1')
     lab.start('n1')
     lab.network = []
-    hear(lab, message('vote-request', { from: n3, to: n1, term: 2, lastIndex: 1, lastTerm: 1 }))
+    hear(lab, message('vote-request', { from: n3, to: n1, term: 2, lastIndex: 1, lastTerm: 1, transfer: false }))
     expect(lab.network).toMatchObject([{ kind: 'vote-response', granted: false }])
   })
 
   it('no vote, acceptance or request for a vote leaves before what it promises is durable', () => {
     const lab = cluster(3)
-    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1 }))
+    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1, transfer: false }))
     const entries = [command(2, 2)]
     hear(lab, message('append-request', { from: n2, to: n1, term: 2, prevIndex: 1, prevTerm: 1, entries, commit: 1 }))
     expect(lab.network).toEqual([])
@@ -474,7 +477,7 @@ describe('thesis 4: configuration', () => {
     lab.start('n1')
     lab.tick('n1', 200)
     expect(lab.raft('n1').status()).toMatchObject({ role: 'follower', term: 1 })
-    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1 }))
+    hear(lab, message('vote-request', { from: n2, to: n1, term: 2, lastIndex: 1, lastTerm: 1, transfer: false }))
     lab.persistAll('n1')
     expect(lab.network).toMatchObject([{ kind: 'vote-response', granted: true }])
   })
@@ -482,7 +485,7 @@ describe('thesis 4: configuration', () => {
   it('4.1: a configuration rules from its append on, and its predecessor again when it is truncated', () => {
     const lab = cluster(3)
     const data = encodeConfiguration(makeConfiguration('lab' as ClusterId, nodeIds(5)))
-    const entry = { index: 2, term: 2, kind: 'configuration' as const, id: '' as ProposalId, data }
+    const entry = { index: 2, term: 2, kind: 'configuration' as const, id: '' as ProposalId, time: 0, data }
     const append = { to: n1, prevIndex: 1, prevTerm: 1, commit: 1 }
     hear(lab, message('append-request', { ...append, from: n2, term: 2, entries: [entry] }))
     expect(lab.raft('n1').status().configuration.voters).toHaveLength(5)
@@ -493,22 +496,36 @@ describe('thesis 4: configuration', () => {
   it('4.2.3: a node that hears its leader ignores requests for votes, and its term stays', () => {
     const lab = ledCluster(3)
     for (const to of [n1, n2]) {
-      hear(lab, message('vote-request', { from: n3, to, term: 9, lastIndex: 9, lastTerm: 9 }))
+      hear(lab, message('vote-request', { from: n3, to, term: 9, lastIndex: 9, lastTerm: 9, transfer: false }))
       hear(lab, message('pre-vote-request', { from: n3, to, term: 9, lastIndex: 9, lastTerm: 9 }))
       expect(lab.raft(to).status()).toMatchObject({ term: 2, leader: n1 })
     }
     expect(lab.network).toEqual([])
   })
 
-  it('a node that is not in the configuration is not heard, and neither is a message for another node', () => {
+  it('4.1: a node that is no member is heard only as far as it may be one of a newer configuration', () => {
+    const lab = cluster(3, { n1: [1, 2, 2], n2: [1, 2, 2], n3: [1, 2, 2] })
+    const place = { from: 'n9', to: n1, term: 9, lastTerm: 2, transfer: true }
+    // It does not know more than this node, so it can not be a member: its term is nobody's.
+    hear(lab, message('vote-request', { ...place, lastIndex: 3 }))
+    hear(lab, message('pre-vote-request', { ...place, lastIndex: 3 }))
+    hear(lab, message('append-rejected', { from: 'n9', to: n1, term: 9, prevIndex: 1, hintIndex: 1, hintTerm: 1 }))
+    hear(lab, message('heartbeat-response', { from: 'n9', to: n1, term: 9, read: 0 }))
+    hear(lab, message('timeout-now', { from: 'n9', to: n1, term: 9 }))
+    expect(lab.raft('n1').status().term).toBe(2)
+    expect(lab.network).toEqual([])
+    // It may know what makes it a candidate, or the leader.
+    hear(lab, message('vote-request', { ...place, lastIndex: 4 }))
+    lab.persistAll('n1')
+    expect(lab.network).toMatchObject([{ kind: 'vote-response', to: 'n9', granted: true }])
+    hear(lab, message('heartbeat-request', { from: 'n9', to: n1, term: 10, commit: 1, read: 0 }))
+    expect(lab.raft('n1').status()).toMatchObject({ term: 10, leader: 'n9' })
+  })
+
+  it('a message for another node, or from the node itself, is not heard', () => {
     const lab = cluster(3)
-    const foreign = { term: 9, lastIndex: 9, lastTerm: 8 }
-    for (const link of [
-      { from: 'n9', to: n1 },
-      { from: n1, to: n1 },
-    ]) {
-      lab.step('n1', { kind: 'message', message: message('vote-request', { ...link, ...foreign }) })
-    }
+    const foreign = { term: 9, lastIndex: 9, lastTerm: 8, transfer: false }
+    lab.step('n1', { kind: 'message', message: message('vote-request', { from: n1, to: n1, ...foreign }) })
     lab.step('n1', { kind: 'message', message: message('vote-request', { from: n2, to: n3, ...foreign }) })
     expect(lab.raft('n1').status().term).toBe(1)
     expect(lab.node('n1').writes).toEqual([])
@@ -518,7 +535,7 @@ describe('thesis 4: configuration', () => {
 describe('thesis 6: clients', () => {
   it('6.2: a leader that a majority does not answer within an election timeout steps down, in its own term', () => {
     const lab = ledCluster(5)
-    const answer = (from: string): void => hear(lab, message('heartbeat-response', { from, to: n1, term: 2 }))
+    const answer = (from: string): void => hear(lab, message('heartbeat-response', { from, to: n1, term: 2, read: 0 }))
     lab.tick('n1', 10)
     for (const from of ['n2', 'n3']) answer(from)
     lab.tick('n1', 10)
@@ -533,7 +550,7 @@ describe('thesis 6: clients', () => {
     lab.propose('n1', { id: 'x' })
     lab.persistAll('n1')
     lab.network = []
-    const refused = Array.from({ length: 30 }, () => lab.step('n1', { kind: 'tick' }).refused).flat()
+    const refused = Array.from({ length: 30 }, () => lab.step('n1', { kind: 'tick', now: 0 }).refused).flat()
     expect(lab.raft('n1').status().leader).toBe(null)
     expect(refused).toEqual([])
   })
@@ -609,7 +626,8 @@ describe('thesis 10.2: performance', () => {
   it('10.2.2: what is proposed between two takes is one batch on the disk and one request to each follower', () => {
     const lab = ledCluster(3)
     for (const id of ['a', 'b', 'c']) {
-      lab.raft('n1').step({ kind: 'propose', id: id as ProposalId, data: new Uint8Array(4) })
+      const content = { kind: 'command', data: new Uint8Array(4) } as const
+      lab.raft('n1').step({ kind: 'propose', id: id as ProposalId, content })
     }
     const { persist, send } = lab.take('n1')
     expect(persist?.entries.map((entry) => entry.id)).toEqual(['a', 'b', 'c'])
@@ -619,7 +637,17 @@ describe('thesis 10.2: performance', () => {
   it('effects are handed out once', () => {
     const lab = ledCluster(3)
     lab.propose('n1', { id: 'x' })
-    expect(lab.take('n1')).toEqual({ persist: null, send: [], apply: [], refused: [], status: null })
+    expect(lab.take('n1')).toEqual({
+      persist: null,
+      send: [],
+      sendSnapshot: [],
+      restore: null,
+      apply: [],
+      reads: [],
+      readsRefused: [],
+      refused: [],
+      status: null,
+    })
   })
 
   it('a node whose leader would overwrite what is committed stops, and names leader and entry', () => {
@@ -646,12 +674,13 @@ describe('determinism', () => {
         ...labLimits,
         id: n1,
         hardState: { term: 1, vote: null, commit: 1 },
+        snapshot: null,
         entries: [firstEntry([n1, n2, n3])],
         seed: 7,
       })
       const effects = []
       for (let i = 0; i < 60; i += 1) {
-        raft.step({ kind: 'tick' })
+        raft.step({ kind: 'tick', now: 0 })
         effects.push(raft.take())
       }
       return JSON.stringify(effects)

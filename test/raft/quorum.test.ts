@@ -12,6 +12,7 @@ const configurations = fc.record({
   voters: someIds,
   votersOutgoing: fc.oneof(fc.constant([]), someIds),
   learners: fc.constant([]),
+  promotable: fc.constant([]),
 })
 
 /** By definition: more than half of the voters, and of the outgoing ones if there are any. */
@@ -51,7 +52,8 @@ describe('quorums', () => {
 
   it('the others are named once, in the order of ids, learners only as members', () => {
     const [n1, n2, n3, n4] = ids as [NodeId, NodeId, NodeId, NodeId]
-    const configuration = { clusterId: 'lab' as ClusterId, voters: [n2, n3], votersOutgoing: [n1, n2], learners: [n4] }
+    const some = { clusterId: 'lab' as ClusterId, promotable: [] }
+    const configuration = { ...some, voters: [n2, n3], votersOutgoing: [n1, n2], learners: [n4] }
     expect(otherVoters(configuration, n3)).toEqual([n1, n2])
     expect(otherMembers(configuration, n3)).toEqual([n1, n2, n4])
   })

@@ -1,0 +1,49 @@
+import { assert } from '../std/assert.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import type { Core } from './core.ts'
+import type { SnapshotMeta } from './effects.ts'
+import type { Index, Term } from './entry.ts'
+import { follow } from './follower.ts'
+
+/**
+ * What snapshots do to the log (paper 7): a node's own lets the log begin later, a leader's takes the place of a log that
+ * ends too early, or conflicts. What is not applied here is never compacted; what is committed here is never replaced.
+ */
+
+/** What a snapshot of the state machine after it applied `index` stands for; null when it would stand for nothing new. */
+export function snapshotMeta(core: Core, index: Index): SnapshotMeta | null {
+  const { log } = core
+  if (index <= log.snapshotIndex || index > core.handedOutIndex) return null
+  return { index, term: log.term(index), time: log.time(index), configuration: log.configurationAt(index) }
+}
+
+/** This node's own snapshot is durable. Some entries stay behind it, for members that are a little behind. */
+export function onSnapshotted(core: Core, snapshot: SnapshotMeta): void {
+  const { log, options } = core
+  if (snapshot.index <= log.snapshotIndex) return
+  assert(snapshot.index <= core.handedOutIndex, 'a snapshot holds what was applied')
+  const firstIndex = Math.max(log.baseIndex + 1, snapshot.index - options.trailingEntries + 1)
+  for (const entry of log.compact(firstIndex, snapshot)) core.ownTermIds.delete(entry.id)
+}
+
+/**
+ * A leader's snapshot is durable here. A log that has its last entry has all that it stands for: nothing is lost, and what
+ * follows may be acknowledged already. Else it takes the place of the whole log.
+ */
+export function onSnapshotReceived(core: Core, received: { from: NodeId; term: Term; snapshot: SnapshotMeta }): void {
+  const { from, term, snapshot } = received
+  const { index } = snapshot
+  // A deposed leader's: the present one knows what this node needs.
+  if (from === core.id || term < core.term || snapshot.term > term) return
+  if (term > core.term) core.becomeFollower(term, null)
+  if (!follow(core, received)) return
+  if (index > core.commitIndex) {
+    if (!core.log.matches(index, snapshot.term)) {
+      core.log.install(snapshot)
+      core.pending.forgetAll()
+    }
+    core.commitTo(index)
+  }
+  core.matchedIndex = Math.max(core.matchedIndex, index)
+  core.sendWhenDurable(from, { kind: 'snapshot-installed', index })
+}
