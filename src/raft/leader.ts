@@ -12,12 +12,16 @@ import { continueTransfer, furthestVoter, startTransfer, tickTransfer } from './
  * answers and its own disk works.
  */
 
-/** The noop lets what earlier terms left behind be committed without waiting for a proposal (thesis 6.4). */
+/**
+ * The noop lets what earlier terms left behind be committed without waiting for a proposal (thesis 6.4). Everybody is to hear
+ * of that at once: it decides about proposals that were made to earlier leaders.
+ */
 export function becomeLeader(core: Core): void {
   assert(core.role === 'candidate' && core.vote === core.id, 'a leader was a candidate')
   core.enter({ role: 'leader', term: core.term, leader: core.id })
   followConfiguration(core)
-  appendOwn(core, { kind: 'noop', id: '' as ProposalId, data: new Uint8Array() })
+  const noop = appendOwn(core, { kind: 'noop', id: '' as ProposalId, data: new Uint8Array() })
+  for (const progress of core.progress.values()) progress.awaitedCommit = noop.index
 }
 
 export function tickLeader(core: Core): void {

@@ -362,16 +362,9 @@ export class Raft {
 function isHeard(core: Core, message: Message): boolean {
   if (message.from === core.id) return false
   if (core.knows(message.from) || core.leader === message.from) return true
-  switch (message.kind) {
-    case 'append-request':
-    case 'heartbeat-request':
-      return message.term >= core.term
-    case 'pre-vote-request':
-    case 'vote-request':
-      return !core.log.reaches(message.lastIndex, message.lastTerm)
-    default:
-      return false
-  }
+  if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
+  const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
+  return isCandidate && !core.log.reaches(message.lastIndex, message.lastTerm)
 }
 
 /** A pre-vote speaks of a term that nobody has entered yet; all else comes from a node that is in its term. */

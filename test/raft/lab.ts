@@ -286,12 +286,11 @@ export class Lab {
     throw new Error(`${id} does not campaign`)
   }
 
-  /** Makes the node the leader of all, none of which has a leader yet; all hear what is committed. */
+  /** Makes the node the leader of all, none of which has a leader yet. */
   elect(id: string): void {
     this.campaign(id)
     this.settle()
     if (this.raft(id).status().role !== 'leader') throw new Error(`${id} was not elected`)
-    this.beat(id)
   }
 
   /** A round of the leader's heartbeats, and what follows from it. */

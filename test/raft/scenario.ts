@@ -3,19 +3,25 @@
  * comment (`#`) or the next command. `render` runs the commands and returns the text with fresh output.
  *
  *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I]   start
- *   tick NODE [COUNT]   campaign NODE   propose NODE TEXT   persist NODE   crash NODE   restart NODE   state [NODE]
- *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO   isolate NODE
- *   heal   settle   inject FROM->TO KIND key=value..   unreachable NODE PEER      `quiet` before a command: no output.
- * Disk and network move only by `persist`, `deliver` and `settle`; `*` stands for any node in FROM->TO.
+ *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
+ *   lead NODE (campaign, then settle)   propose NODE TEXT   read NODE   transfer NODE [TO]
+ *   change NODE add-learner|promote|remove WHO [promote=yes]   snapshot NODE [INDEX]   persist NODE   crash NODE
+ *   restart NODE   state [NODE]   members NODE   silent NODE (its state machine no longer says what it applied)
+ *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO
+ *   install FROM->TO   fail FROM->TO (a snapshot)   isolate NODE   heal   settle
+ *   inject FROM->TO KIND key=value..   unreachable NODE PEER   gone NODE PEER   `quiet` before a command: no output.
+ * Disk and network move only by `persist`, `deliver`, `install` and `settle`; `*` stands for any node in FROM->TO.
  */
-import type { RaftEffects } from '../../src/raft/effects.ts'
+import { decodeConfiguration } from '../../src/raft/configuration.ts'
+import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
+import type { Persist, RaftEffects } from '../../src/raft/effects.ts'
 import { entryBytes } from '../../src/raft/entry.ts'
 import type { Entry } from '../../src/raft/entry.ts'
-import type { Message } from '../../src/raft/messages.ts'
+import type { Message, ProposalContent } from '../../src/raft/messages.ts'
 import { unreachable } from '../../src/std/assert.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { command as commandEntry, Lab, logOfTerms, nodeIds } from './lab.ts'
-import type { LabLimits, LabNode } from './lab.ts'
+import type { LabLimits, LabNode, SnapshotOnItsWay } from './lab.ts'
 
 export function render(text: string): string {
   const scenario = new Scenario()
@@ -33,13 +39,22 @@ export function render(text: string): string {
   return lines.join('\n') + '\n'
 }
 
-const limitNames: Record<string, keyof LabLimits> = {
+type NumberLimit = Exclude<keyof LabLimits, 'leaseReads'>
+
+const limitNames: Record<string, NumberLimit> = {
   election: 'electionTicks',
   heartbeat: 'heartbeatTicks',
   append: 'appendBytesMax',
   proposal: 'proposalBytesMax',
   uncommitted: 'uncommittedBytesMax',
   pending: 'pendingProposalsMax',
+  reads: 'pendingReadsMax',
+  window: 'inflightMax',
+  windowbytes: 'inflightBytesMax',
+  unapplied: 'unappliedEntriesMax',
+  trailing: 'trailingEntries',
+  logbytes: 'logBytesMax',
+  voters: 'votersMax',
 }
 
 class Scenario {
@@ -81,8 +96,41 @@ class Scenario {
       case 'tick':
         this.#cluster.tick(first, Number(second || '1'))
         return
+      case 'beat':
+        this.#cluster.beat(first, (message) => this.#isCut(message))
+        return
+      case 'clock':
+        this.#cluster.now = Number(first)
+        return
+      case 'join':
+        this.#cluster.join(first)
+        return
       case 'campaign':
         this.#cluster.campaign(first)
+        return
+      case 'lead':
+        this.#cluster.campaign(first)
+        this.#cluster.settle((message) => this.#isCut(message))
+        return
+      case 'read':
+        this.#cluster.read(first)
+        return
+      case 'transfer':
+        this.#cluster.step(first, { kind: 'transfer', to: second === '' ? null : (second as NodeId) })
+        return
+      case 'change':
+        this.#proposals += 1
+        this.#cluster.change(first, { id: `p${this.#proposals}`, change: parseChange(plain.slice(1), given) })
+        return
+      case 'snapshot':
+        if (this.#cluster.snapshot(first, second === '' ? undefined : Number(second)) === null)
+          this.#print('not needed')
+        return
+      case 'silent':
+        this.#cluster.node(first).isSilent = true
+        return
+      case 'members':
+        this.#print(`${first}: ${membersText(this.#cluster.raft(first).status().configuration)}`)
         return
       case 'propose':
         this.#proposals += 1
@@ -109,11 +157,20 @@ class Scenario {
       case 'unsent':
         for (const message of this.#take(first, '1')) this.#cluster.step(message.from, { kind: 'unsent', message })
         return
+      case 'install':
+        for (const snapshot of this.#takeSnapshots(first)) this.#deliverSnapshot(snapshot)
+        return
+      case 'fail':
+        for (const snapshot of this.#takeSnapshots(first)) this.#cluster.failSnapshot(snapshot)
+        return
       case 'copy':
         this.#cluster.network.push(...this.#cluster.network.filter(linkFilter(first)))
         return
       case 'unreachable':
         this.#cluster.step(first, { kind: 'unreachable', peer: second as NodeId })
+        return
+      case 'gone':
+        this.#cluster.step(first, { kind: 'peer-gone', peer: second as NodeId })
         return
       case 'isolate':
         this.#isolated.add(first)
@@ -133,8 +190,12 @@ class Scenario {
   }
 
   #makeCluster(size: number, given: ReadonlyMap<string, string>): void {
-    const limits: { -readonly [K in keyof LabLimits]?: number } = {}
+    const limits: { -readonly [K in keyof LabLimits]?: LabLimits[K] } = {}
     for (const [name, value] of given) {
+      if (name === 'lease') {
+        limits.leaseReads = value === 'yes'
+        continue
+      }
       const limit = limitNames[name]
       if (limit === undefined) throw new Error(`no limit ${name}`)
       limits[limit] = Number(value)
@@ -158,7 +219,21 @@ class Scenario {
     return this.#cluster.takeMessages((message) => isMeant(message) && (left -= 1) >= 0)
   }
 
-  #isCut(message: Message): boolean {
+  #takeSnapshots(link: string): SnapshotOnItsWay[] {
+    const [from, to] = link.split('->')
+    const isMeant = (one: SnapshotOnItsWay): boolean => one.from === from && one.to === to
+    const taken = this.#cluster.snapshotsOnTheirWay.filter(isMeant)
+    this.#cluster.snapshotsOnTheirWay = this.#cluster.snapshotsOnTheirWay.filter((one) => !isMeant(one))
+    return taken
+  }
+
+  #deliverSnapshot(snapshot: SnapshotOnItsWay): void {
+    const { from, to } = snapshot
+    if (this.#isCut(snapshot)) this.#print(`${from}->${to} snapshot (lost)`)
+    else this.#cluster.deliverSnapshot(snapshot)
+  }
+
+  #isCut(message: { from: NodeId; to: NodeId }): boolean {
     return this.#isolated.has(message.from) || this.#isolated.has(message.to)
   }
 
@@ -174,7 +249,7 @@ class Scenario {
   #printState(id: string): void {
     const { raft, applied, disk } = this.#cluster.node(id)
     if (raft === undefined) {
-      this.#print(`${id}: down; on disk term ${disk.hardState.term} log ${disk.entries.map(placeText).join(' ')}`)
+      this.#print(`${id}: down; on disk term ${disk.hardState.term} log ${logText(disk)}`)
       return
     }
     const { role, term, leader, commitIndex, lastIndex } = raft.status()
@@ -182,29 +257,39 @@ class Scenario {
     this.#print(
       `${id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex} applied ${last === undefined ? 0 : last.index}`,
     )
-    this.#print(`  on disk: term ${disk.hardState.term} log ${disk.entries.map(placeText).join(' ')}`)
+    this.#print(`  on disk: term ${disk.hardState.term} log ${logText(disk)}`)
   }
 
   #printEffects(node: LabNode, effects: RaftEffects): void {
-    const { persist, send, apply, refused, status } = effects
+    const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = effects
+    const { id } = node
     if (status !== null) {
       const { role, term, leader, commitIndex, lastIndex } = status
-      this.#print(`${node.id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex}`)
+      this.#print(`${id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex}`)
     }
-    if (persist !== null) {
-      const { seq, hardState, truncateFrom, entries, mustSync } = persist
-      const parts = [
-        `  persist #${seq}${mustSync ? '' : ' (lazily)'}: term ${hardState.term} vote ${hardState.vote ?? '-'}`,
-      ]
-      parts.push(`commit ${hardState.commit}`)
-      if (truncateFrom !== null) parts.push(`truncate from ${truncateFrom}`)
-      if (entries.length > 0) parts.push(`append ${entries.map(entryText).join(' ')}`)
-      this.#print(parts.join(', '))
-      for (const message of persist.then) this.#print(`  then ${messageText(message)}`)
-    }
+    if (persist !== null) this.#printPersist(persist)
     for (const message of send) this.#print(`  send ${messageText(message)}`)
-    if (apply.length > 0) this.#print(`  apply ${node.id}: ${apply.map(entryText).join(' ')}`)
-    for (const { id, why } of refused) this.#print(`  refuse ${node.id}: ${id} ${why}`)
+    for (const { peer, term, snapshot } of sendSnapshot) {
+      this.#print(`  send ${id}->${peer} snapshot term ${term} at ${placeText(snapshot)}`)
+    }
+    if (restore !== null) this.#print(`  restore ${id}: snapshot at ${placeText(restore)}`)
+    if (apply.length > 0) this.#print(`  apply ${id}: ${apply.map(entryText).join(' ')}`)
+    for (const { id: read, index } of reads) this.#print(`  read ${id}: r${read} at ${index}`)
+    for (const read of readsRefused) this.#print(`  refuse ${id}: r${read}`)
+    for (const { id: proposal, why } of refused) this.#print(`  refuse ${id}: ${proposal} ${why}`)
+  }
+
+  #printPersist({ seq, hardState, install, compact, truncateFrom, entries, mustSync, then }: Persist): void {
+    const parts = [
+      `  persist #${seq}${mustSync ? '' : ' (lazily)'}: term ${hardState.term} vote ${hardState.vote ?? '-'}`,
+    ]
+    parts.push(`commit ${hardState.commit}`)
+    if (install !== null) parts.push(`install snapshot at ${placeText(install)}`)
+    if (compact !== null) parts.push(`snapshot at ${placeText(compact.snapshot)}, log from ${compact.firstIndex}`)
+    if (truncateFrom !== null) parts.push(`truncate from ${truncateFrom}`)
+    if (entries.length > 0) parts.push(`append ${entries.map(entryText).join(' ')}`)
+    this.#print(parts.join(', '))
+    for (const message of then) this.#print(`  then ${messageText(message)}`)
   }
 }
 
@@ -213,13 +298,28 @@ function linkFilter(link: string): (message: Message) => boolean {
   return (message) => (from === '*' || message.from === from) && (to === '*' || message.to === to)
 }
 
-function placeText(entry: Entry): string {
-  return `${entry.index}/${entry.term}`
+function placeText({ index, term }: { index: number; term: number }): string {
+  return `${index}/${term}`
+}
+
+function logText({ snapshot, entries }: LabNode['disk']): string {
+  const places = entries.map(placeText)
+  if (snapshot !== null) places.unshift(`(snapshot at ${placeText(snapshot)})`)
+  return places.length === 0 ? '-' : places.join(' ')
 }
 
 function entryText(entry: Entry): string {
-  if (entry.kind !== 'command') return `${placeText(entry)}:${entry.kind}`
-  return `${placeText(entry)}:"${new TextDecoder().decode(entry.data)}"`
+  if (entry.kind === 'noop') return `${placeText(entry)}:noop`
+  if (entry.kind === 'command') return `${placeText(entry)}:"${new TextDecoder().decode(entry.data)}"`
+  const configuration = decodeConfiguration(entry.data)
+  return `${placeText(entry)}:${configuration === undefined ? 'configuration' : membersText(configuration)}`
+}
+
+/** `{n1 n2 n3}`, in a joint configuration `{n1 n2}+{n1 n2 n3}`, learners behind `learns`, `*` at those to be promoted. */
+function membersText({ voters, votersOutgoing, learners, promotable }: Configuration): string {
+  const sets = [voters, votersOutgoing].filter((set) => set.length > 0).map((set) => `{${set.join(' ')}}`)
+  const marked = learners.map((id) => (promotable.includes(id) ? `${id}*` : id))
+  return `${sets.join('+') || '{}'}${marked.length === 0 ? '' : ` learns ${marked.join(' ')}`}`
 }
 
 function messageText(message: Message): string {
@@ -229,8 +329,9 @@ function messageText(message: Message): string {
 function bodyText(message: Message): string {
   switch (message.kind) {
     case 'pre-vote-request':
-    case 'vote-request':
       return ` last ${message.lastIndex}/${message.lastTerm}`
+    case 'vote-request':
+      return ` last ${message.lastIndex}/${message.lastTerm}${message.transfer ? ' transfer' : ''}`
     case 'pre-vote-response':
     case 'vote-response':
       return message.granted ? ' granted' : ' rejected'
@@ -245,18 +346,38 @@ function bodyText(message: Message): string {
     case 'append-rejected':
       return ` after ${message.prevIndex} hint ${message.hintIndex}/${message.hintTerm}`
     case 'heartbeat-request':
-      return ` commit ${message.commit}`
+      return ` commit ${message.commit}${message.read === 0 ? '' : ` read ${message.read}`}`
     case 'heartbeat-response':
-      return ''
+      return message.read === 0 ? '' : ` read ${message.read}`
     case 'propose':
-      return ` ${message.id} "${new TextDecoder().decode(message.data)}"`
+      return ` ${message.id} ${contentText(message.content)}`
     case 'propose-accepted':
       return ` ${message.id} at ${message.index}`
     case 'propose-refused':
       return ` ${message.id} ${message.why}`
+    // The id of a request is random, and says nothing.
+    case 'read-request':
+    case 'read-refused':
+    case 'timeout-now':
+      return ''
+    case 'read-response':
+      return ` at ${message.index}`
+    case 'snapshot-installed':
+      return ` at ${message.index}`
     default:
       return unreachable(message)
   }
+}
+
+function contentText(content: ProposalContent): string {
+  if (content.kind === 'command') return `"${new TextDecoder().decode(content.data)}"`
+  return `${content.change.kind} ${content.change.node}`
+}
+
+function parseChange([kind, node]: readonly string[], given: ReadonlyMap<string, string>): ConfigurationChange {
+  if (kind === 'promote' || kind === 'remove') return { kind, node: node as NodeId }
+  if (kind !== 'add-learner') throw new Error(`no change ${kind}`)
+  return { kind, node: node as NodeId, promote: given.get('promote') === 'yes' }
 }
 
 /** `inject n2->n1 append-request term=3 after=2/1 entries=3/3,4/3 commit=2`, and so on for each kind that is used. */
@@ -282,11 +403,24 @@ function parseMessage(options: { link: string; kind: string; given: ReadonlyMap<
     case 'append-accepted':
       return { ...head, kind, match: number('match') }
     case 'heartbeat-request':
-      return { ...head, kind, commit: number('commit') }
-    case 'vote-request':
+      return { ...head, kind, commit: number('commit'), read: number('read') }
+    case 'heartbeat-response':
+      return { ...head, kind, read: number('read') }
+    case 'vote-request': {
+      const [lastIndex, lastTerm] = place('last')
+      return { ...head, kind, lastIndex, lastTerm, transfer: given.get('transfer') === 'yes' }
+    }
     case 'pre-vote-request': {
       const [lastIndex, lastTerm] = place('last')
       return { ...head, kind, lastIndex, lastTerm }
+    }
+    case 'timeout-now':
+      return { ...head, kind }
+    case 'snapshot-installed':
+      return { ...head, kind, index: number('at') }
+    case 'append-rejected': {
+      const [hintIndex, hintTerm] = place('hint')
+      return { ...head, kind, prevIndex: number('after'), hintIndex, hintTerm }
     }
     case 'vote-response':
     case 'pre-vote-response':
