@@ -3,6 +3,7 @@
  * `outcome-unknown` where a write was sent and no answer came.
  */
 import { Agent, request, type Dispatcher } from 'undici'
+import { readEvents, type ServerEvent } from './event-stream.ts'
 import { errorCodes, OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 
 export const defaultUrl = 'http://127.0.0.1:6270'
@@ -25,6 +26,8 @@ export class AdminClient {
   readonly url: string
   readonly #signal: AbortSignal
   readonly #agent = new Agent({ connect: { timeout: connectTimeoutMs }, maxResponseSize: answerBytesMax })
+  /** Streams have no end, and are bounded event by event. */
+  readonly #streams = new Agent({ connect: { timeout: connectTimeoutMs } })
 
   constructor(url: string, signal: AbortSignal) {
     const parsed = URL.canParse(url) ? new URL(url) : null
@@ -41,22 +44,46 @@ export class AdminClient {
   /** A successful answer, parsed and as it came (numbers that JavaScript can not hold are whole in the text). */
   async send(what: AdminRequest): Promise<{ readonly body: unknown; readonly text: string }> {
     const response = await this.#exchange(what)
+    if (response.statusCode < 200 || response.statusCode >= 300) throw await this.#refusal(response, what)
     const text = await this.#read(response, what)
-    let body: unknown
+    return { body: this.#parsed(text), text }
+  }
+
+  /** The events of a stream as they come, until it ends; broken off, or silent for `silenceMs`, it fails with `timeout`. */
+  async *events(path: string, { silenceMs }: { readonly silenceMs: number }): AsyncGenerator<ServerEvent, void, void> {
+    const what: AdminRequest = { method: 'GET', path, headers: { accept: 'text/event-stream' } }
+    const response = await this.#exchange(what, { dispatcher: this.#streams, bodyTimeout: silenceMs })
+    if (response.statusCode !== 200) throw await this.#refusal(response, what)
     try {
-      body = text === '' ? undefined : JSON.parse(text)
-    } catch {
-      throw new OperatingError('internal', `${this.url} answers with something that is no JSON: is it a Quorate node?`)
+      yield* readEvents(response.body)
+    } catch (cause) {
+      throw cause instanceof OperatingError ? cause : this.#failure(cause, what)
+    } finally {
+      response.body.destroy()
     }
-    if (response.statusCode >= 200 && response.statusCode < 300) return { body, text }
-    throw errorOf(body, { url: this.url, status: response.statusCode })
   }
 
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    await Promise.all([this.#agent.destroy(), this.#streams.destroy()])
   }
 
-  async #exchange(what: AdminRequest): Promise<Dispatcher.ResponseData> {
+  async #refusal(response: Dispatcher.ResponseData, what: AdminRequest): Promise<OperatingError> {
+    const body = this.#parsed(await this.#read(response, what))
+    return errorOf(body, `${this.url} answers with HTTP ${response.statusCode}`)
+  }
+
+  #parsed(text: string): unknown {
+    try {
+      return text === '' ? undefined : JSON.parse(text)
+    } catch {
+      throw new OperatingError('internal', `${this.url} answers with something that is no JSON: is it a Quorate node?`)
+    }
+  }
+
+  async #exchange(
+    what: AdminRequest,
+    more: { readonly dispatcher?: Agent; readonly bodyTimeout?: number } = {},
+  ): Promise<Dispatcher.ResponseData> {
     const waitMs = what.waitMs ?? 15_000
     try {
       return await request(`${this.url}${what.path}`, {
@@ -71,6 +98,7 @@ export class AdminClient {
         signal: this.#signal,
         headersTimeout: waitMs,
         bodyTimeout: waitMs,
+        ...more,
       })
     } catch (cause) {
       throw this.#failure(cause, what)
@@ -116,11 +144,12 @@ const neverSent: readonly string[] = [
 
 const retries: readonly Retry[] = ['never', 'elsewhere', 'after', 'outcome-unknown']
 
-function errorOf(body: unknown, from: { url: string; status: number }): OperatingError {
+/** A node's error shape as the error that it was; `from` says who answers with it. */
+export function errorOf(body: unknown, from: string): OperatingError {
   const error = objectOf(objectOf(body)['error'])
   const { code, message, retry, retryAfterMs, details } = error
   if (typeof code !== 'string' || typeof message !== 'string')
-    return new OperatingError('internal', `${from.url} answers with HTTP ${from.status}: is it a Quorate node?`)
+    return new OperatingError('internal', `${from}: is it a Quorate node?`)
   const known = errorCodes.find((candidate): candidate is ErrorCode => candidate === code)
   return new OperatingError(known ?? 'internal', known === undefined ? `${message} (${code})` : message, {
     ...(retries.includes(retry as Retry) ? { retry: retry as Retry } : {}),

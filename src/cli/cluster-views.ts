@@ -1,4 +1,4 @@
-/** `quorate status`, `raft status`, `server list`, `session list`: what the cluster looks like from one node. */
+/** `quorate status`, `server list`, `session list`: what the cluster looks like from one node. */
 import type { Command } from 'commander'
 import { fieldText, listOf, objectOf } from './client.ts'
 import { talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
@@ -10,10 +10,6 @@ type Row = Readonly<Record<string, unknown>>
 export function addClusterViews(program: Command, context: CommandContext): void {
   talksToNode(program.command('status').description('the cluster on one screen: leader, log, members, servers')).action(
     (options: NodeOptions) => context.run(() => status(context, options)),
-  )
-  const raft = program.command('raft').description('consensus')
-  talksToNode(raft.command('status').description('role, term and log of one node')).action((options: NodeOptions) =>
-    context.run(() => raftStatus(context, options)),
   )
   const server = program.command('server').description('MCP servers behind the cluster')
   talksToNode(server.command('list').description('servers and where they run')).action((options: NodeOptions) =>
@@ -47,22 +43,6 @@ function status(context: CommandContext, options: NodeOptions): ReturnType<typeo
     printRows(terminal, rows, marked('server', terminal.stdout.isTTY === true, serverColumns))
     if (view['leader'] === null)
       say(terminal, 'no leader is known: most of the nodes must run and reach each other; look at their logs')
-  })
-}
-
-function raftStatus(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
-  const { terminal } = context
-  return withClient(context, options, async (client) => {
-    const body = await client.get('/v1/raft')
-    if (options.json === true) return printJson(terminal, body)
-    const view = objectOf(body)
-    const names = ['id', 'role', 'term', 'leader', 'commitIndex', 'appliedIndex', 'lastIndex', 'snapshotIndex']
-    const ids = (name: string): string => (Array.isArray(view[name]) ? view[name].map(String).join(' ') : '') || '-'
-    printPairs(terminal, [
-      ...names.map((name) => [name, fieldText(view, name)] as const),
-      ['voters', ids('voters')],
-      ['learners', ids('learners')],
-    ])
   })
 }
 

@@ -5,11 +5,12 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import { fieldText, objectOf, type AdminClient } from './client.ts'
 import { argumentText, talksToNode, wholeNumberOption, withClient } from './command.ts'
 import type { CommandContext, NodeOptions } from './command.ts'
+import { watchKeys, type WatchOptions } from './kv-watch.ts'
 import { printJson, printRows, type Column } from './printers.ts'
 import { harmless, say } from './terminal.ts'
 
 type ReadOptions = NodeOptions & { readonly stale?: boolean }
-type WriteOptions = NodeOptions & { readonly ifRevision?: string }
+type WriteOptions = NodeOptions & { readonly ifRevision?: string; readonly idempotencyKey?: string }
 
 export function addKv(program: Command, context: CommandContext): void {
   const kv = program.command('kv').description('read and write the replicated key-value entries')
@@ -18,18 +19,27 @@ export function addKv(program: Command, context: CommandContext): void {
     .action((key: string, options: ReadOptions) => context.run(() => get(context, key, options)))
   talksToNode(kv.command('put <key> <value>').description('set a key; the value is JSON, or - to read it from stdin'))
     .option('--if-revision <n>', 'only if the key has this revision; 0: only if it does not exist')
+    .option('--idempotency-key <key>', idempotencyHelp)
     .action((key: string, value: string, options: WriteOptions) =>
       context.run(() => put(context, { key, value, options })),
     )
   talksToNode(kv.command('delete <key>').description('delete a key'))
     .option('--if-revision <n>', 'only if the key has this revision')
+    .option('--idempotency-key <key>', idempotencyHelp)
     .action((key: string, options: WriteOptions) => context.run(() => remove(context, key, options)))
   talksToNode(kv.command('list [prefix]').description('list keys, revisions and values'))
     .option('--stale', "read this node's own copy, which may be behind")
     .action((prefix: string | undefined, options: ReadOptions) =>
       context.run(() => list(context, prefix ?? '', options)),
     )
+  talksToNode(
+    kv.command('watch <pattern>').description('print every change of the keys that match; * is any run of characters'),
+  )
+    .option('--from <revision>', 'begin with the changes of this revision; from now on when left out')
+    .action((pattern: string, options: WatchOptions) => context.run(() => watchKeys(context, pattern, options)))
 }
+
+const idempotencyHelp = 'the same for every try of one write, which is then applied once; 1 to 255 visible characters'
 
 function get(context: CommandContext, key: string, options: ReadOptions): ReturnType<typeof withClient> {
   const { stdout } = context.terminal
@@ -52,14 +62,14 @@ async function put(
       `the value is no JSON; a text stands in double quotes: ${terminal.self} kv put ${key} '${JSON.stringify(body.trim().slice(0, 40))}'`,
     )
   return withClient(context, options, async (client) => {
-    const answer = await client.send({ method: 'PUT', path: keyPath(key), body, headers: ifMatch(options) })
+    const answer = await client.send({ method: 'PUT', path: keyPath(key), body, headers: conditions(options) })
     report(context, options, { answer: answer.body, text: `stored ${key}`, next: `kv get ${key}` })
   })
 }
 
 function remove(context: CommandContext, key: string, options: WriteOptions): ReturnType<typeof withClient> {
   return withClient(context, options, async (client) => {
-    const answer = await client.send({ method: 'DELETE', path: keyPath(key), headers: ifMatch(options) })
+    const answer = await client.send({ method: 'DELETE', path: keyPath(key), headers: conditions(options) })
     report(context, options, { answer: answer.body, text: `deleted ${key}`, next: 'kv list' })
   })
 }
@@ -119,9 +129,13 @@ function report(
     )
 }
 
-function ifMatch(options: WriteOptions): Record<string, string> {
-  if (options.ifRevision === undefined) return {}
-  return { 'if-match': `"${wholeNumberOption('--if-revision', options.ifRevision, 0)}"` }
+function conditions({ ifRevision, idempotencyKey }: WriteOptions): Record<string, string> {
+  if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey))
+    throw new OperatingError('bad-request', '--idempotency-key has 1 to 255 visible ASCII characters')
+  return {
+    ...(ifRevision === undefined ? {} : { 'if-match': `"${wholeNumberOption('--if-revision', ifRevision, 0)}"` }),
+    ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
+  }
 }
 
 function keyPath(key: string): string {

@@ -12,6 +12,7 @@ import { addConfig } from './config.ts'
 import { addDev } from './dev.ts'
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-codes.ts'
 import { addKv } from './kv.ts'
+import { addRaft } from './raft.ts'
 import { addStart, type StartNode } from './start.ts'
 import { hasColour, harmless, say, type Terminal } from './terminal.ts'
 import { addTool } from './tool.ts'
@@ -55,6 +56,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addStart(program, context, startNode)
   addDev(program, context)
   addClusterViews(program, context)
+  addRaft(program, context)
   addTool(program, context)
   addKv(program, context)
   addConfig(program, context)

@@ -1,48 +1,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { exitCodeOf, exitCodes } from '../../src/cli/exit-codes.ts'
-import { runProgram } from '../../src/cli/program.ts'
 import type { StartNode } from '../../src/cli/start.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { errorCodes, OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { waitFor } from '../wait.ts'
-
-type Answer = { status?: number; body?: unknown; text?: string; cut?: boolean }
-type Seen = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
-
-/** A node's HTTP face with the answers that a test sets, by method and path. */
-class FakeNode {
-  readonly seen: Seen[] = []
-  readonly answers = new Map<string, Answer | Answer[]>()
-  readonly #server: Server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (part: Buffer) => (body += part.toString()))
-    request.on('end', () => {
-      const { method = '', url = '' } = request
-      this.seen.push({ method, url, headers: request.headers, body })
-      const set = this.answers.get(`${method} ${url.split('?')[0]}`)
-      const answer = Array.isArray(set) ? set.shift() : set
-      if (answer?.cut === true) request.socket.destroy()
-      if (answer === undefined || answer.cut === true) return
-      response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' })
-      response.end(answer.text ?? JSON.stringify(answer.body))
-    })
-  })
-
-  async open(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
-  }
-
-  async close(): Promise<void> {
-    this.#server.closeAllConnections()
-    await new Promise((resolve) => this.#server.close(resolve))
-  }
-}
+import { FakeNode, refuse, runAgainst } from './fake-node.ts'
+import type { Answer, RunOptions } from './fake-node.ts'
 
 const node = new FakeNode()
 let url = ''
@@ -60,39 +26,7 @@ afterEach(() => {
   node.seen.length = 0
 })
 
-type RunOptions = {
-  env?: Record<string, string>
-  stdin?: AsyncIterable<string>
-  isTTY?: boolean
-  startNode?: StartNode
-  interrupt?: AbortSignal
-}
-
-async function run(
-  args: string[],
-  options: RunOptions = {},
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const out = { stdout: '', stderr: '' }
-  const isTTY = options.isTTY === true
-  const code = await runProgram({
-    args,
-    version: '1.2.3',
-    startNode: options.startNode ?? (() => Promise.reject(new Error('not asked for'))),
-    terminal: {
-      stdout: { write: (text) => (out.stdout += text), isTTY },
-      stderr: { write: (text) => (out.stderr += text), isTTY },
-      stdin: options.stdin ?? (async function* () {})(),
-      env: { QUORATE_URL: url, ...options.env },
-      self: 'quorate',
-      interrupted: options.interrupt ?? new AbortController().signal,
-    },
-  })
-  return { code, ...out }
-}
-
-function refuse(status: number, code: string, more: object = {}): Answer {
-  return { status, body: { error: { code, message: `message of ${code}`, retry: 'never', traceId: 't', ...more } } }
-}
+const run = (args: string[], options?: RunOptions): ReturnType<typeof runAgainst> => runAgainst(url, args, options)
 
 const member = {
   id: 'n1',
@@ -243,7 +177,7 @@ describe('views', () => {
   })
 
   it.each([
-    ['raft status', 'GET /v1/raft', { id: 'n1', role: 'leader', term: 3, leader: 'n1', voters: ['n1'], learners: [] }],
+    ['raft status', 'GET /v1/raft', { id: 'n1', role: 'leader', term: 3, voters: ['n1'], progress: [] }],
     ['server list', 'GET /v1/servers', { servers: [server] }],
     ['session list', 'GET /v1/sessions', { sessions: [{ id: 's', node: 'n1' }] }],
     ['tool list', 'GET /v1/tools', { tools: [{ name: 'a__b', server: 'a', definition: { description: 'x' } }] }],
