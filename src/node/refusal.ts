@@ -27,7 +27,7 @@ export function refusal(title: string, why: RefusalReason): OperatingError {
     case 'change-refused':
       return new OperatingError(
         'change-refused',
-        `${title}: it is so already, the node is not what the change takes it for, or no voter would be left`,
+        `${title}: it is so already, there is no such node, no voter would be left, or the learner does not follow the log yet`,
       )
     case 'overwritten':
       return new OperatingError(
