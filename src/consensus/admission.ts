@@ -1,30 +1,67 @@
 import type { Configuration } from '../raft/configuration.ts'
 import type { PeerHello } from '../transport/transport.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
+import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
 /**
- * Who may connect to the raft listener, beyond what the transport checks of everyone: once the cluster has formed, only
- * its nodes, and no voter that has lost its data directory, since it could vote a second time.
+ * Who may connect to the raft listener, beyond what the transport checks of everyone: members of the configuration, of which
+ * only a learner may come without data, since a voter without would vote twice. A node that does not hear a leader may lag
+ * behind the configuration, so it also lets in who is of its cluster: the present leader may be among them.
  */
 export function admitPeer(options: {
   readonly hello: PeerHello
-  /** Null until the cluster has formed. */
+  /** Null while this node has no log. */
   readonly configuration: Configuration | null
+  /** The cluster that this node joins, while it has no log. */
+  readonly joined: ClusterId | null
+  /** This node has no `cluster.bootstrapExpect`: nobody may count it as a founder. */
+  readonly neverForms: boolean
+  readonly leader: NodeId | null
   readonly clusterName: string
 }): OperatingError | null {
-  const { hello, configuration, clusterName } = options
-  if (configuration === null) return null
+  const { hello, configuration, leader, clusterName } = options
+  if (configuration === null) return admitToNobody(options)
   if (!isMember(configuration, hello.node)) {
+    if (hello.clusterId === null) {
+      return new OperatingError(
+        'denied',
+        `node ${hello.node} is not part of cluster "${clusterName}", which has formed of ${configuration.voters.join(', ')}; to take it in, run "quorate raft add-learner ${hello.node}" on one of them`,
+      )
+    }
+    if (leader === null || leader === hello.node) return null
     return new OperatingError(
       'denied',
-      `node ${hello.node} is not part of cluster "${clusterName}", which has formed of ${configuration.voters.join(', ')}`,
+      `node ${hello.node} is not part of cluster "${clusterName}" any more: it was removed; stop it, or take it in again by "quorate raft add-learner ${hello.node}"`,
     )
   }
   if (hello.clusterId !== null || hello.promised === configuration.clusterId) return null
+  if (configuration.learners.includes(hello.node)) return null
   return new OperatingError(
     'wiped-node',
     `node ${hello.node} is a voter of this cluster but comes with an empty data directory: it would vote twice; restore its data directory, or remove it and join under a new id`,
+  )
+}
+
+/** As a node that has no log yet. */
+function admitToNobody({
+  hello,
+  joined,
+  neverForms,
+}: {
+  hello: PeerHello
+  joined: ClusterId | null
+  neverForms: boolean
+}): OperatingError | null {
+  if (joined !== null && hello.clusterId !== null && hello.clusterId !== joined) {
+    return new OperatingError(
+      'wrong-cluster',
+      `this node has joined cluster ${joined}, node ${hello.node} is of ${hello.clusterId}`,
+    )
+  }
+  if (!neverForms || hello.clusterId !== null) return null
+  return new OperatingError(
+    'denied',
+    `node ${hello.node} belongs to no cluster yet, and this node never forms one: it waits to be let into one that has formed`,
   )
 }
 

@@ -5,19 +5,22 @@ import type { StoredNode } from '../storage/log-store.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
 /**
- * What entry 1 says: the cluster that this node's log belongs to. Error `storage-failed` when the log begins otherwise, or
- * belongs to another cluster than the data directory promised to form.
+ * Which cluster this node's log belongs to: its snapshot or its first entry says. Error `storage-failed` when neither does, or
+ * the data directory is bound to another cluster.
  */
 
 /** Null while there is no log. */
-export function formedIn({ entries, promise }: StoredNode): Configuration | null {
+export function formedIn(
+  stored: Pick<StoredNode, 'entries' | 'snapshot' | 'promise' | 'joined'>,
+): Configuration | null {
+  const { entries, snapshot, promise, joined } = stored
   const [first] = entries
-  if (first === undefined) return null
-  const configuration = formedBy(first)
-  if (promise !== null && promise.clusterId !== configuration.clusterId) {
+  const configuration = snapshot?.configuration ?? (first === undefined ? null : formedBy(first))
+  const bound = promise?.clusterId ?? joined
+  if (configuration !== null && bound !== null && bound !== configuration.clusterId) {
     throw new OperatingError(
       'storage-failed',
-      `start from the log: it is of cluster ${configuration.clusterId}, the data directory promised ${promise.clusterId}: restore the data directory`,
+      `start from the log: it is of cluster ${configuration.clusterId}, the data directory is bound to ${bound}: restore the data directory`,
     )
   }
   return configuration
@@ -28,6 +31,6 @@ export function formedBy(first: Entry): Configuration {
   if (configuration !== undefined) return configuration
   throw new OperatingError(
     'storage-failed',
-    `start from the log: entry ${first.index} must be the cluster's configuration and is not: restore the data directory`,
+    `start from the log: entry 1 must be the cluster's configuration, and entry ${first.index} is none: restore the data directory`,
   )
 }

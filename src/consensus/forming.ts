@@ -9,7 +9,8 @@ import type { FormingMessage } from '../wire/forming.ts'
 /**
  * The core that brings a cluster into being: all founders must be there, the lowest id proposes, each founder promises once
  * in its life, and only when all have is entry 1 written, alike by everyone. So no two clusters can come out of one set of
- * founders, whenever any of them crashes. It waits for nobody itself: events come in, effects go out.
+ * founders, whenever any of them crashes. A node that is bound to no cluster joins, once in its life, the first formed one
+ * that lets it in. It waits for nobody itself: events come in, effects go out.
  */
 export class Forming {
   readonly #options: FormingOptions
@@ -18,14 +19,16 @@ export class Forming {
   readonly #answered = new Set<NodeId>()
   /** Durable in the states `promised` and after; never changed once set. */
   #promise: FormingPromise | null
-  #state: 'alone' | 'promising' | 'promised' | 'forming' | 'formed'
+  #joined: ClusterId | null
+  #state: 'alone' | 'promising' | 'promised' | 'forming' | 'formed' | 'joining' | 'joined'
   #effects: { -readonly [Key in keyof FormingEffects]: FormingEffects[Key] } = noEffects()
 
   constructor(options: FormingOptions) {
-    const { promise, formed } = options
+    const { promise, joined, formed } = options
     this.#options = options
     this.#promise = promise
-    this.#state = formed !== null ? 'formed' : promise !== null ? 'promised' : 'alone'
+    this.#joined = joined
+    this.#state = stateAtStart(options)
     assert(
       formed === null || promise === null || promise.clusterId === formed,
       `formed ${formed}, promised ${promise?.clusterId}`,
@@ -35,7 +38,14 @@ export class Forming {
 
   /** The cluster id that this node is bound to, once that is durable. */
   get promised(): ClusterId | null {
-    return this.#state === 'alone' || this.#state === 'promising' ? null : this.#clusterId()
+    return this.#state === 'promised' || this.#state === 'forming' || this.#state === 'formed'
+      ? this.#clusterId()
+      : null
+  }
+
+  /** The cluster that this node joins or has joined. */
+  get joined(): ClusterId | null {
+    return this.#joined
   }
 
   step(event: FormingEvent): void {
@@ -56,6 +66,10 @@ export class Forming {
         assert(this.#state === 'forming', 'entry 1 became durable unasked')
         this.#state = 'formed'
         return this.#speak()
+      case 'joined-durable':
+        assert(this.#state === 'joining', 'a cluster was joined unasked')
+        this.#state = 'joined'
+        return undefined
       case 'tick':
         return this.#state === 'formed' ? undefined : this.#speak()
       default:
@@ -72,6 +86,8 @@ export class Forming {
   /** Who is missing, as a sentence; null once formed. */
   waitingFor(): string | null {
     if (this.#state === 'formed') return null
+    if (this.#joined !== null)
+      return `cluster ${this.#joined} has let this node in; waiting for its leader to send the log`
     const refusals = [...this.#peers.values()].flatMap(({ why }) => (why === null ? [] : [why]))
     return [this.#missing(), ...refusals].join('; ')
   }
@@ -89,7 +105,7 @@ export class Forming {
       return `${agreed}; waiting for ${whom}${absent}`
     }
     if (bootstrapExpect === null) {
-      return 'waiting for a cluster that takes this node in: it has no cluster.bootstrapExpect, so it never forms one'
+      return `waiting for a cluster that takes this node in (it has no cluster.bootstrapExpect, so it never forms one): run "quorate raft add-learner ${self}" on one of the cluster's nodes`
     }
     const here = this.#founders()
     const count = `${here.length} of ${bootstrapExpect} nodes are here: ${here.join(', ')}`
@@ -105,8 +121,16 @@ export class Forming {
     }
     this.#peers.set(peer, { clusterId, promised, why: null })
     if (this.#state === 'promised' && clusterId === this.#clusterId()) this.#form()
+    else if (this.#state === 'alone' && clusterId !== null) this.#join(clusterId)
     else if (this.#state === 'alone') this.#advance()
     else this.#speakTo(peer)
+  }
+
+  /** A formed cluster has let this node in, which it does only with nodes that its configuration lists. */
+  #join(clusterId: ClusterId): void {
+    this.#joined = clusterId
+    this.#state = 'joining'
+    this.#effects.persistJoined = clusterId
   }
 
   /** Makes the promise once all founders are here and this node's id is the lowest of them. */
@@ -169,10 +193,11 @@ export class Forming {
   #objection(from: NodeId, { clusterId, voters }: FormingPromise): string | null {
     const { self, bootstrapExpect, formed } = this.#options
     const promise = this.#promise
-    if (promise !== null || formed !== null) {
+    const joined = this.#joined
+    if (promise !== null || formed !== null || joined !== null) {
       if (clusterId === (promise?.clusterId ?? formed) && (promise?.voters ?? voters).join() === voters.join())
         return null
-      return `${self} is bound to cluster ${promise?.clusterId ?? formed} and can not form ${clusterId}; if that cluster never formed, stop its nodes, empty their data directories and start them together`
+      return `${self} is bound to cluster ${promise?.clusterId ?? formed ?? joined} and can not form ${clusterId}; if that cluster never formed, stop its nodes, empty their data directories and start them together`
     }
     if (bootstrapExpect === null) return `${self} has no cluster.bootstrapExpect and never forms a cluster`
     if (voters.length !== bootstrapExpect)
@@ -250,7 +275,8 @@ export type FormingOptions = {
   readonly bootstrapExpect: number | null
   /** What the data directory holds. */
   readonly promise: FormingPromise | null
-  /** The cluster of entry 1, when that is there already. */
+  readonly joined: ClusterId | null
+  /** The cluster of the log, when that is there already. */
   readonly formed: ClusterId | null
   /** Used if this node comes to propose. */
   readonly newClusterId: ClusterId
@@ -266,16 +292,18 @@ export type FormingEvent =
     }
   | { readonly kind: 'peer-closed'; readonly peer: NodeId }
   | { readonly kind: 'message'; readonly from: NodeId; readonly message: FormingMessage }
-  /** The write of `persistPromise`, of `form`, is durable. */
+  /** The write of `persistPromise`, of `form`, of `persistJoined` is durable. */
   | { readonly kind: 'promise-durable' }
   | { readonly kind: 'formed-durable' }
+  | { readonly kind: 'joined-durable' }
   /** Now and then, so that what was lost is said again. */
   | { readonly kind: 'tick' }
 
-/** At most one of the two writes is asked for at a time, and the next only after its event. */
+/** At most one of the three writes is asked for at a time, and the next only after its event. */
 export type FormingEffects = {
   readonly persistPromise: FormingPromise | null
   readonly form: FormedLog | null
+  readonly persistJoined: ClusterId | null
   readonly send: readonly { readonly to: NodeId; readonly message: FormingMessage }[]
   readonly notices: readonly FormingNotice[]
 }
@@ -296,14 +324,20 @@ type FormingPeer = {
   why: string | null
 }
 
+function stateAtStart({ promise, joined, formed }: FormingOptions): 'alone' | 'promised' | 'formed' | 'joined' {
+  if (formed !== null) return 'formed'
+  if (promise !== null) return 'promised'
+  return joined === null ? 'alone' : 'joined'
+}
+
 function noEffects(): FormingEffects {
-  return { persistPromise: null, form: null, send: [], notices: [] }
+  return { persistPromise: null, form: null, persistJoined: null, send: [], notices: [] }
 }
 
 function firstOf({ clusterId, voters }: FormingPromise): FormedLog {
   const data = encodeConfiguration(makeConfiguration(clusterId, voters))
   return {
     hardState: { term: 1, vote: null, commit: 1 },
-    entry: { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, data },
+    entry: { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data },
   }
 }

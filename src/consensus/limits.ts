@@ -13,8 +13,23 @@ export const appendBytesMax = 1 * MiB
 export const proposalBytesMax = 2 * MiB
 /** What the leader takes in before it is committed. */
 export const uncommittedBytesMax = 32 * MiB
-/** Proposals of this node whose outcome is open. */
+/** Append requests in flight to one member; no more bytes than its lane's send buffer takes. */
+export const inflightMax = 256
+export const inflightBytesMax = 4 * MiB
+/** What the leader's state machine may have to apply before the leader takes no more. */
+export const unappliedEntriesMax = 65_536
+/** Proposals, and reads, of this node whose outcome is open. */
 export const pendingProposalsMax = 4096
+export const pendingReadsMax = 4096
+/** Entries behind a snapshot that stay in the log for members that are a little behind, at most; else half of a snapshot's. */
+export const trailingEntriesMax = 5000
+
+/** A snapshot on its way to a peer: bytes of a frame, and of all such frames in a second. */
+export const snapshotChunkBytes = 256 * 1024
+export const snapshotBytesPerSecond = 64 * MiB
+/** In election timeouts: when an offer that nobody answered is repeated, and when a transfer that does not move has failed. */
+export const snapshotOfferTimeouts = 2
+export const snapshotFailTimeouts = 10
 
 /** Peers that are dialled. */
 export const learnedPeersMax = 256
@@ -31,5 +46,10 @@ export const formingTicks = 10
 /** Between the threads: proposals that were handed in and have not reached the loop. */
 export const portProposalsMax = 8192
 export const portBytesMax = 64 * MiB
+/** Reads that were asked for and not answered. */
+export const portReadsMax = 8192
+/** A leader that stops waits for another to lead: this part of the election timeout, and no longer than this. */
+export const handoverShare = 0.5
+export const handoverMsMax = 2000
 /** A thread that has not ended by itself by then is terminated. */
 export const stopDeadlineMs = 5000

@@ -87,9 +87,18 @@ export type LogWriterOptions = {
 export function mergePersists(persists: readonly Omit<Persist, 'then'>[]): LogBatch {
   const last = persists.at(-1)
   assert(last !== undefined, 'a batch is made of something')
+  let install: LogBatch['install'] = null
+  let compact: LogBatch['compact'] = null
   let truncateFrom: number | null = null
   let entries: LogBatch['entries'] = []
   for (const persist of persists) {
+    if (persist.install !== null) {
+      install = persist.install
+      compact = null
+      truncateFrom = null
+      entries = []
+    }
+    compact = persist.compact ?? compact
     const from = persist.truncateFrom
     if (from !== null) {
       truncateFrom = Math.min(truncateFrom ?? from, from)
@@ -97,5 +106,6 @@ export function mergePersists(persists: readonly Omit<Persist, 'then'>[]): LogBa
     }
     entries = entries.length === 0 ? persist.entries : [...entries, ...persist.entries]
   }
-  return { hardState: last.hardState, truncateFrom, entries, sync: persists.some((persist) => persist.mustSync) }
+  const sync = persists.some((persist) => persist.mustSync)
+  return { hardState: last.hardState, install, compact, truncateFrom, entries, sync }
 }

@@ -2,23 +2,29 @@ import { assert } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
 import type { Configuration } from '../raft/configuration.ts'
 import type { Persist, RaftEvent, RaftStatus } from '../raft/effects.ts'
-import type { Entry, HardState } from '../raft/entry.ts'
-import type { Message } from '../raft/messages.ts'
+import type { Index } from '../raft/entry.ts'
+import type { Message, MessageKind, ProposalContent } from '../raft/messages.ts'
 import { Raft } from '../raft/raft.ts'
 import type { LogStore, StoredNode } from '../storage/log-store.ts'
+import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import type { AdmitPeer, PeerHello, Transport } from '../transport/transport.ts'
 import { formatAddress } from '../vocabulary/addresses.ts'
 import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { FormingMessage } from '../wire/forming.ts'
+import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
 import { admitPeer, isMember } from './admission.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
 import { formedBy, formedIn } from './first-entry.ts'
 import { Forming } from './forming.ts'
 import type { FormingEvent } from './forming.ts'
+import { Handover } from './handover.ts'
 import * as limits from './limits.ts'
 import { LogWriter } from './log-writer.ts'
 import { PeerLinks } from './peer-links.ts'
+import { recover } from './recovery.ts'
+import type { Recovered } from './recovery.ts'
+import { Snapshots } from './snapshots.ts'
 import { StatusReport, newCounters } from './status-report.ts'
 import { Ticker } from './ticker.ts'
 
@@ -34,10 +40,12 @@ export async function startConsensus(
 ): Promise<ConsensusStarted> {
   const stored = await ports.store.open({ nodeId: options.nodeId })
   try {
-    const loop = new ConsensusLoop({ options, events, ports, stored })
-    const raftAddress = await loop.start()
+    const recovered = await recover(stored, ports.snapshots)
+    const loop = new ConsensusLoop({ options, events, ports, stored, recovered })
+    const raftAddress = await loop.start(recovered)
     return { consensus: loop, node: stored.nodeId, generation: stored.generation, boot: ports.boot, raftAddress }
   } catch (error) {
+    await ports.snapshots.close()
     await ports.store.close()
     throw error
   }
@@ -45,6 +53,7 @@ export async function startConsensus(
 
 export type ConsensusPorts = {
   readonly store: LogStore
+  readonly snapshots: SnapshotStore
   readonly makeTransport: (link: { hello: () => PeerHello; admit: AdmitPeer; frameRejected: () => void }) => Transport
   readonly clock: Clock
   /** Runs after the input that is there has been read: `setImmediate`. */
@@ -71,9 +80,13 @@ class ConsensusLoop implements Consensus {
   readonly #ticker: Ticker
   readonly #report: StatusReport
   readonly #forming: Forming
-  /** Of entry 1, once that is durable; Raft's status has the newest. */
+  readonly #handover: Handover
+  /** What the log began with, once there is one; Raft's status has the newest. */
   #formed: Configuration | null
+  /** Of the last committed configuration, and of this process. */
+  #members: Configuration | null = null
   #raft: Raft | undefined
+  #snapshots: Snapshots | undefined
   #raftStatus: RaftStatus | null = null
   #raftAddress: string
   /** What Raft will be told at the next turn, in the order of its coming. */
@@ -82,6 +95,7 @@ class ConsensusLoop implements Consensus {
   #turnIsDue = false
   #ticks = 0
   #waitingFor: string | null = null
+  #stopping: Promise<void> | undefined
   /** Set once: by `stop`, or by what made the node fail. Nothing is sent, written or told after that. */
   #ending: Promise<void> | undefined
 
@@ -90,8 +104,9 @@ class ConsensusLoop implements Consensus {
     events: ConsensusEvents
     ports: ConsensusPorts
     stored: StoredNode
+    recovered: Recovered
   }) {
-    const { options, events, ports, stored } = parts
+    const { options, events, ports, stored, recovered } = parts
     const { clock, afterIo, store } = ports
     const self = stored.nodeId
     this.#options = options
@@ -99,11 +114,12 @@ class ConsensusLoop implements Consensus {
     this.#ports = ports
     this.#stored = stored
     this.#raftAddress = options.advertiseRaft ?? formatAddress(options.listen)
-    this.#formed = formedIn(stored)
+    this.#formed = formedIn({ ...stored, snapshot: recovered.snapshot })
     this.#forming = new Forming({
       self,
       bootstrapExpect: options.bootstrapExpect,
       promise: stored.promise,
+      joined: stored.joined,
       formed: this.#formed?.clusterId ?? null,
       newClusterId: ports.newClusterId,
     })
@@ -120,6 +136,8 @@ class ConsensusLoop implements Consensus {
       opened: (peer, lane) => this.#guard(() => this.#laneOpened(peer, lane)),
       closed: (peer, lane) => this.#guard(() => this.#laneClosed(peer, lane)),
       message: (message, frame) => this.#guard(() => this.#receive(message, frame)),
+      gone: (peer) => this.#guard(() => this.#tell({ kind: 'peer-gone', peer })),
+      snapshotMessage: (from, message) => this.#guard(() => this.#receiveSnapshot(from, message)),
       formingMessage: (from, message) => this.#guard(() => this.#stepForming({ kind: 'message', from, message })),
       fatal: (error) => this.#fail(error),
     })
@@ -133,20 +151,20 @@ class ConsensusLoop implements Consensus {
     const tickMs = options.heartbeatMs / limits.heartbeatTicks
     this.#ticker = new Ticker({ clock, afterIo, tickMs, tick: () => this.#guard(() => this.#tick()) })
     this.#report = new StatusReport({ clock, push: () => this.#guard(() => this.#pushStatus()) })
+    this.#handover = new Handover({ clock, timeoutMs: handoverMs(options) })
   }
 
   /** Resolves to the address that others reach the listener at. */
-  async start(): Promise<string> {
-    const { options, entries, hardState } = { options: this.#options, ...this.#stored }
+  async start(recovered: Recovered): Promise<string> {
     try {
       const bound = await this.#transport.open(this.#links)
-      this.#raftAddress = options.advertiseRaft ?? formatAddress(bound)
+      this.#raftAddress = this.#options.advertiseRaft ?? formatAddress(bound)
     } catch (error) {
       await this.#transport.close()
       throw error
     }
     this.#guard(() => {
-      if (entries.length > 0) this.#startRaft(entries, hardState)
+      if (this.#formed !== null || this.#stored.joined !== null) this.#startRaft(recovered)
       this.#performForming()
       this.#ticker.start()
       this.#report.start()
@@ -154,12 +172,29 @@ class ConsensusLoop implements Consensus {
     return this.#raftAddress
   }
 
-  propose(id: ProposalId, data: Uint8Array): void {
+  propose(id: ProposalId, content: ProposalContent): void {
     this.#counters.proposals += 1
+    const bytes = content.kind === 'command' ? content.data.length : 0
     if (this.#ending !== undefined || this.#raft === undefined) this.#refuse(id, 'no-leader')
-    else if (this.#queue.length >= limits.queuedEventsMax || this.#queuedBytes + data.length > limits.queuedBytesMax)
-      this.#refuse(id, 'overloaded')
-    else this.#enqueue({ kind: 'propose', id, data }, data.length)
+    else if (this.#isFull(bytes)) this.#refuse(id, 'overloaded')
+    else this.#enqueue({ kind: 'propose', id, content }, bytes)
+  }
+
+  read(id: number): void {
+    if (this.#ending !== undefined || this.#raft === undefined || this.#isFull(0)) this.#events.readRefused(id)
+    else this.#enqueue({ kind: 'read', id })
+  }
+
+  transfer(to: NodeId | null): void {
+    this.#tell({ kind: 'transfer', to })
+  }
+
+  applied(index: Index): void {
+    this.#tell({ kind: 'applied', index })
+  }
+
+  saveSnapshot(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
+    this.#guard(() => this.#snapshots?.save(snapshot))
   }
 
   learnPeer(node: NodeId, raftAddress: string): void {
@@ -167,8 +202,8 @@ class ConsensusLoop implements Consensus {
   }
 
   stop(): Promise<void> {
-    this.#ending ??= this.#end()
-    return this.#ending
+    this.#stopping ??= this.#leave()
+    return this.#stopping
   }
 
   // What comes in
@@ -177,34 +212,52 @@ class ConsensusLoop implements Consensus {
     this.#report.changed()
     const { node, clusterId, promised } = peer
     if (lane === 'ctl') this.#stepForming({ kind: 'peer-opened', peer: node, clusterId, promised })
+    if (lane === 'bulk') this.#snapshots?.laneOpened(node)
   }
 
   #laneClosed(peer: NodeId, lane: string): void {
     this.#report.changed()
     if (lane === 'ctl') this.#stepForming({ kind: 'peer-closed', peer })
-    if (this.#raft !== undefined) this.#enqueue({ kind: 'unreachable', peer })
+    // How a snapshot fares on its own lane, Raft need not know.
+    if (lane !== 'bulk') this.#tell({ kind: 'unreachable', peer })
   }
 
   #receive(message: Message, frame: { lane: string; bytes: number }): void {
     if (this.#raft === undefined) return
     const configuration = this.#configuration()
-    const share = frame.lane === 'log' ? 0.5 : 1
-    const isFull =
-      this.#queue.length >= limits.queuedEventsMax * share ||
-      this.#queuedBytes + frame.bytes > limits.queuedBytesMax * share
-    if (isFull) this.#links.reject(message.from, 'the queue of the consensus loop is full')
-    else if (configuration !== null && !isMember(configuration, message.from))
+    const isStranger = configuration !== null && !isMember(configuration, message.from)
+    if (this.#isFull(frame.bytes, frame.lane === 'log' ? 0.5 : 1))
+      this.#links.reject(message.from, 'the queue of the consensus loop is full')
+    else if (isStranger && !mayLead.has(message.kind))
       this.#links.reject(message.from, 'the sender is not in the configuration')
     else this.#enqueue({ kind: 'message', message }, frame.bytes)
   }
 
+  #receiveSnapshot(from: NodeId, message: SnapshotMessage): void {
+    const { transfer } = message
+    if (this.#snapshots !== undefined) this.#snapshots.received(from, message)
+    else if (message.kind === 'snapshot-offer')
+      this.#links.sendSnapshot(from, { kind: 'snapshot-refuse', transfer, why: 'this node has not joined yet' })
+  }
+
   #tick(): void {
     this.#ticks += 1
-    if (this.#raft !== undefined) this.#enqueue({ kind: 'tick' })
+    this.#tell({ kind: 'tick', now: Math.max(0, Math.floor(this.#ports.clock.now())) })
+    this.#snapshots?.tick()
     if (this.#ticks % limits.formingTicks === 0) this.#stepForming({ kind: 'tick' })
   }
 
+  #isFull(bytes: number, share = 1): boolean {
+    const { queuedEventsMax, queuedBytesMax } = limits
+    return this.#queue.length >= queuedEventsMax * share || this.#queuedBytes + bytes > queuedBytesMax * share
+  }
+
   // Raft: everything that came in since the last turn, then everything that the core wants
+
+  /** Tells Raft, if it has started, what needs no room: its number is bounded elsewhere. */
+  #tell(event: RaftEvent): void {
+    if (this.#raft !== undefined && this.#ending === undefined) this.#enqueue(event)
+  }
 
   #enqueue(event: RaftEvent, bytes = 0): void {
     this.#queue.push(event)
@@ -225,10 +278,14 @@ class ConsensusLoop implements Consensus {
   }
 
   #performRaft(raft: Raft): void {
-    const { persist, send, apply, refused, status } = raft.take()
+    const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = raft.take()
     if (persist !== null) this.#writer.write(persist)
     for (const message of send) this.#send(message)
-    if (apply.length > 0) this.#events.committed(apply)
+    for (const { peer, ...what } of sendSnapshot) this.#snapshots?.send(peer, what)
+    if (restore !== null) this.#snapshots?.restore(restore)
+    if (apply.length > 0) this.#snapshots?.apply(apply)
+    for (const { id, index } of reads) this.#events.readable(id, index)
+    for (const id of readsRefused) this.#events.readRefused(id)
     for (const { id, why } of refused) this.#refuse(id, why)
     if (status !== null) this.#raftChanged(status)
   }
@@ -238,6 +295,7 @@ class ConsensusLoop implements Consensus {
       this.#enqueue({ kind: 'persisted', seq })
       for (const message of then) this.#send(message)
     }
+    this.#snapshots?.durable(persists)
   }
 
   #send(message: Message): void {
@@ -256,27 +314,62 @@ class ConsensusLoop implements Consensus {
     const { role, term, leader } = status
     if (term > (before?.term ?? term) && (role === 'candidate' || role === 'leader')) this.#counters.elections += 1
     if (before?.role !== role || before.leader !== leader) this.#events.log('info', 'raft-role', { role, term, leader })
+    this.#handover.raftChanged(status)
+    if (status.isConfigurationCommitted) this.#configurationCommitted(status)
+    this.#showWaiting()
     this.#report.changed()
   }
 
-  #startRaft(entries: readonly Entry[], hardState: HardState): void {
-    const { heartbeatMs, electionTimeoutMs, logBytesMax } = this.#options
-    const { heartbeatTicks, appendBytesMax, proposalBytesMax, uncommittedBytesMax, pendingProposalsMax } = limits
+  /** Who was removed hears it: its lanes end, and when it dials again it is told why. */
+  #configurationCommitted({ id, configuration, leader }: RaftStatus): void {
+    const before = this.#members
+    if (configuration === before || configuration.voters.length === 0) return
+    this.#members = configuration
+    this.#events.log('info', 'raft-configuration', { ...configuration })
+    if (before === null || !isMember(configuration, id)) return
+    for (const peer of [...before.voters, ...before.votersOutgoing, ...before.learners]) {
+      if (peer !== id && peer !== leader && !isMember(configuration, peer)) this.#transport.disconnect(peer)
+    }
+  }
+
+  #startRaft(recovered: Recovered): void {
+    const { heartbeatMs, electionTimeoutMs, snapshotEntries, ...options } = this.#options
+    const { heartbeatTicks, trailingEntriesMax } = limits
     const ticks = Math.round((electionTimeoutMs * heartbeatTicks) / heartbeatMs)
-    this.#raft = new Raft({
+    const electionTicks = Math.max(ticks, heartbeatTicks + 1)
+    const raft = new Raft({
       id: this.#stored.nodeId,
-      hardState,
-      entries,
+      ...recovered,
       seed: this.#ports.seed,
       heartbeatTicks,
-      electionTicks: Math.max(ticks, heartbeatTicks + 1),
-      appendBytesMax,
-      proposalBytesMax,
-      uncommittedBytesMax,
-      logBytesMax,
-      pendingProposalsMax,
+      electionTicks,
+      appendBytesMax: limits.appendBytesMax,
+      inflightMax: limits.inflightMax,
+      inflightBytesMax: limits.inflightBytesMax,
+      proposalBytesMax: limits.proposalBytesMax,
+      uncommittedBytesMax: limits.uncommittedBytesMax,
+      unappliedEntriesMax: limits.unappliedEntriesMax,
+      logBytesMax: options.logBytesMax,
+      trailingEntries: Math.min(trailingEntriesMax, Math.floor(snapshotEntries / 2)),
+      pendingProposalsMax: limits.pendingProposalsMax,
+      pendingReadsMax: limits.pendingReadsMax,
+      votersMax: options.votersMax,
+      leaseReads: options.leaseReads,
     })
-    this.#performRaft(this.#raft)
+    this.#raft = raft
+    this.#snapshots = new Snapshots({
+      store: this.#ports.snapshots,
+      clock: this.#ports.clock,
+      raft,
+      electionTicks,
+      snapshotEntries,
+      logBytesMax: options.logBytesMax,
+      events: this.#events,
+      send: (to, message) => void (this.#ending === undefined && this.#links.sendSnapshot(to, message)),
+      step: (event) => this.#tell(event),
+      failed: (error) => this.#fail(error),
+    })
+    this.#performRaft(raft)
   }
 
   // Forming
@@ -287,7 +380,7 @@ class ConsensusLoop implements Consensus {
   }
 
   #performForming(): void {
-    const { persistPromise, form, send, notices } = this.#forming.take()
+    const { persistPromise, form, persistJoined, send, notices } = this.#forming.take()
     for (const { event, fields } of notices) this.#events.log('warn', event, fields)
     for (const { to, message } of send) this.#sendForming(to, message)
     if (persistPromise !== null) {
@@ -299,12 +392,23 @@ class ConsensusLoop implements Consensus {
     if (form !== null) {
       const { hardState, entry } = form
       this.#writer.perform(
-        (store) => store.write({ hardState, truncateFrom: null, entries: [entry], sync: true }),
+        (store) =>
+          store.write({ hardState, install: null, compact: null, truncateFrom: null, entries: [entry], sync: true }),
         () => {
           this.#formed = formedBy(entry)
           this.#events.log('info', 'cluster-formed', { clusterId: this.#formed.clusterId, voters: this.#formed.voters })
-          this.#startRaft([entry], hardState)
+          this.#startRaft({ snapshot: null, entries: [entry], hardState })
           this.#stepForming({ kind: 'formed-durable' })
+        },
+      )
+    }
+    if (persistJoined !== null) {
+      this.#writer.perform(
+        (store) => store.writeJoined(persistJoined),
+        () => {
+          this.#events.log('info', 'cluster-joined', { clusterId: persistJoined })
+          this.#startRaft({ snapshot: null, entries: [], hardState: this.#stored.hardState })
+          this.#stepForming({ kind: 'joined-durable' })
         },
       )
     }
@@ -316,7 +420,8 @@ class ConsensusLoop implements Consensus {
   }
 
   #showWaiting(): void {
-    const waitingFor = this.#forming.waitingFor()
+    const isInLog = this.#configuration() !== null && this.#forming.joined !== null
+    const waitingFor = isInLog ? null : this.#forming.waitingFor()
     if (waitingFor === this.#waitingFor) return
     this.#waitingFor = waitingFor
     if (waitingFor !== null) this.#events.log('info', 'forming-waits', { waitingFor })
@@ -325,8 +430,10 @@ class ConsensusLoop implements Consensus {
 
   // What others see
 
+  /** Null while this node has no log. */
   #configuration(): Configuration | null {
-    return this.#raftStatus?.configuration ?? this.#formed
+    const newest = this.#raftStatus?.configuration ?? this.#formed
+    return newest === null || newest.voters.length === 0 ? null : newest
   }
 
   #hello(): PeerHello {
@@ -345,13 +452,21 @@ class ConsensusLoop implements Consensus {
   }
 
   #admit(hello: PeerHello): OperatingError | null {
-    return admitPeer({ hello, configuration: this.#configuration(), clusterName: this.#options.clusterName })
+    const { clusterName, bootstrapExpect } = this.#options
+    return admitPeer({
+      hello,
+      configuration: this.#configuration(),
+      joined: this.#forming.joined,
+      neverForms: bootstrapExpect === null,
+      leader: this.#raftStatus?.leader ?? null,
+      clusterName,
+    })
   }
 
   #pushStatus(): void {
     const configuration = this.#configuration()
     this.#events.status({
-      clusterId: configuration?.clusterId ?? null,
+      clusterId: configuration?.clusterId ?? this.#forming.joined,
       promised: this.#forming.promised,
       raft: this.#raft?.status() ?? null,
       waitingFor: this.#waitingFor,
@@ -375,6 +490,7 @@ class ConsensusLoop implements Consensus {
   #fail(reason: unknown): void {
     if (this.#ending !== undefined) return
     this.#ending = this.#end()
+    this.#handover.end()
     const error =
       reason instanceof OperatingError
         ? reason
@@ -384,14 +500,40 @@ class ConsensusLoop implements Consensus {
     this.#events.failed(error)
   }
 
+  /** A leader lets another lead first, if that is done soon: then nobody has to wait out an election timeout. */
+  async #leave(): Promise<void> {
+    const self = this.#stored.nodeId
+    const isLeader = this.#ending === undefined && this.#raftStatus?.role === 'leader'
+    if (isLeader && this.#configuration()?.voters.some((voter) => voter !== self)) {
+      this.transfer(null)
+      await this.#handover.begin()
+    }
+    this.#ending ??= this.#end()
+    await this.#ending
+  }
+
   async #end(): Promise<void> {
     this.#ticker.stop()
     this.#report.stop()
+    const { store, snapshots } = this.#ports
     try {
-      await Promise.all([this.#transport.close(), this.#writer.end()])
-      await this.#ports.store.close()
+      await Promise.all([this.#transport.close(), this.#writer.end(), this.#snapshots?.end()])
+      await snapshots.close()
+      await store.close()
     } catch (error) {
       this.#events.log('error', 'consensus-close-failed', { error })
     }
   }
+}
+
+/** What a node may hear from one that it does not know as a member, because it lags behind the configuration. */
+const mayLead: ReadonlySet<MessageKind> = new Set<MessageKind>([
+  'pre-vote-request',
+  'vote-request',
+  'append-request',
+  'heartbeat-request',
+])
+
+function handoverMs({ electionTimeoutMs }: ConsensusOptions): number {
+  return Math.min(electionTimeoutMs * limits.handoverShare, limits.handoverMsMax)
 }

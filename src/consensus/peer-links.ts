@@ -6,9 +6,11 @@ import { describeError } from '../vocabulary/operating-error.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../wire/forming-codec.ts'
 import type { FormingMessage } from '../wire/forming.ts'
-import { isFormingFrame } from '../wire/frame-types.ts'
+import { isFormingFrame, isSnapshotFrame } from '../wire/frame-types.ts'
 import { raftLanes } from '../wire/limits.ts'
 import { decodeMessage, encodeMessage } from '../wire/raft-codec.ts'
+import { decodeSnapshotMessage, encodeSnapshotMessage } from '../wire/snapshot-codec.ts'
+import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
 import type { ConsensusEvents } from './consensus.ts'
 import { learnedPeersMax } from './limits.ts'
 import type { MutableCounters } from './status-report.ts'
@@ -43,6 +45,10 @@ export class PeerLinks implements TransportEvents {
 
   sendForming(to: NodeId, message: FormingMessage): void {
     this.#send(to, 'ctl', encodeFormingMessage(message))
+  }
+
+  sendSnapshot(to: NodeId, message: SnapshotMessage): void {
+    this.#send(to, 'bulk', encodeSnapshotMessage(message))
   }
 
   /** Dials where the peer is now, and no longer where it was. */
@@ -86,12 +92,23 @@ export class PeerLinks implements TransportEvents {
     this.#options.closed(peer, lane)
   }
 
+  gone(peer: NodeId): void {
+    this.#options.log('info', 'peer-gone', { peer })
+    this.#options.gone(peer)
+  }
+
   frame(peer: NodeId, lane: string, type: number, payload: Uint8Array): void {
     this.#options.counters.framesIn += 1
     if (isFormingFrame(type)) {
       const message = decodeFormingMessage(type, payload)
       if ('malformed' in message) this.reject(peer, message.malformed)
       else this.#options.formingMessage(peer, message)
+      return
+    }
+    if (isSnapshotFrame(type)) {
+      const message = decodeSnapshotMessage(type, payload)
+      if ('malformed' in message) this.reject(peer, message.malformed)
+      else this.#options.snapshotMessage(peer, message)
       return
     }
     const message = decodeMessage(type, payload, { from: peer, to: this.#options.self })
@@ -121,6 +138,10 @@ export type PeerLinksOptions = {
   readonly closed: (peer: NodeId, lane: string) => void
   readonly message: (message: Message, frame: { lane: string; bytes: number }) => void
   readonly formingMessage: (from: NodeId, message: FormingMessage) => void
+  /** Its bytes are good until this returns to the loop's caller: who keeps them copies them. */
+  readonly snapshotMessage: (from: NodeId, message: SnapshotMessage) => void
+  /** Its process is gone, as its machine says. */
+  readonly gone: (peer: NodeId) => void
   /** This node must not go on. */
   readonly fatal: (error: OperatingError) => void
 }
@@ -139,4 +160,9 @@ const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
   propose: 'log',
   'propose-accepted': 'ctl',
   'propose-refused': 'ctl',
+  'read-request': 'ctl',
+  'read-response': 'ctl',
+  'read-refused': 'ctl',
+  'snapshot-installed': 'ctl',
+  'timeout-now': 'ctl',
 }

@@ -1,5 +1,6 @@
-import type { Entry } from '../raft/entry.ts'
-import type { RefusalReason } from '../raft/messages.ts'
+import type { Entry, Index } from '../raft/entry.ts'
+import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError, describeError } from '../vocabulary/operating-error.ts'
 import type { ErrorCode } from '../vocabulary/operating-error.ts'
@@ -11,19 +12,34 @@ import type { ConsensusEvents, ConsensusStarted, ConsensusStatus } from './conse
  */
 export type ToThread =
   | { readonly kind: 'propose'; readonly proposals: readonly ThreadProposal[] }
+  | { readonly kind: 'read'; readonly ids: readonly number[] }
+  | { readonly kind: 'transfer'; readonly to: NodeId | null }
+  | { readonly kind: 'applied'; readonly index: Index }
+  | { readonly kind: 'save-snapshot'; readonly index: Index; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'learn-peer'; readonly node: NodeId; readonly raftAddress: string }
   | { readonly kind: 'stop' }
 
-/** `data` has a buffer of its own. */
-export type ThreadProposal = { readonly id: ProposalId; readonly data: Uint8Array<ArrayBuffer> }
+/** A command's `data` has a buffer of its own. */
+export type ThreadProposal =
+  | { readonly id: ProposalId; readonly data: Uint8Array<ArrayBuffer> }
+  | { readonly id: ProposalId; readonly change: ConfigurationChange }
 
 export type FromThread =
   | { readonly kind: 'started'; readonly started: Omit<ConsensusStarted, 'consensus'> }
   | { readonly kind: 'start-failed'; readonly error: PlainError }
   /** So many proposals have reached the loop: there is room for others. */
   | { readonly kind: 'taken'; readonly count: number; readonly bytes: number }
+  | {
+      readonly kind: 'restore'
+      readonly index: Index
+      readonly time: number
+      readonly bytes: Uint8Array<ArrayBuffer>
+    }
   | { readonly kind: 'committed'; readonly block: EntryBlock }
   | { readonly kind: 'refused'; readonly id: ProposalId; readonly why: RefusalReason }
+  | { readonly kind: 'readable'; readonly id: number; readonly index: Index }
+  | { readonly kind: 'read-refused'; readonly id: number }
+  | { readonly kind: 'snapshot-wanted' }
   | { readonly kind: 'status'; readonly status: ConsensusStatus }
   | {
       readonly kind: 'log'
@@ -40,6 +56,22 @@ export type EntryBlock = {
 }
 
 export type PlainError = { readonly code: ErrorCode; readonly message: string; readonly cause: string | null }
+
+export function toThreadProposal(id: ProposalId, content: ProposalContent): ThreadProposal {
+  // A copy, because the buffer changes hands and may hold more than this.
+  return content.kind === 'command' ? { id, data: new Uint8Array(content.data) } : { id, change: content.change }
+}
+
+export function contentOf(proposal: ThreadProposal): ProposalContent {
+  return 'data' in proposal ? { kind: 'command', data: proposal.data } : { kind: 'change', change: proposal.change }
+}
+
+/** The same bytes alone in a buffer that can change hands: copied only where they share theirs. */
+export function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes
+  const isAlone = buffer instanceof ArrayBuffer && bytes.byteLength === buffer.byteLength
+  return isAlone ? new Uint8Array(buffer) : new Uint8Array(bytes)
+}
 
 /** In blocks of at most 1 MiB, but at least one entry each. */
 export function packEntries(entries: readonly Entry[]): EntryBlock[] {

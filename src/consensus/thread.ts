@@ -1,11 +1,13 @@
 import { Worker } from 'node:worker_threads'
 import { unreachable } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
+import type { Index } from '../raft/entry.ts'
+import type { ProposalContent } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
-import { portBytesMax, portProposalsMax, stopDeadlineMs } from './limits.ts'
-import { fromPlainError, unpackEntries } from './thread-messages.ts'
+import { portBytesMax, portProposalsMax, portReadsMax, stopDeadlineMs } from './limits.ts'
+import { fromPlainError, ownBytes, toThreadProposal, unpackEntries } from './thread-messages.ts'
 import type { FromThread, ThreadProposal, ToThread } from './thread-messages.ts'
 
 /**
@@ -27,8 +29,13 @@ class ConsensusThread implements Consensus {
   readonly #events: ConsensusEvents
   readonly #started = deferred<ConsensusStarted>()
   readonly #exited = deferred<void>()
-  /** Posted at the end of this turn, in one message. */
+  /** Posted at the end of this turn, in one message each. */
   #outbox: ThreadProposal[] = []
+  #readsOutbox: number[] = []
+  #applied: Index | null = null
+  #flushIsDue = false
+  /** Asked for and not answered. */
+  readonly #reads = new Set<number>()
   /** Handed in and not yet known to have reached the loop: bounded, since a port is not. */
   #underWay = { proposals: 0, bytes: 0 }
   #state: 'starting' | 'running' | 'failed' | 'stopping' | 'exited' = 'starting'
@@ -50,16 +57,38 @@ class ConsensusThread implements Consensus {
     return this.#started.promise
   }
 
-  propose(id: ProposalId, data: Uint8Array): void {
+  propose(id: ProposalId, content: ProposalContent): void {
     if (this.#state !== 'running') return this.#events.refused(id, 'no-leader')
     const { proposals, bytes } = this.#underWay
-    if (proposals >= portProposalsMax || bytes + data.length > portBytesMax)
-      return this.#events.refused(id, 'overloaded')
-    this.#underWay = { proposals: proposals + 1, bytes: bytes + data.length }
-    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush())
-    // A copy, because the buffer changes hands and may hold more than this.
-    this.#outbox.push({ id, data: new Uint8Array(data) })
-    return undefined
+    const length = content.kind === 'command' ? content.data.length : 0
+    if (proposals >= portProposalsMax || bytes + length > portBytesMax) return this.#events.refused(id, 'overloaded')
+    this.#underWay = { proposals: proposals + 1, bytes: bytes + length }
+    this.#outbox.push(toThreadProposal(id, content))
+    return this.#flushSoon()
+  }
+
+  read(id: number): void {
+    if (this.#state !== 'running' || this.#reads.size >= portReadsMax) return this.#events.readRefused(id)
+    this.#reads.add(id)
+    this.#readsOutbox.push(id)
+    return this.#flushSoon()
+  }
+
+  transfer(to: NodeId | null): void {
+    if (this.#state === 'running') this.#post({ kind: 'transfer', to })
+  }
+
+  applied(index: Index): void {
+    if (this.#state !== 'running') return
+    this.#applied = index
+    this.#flushSoon()
+  }
+
+  /** The bytes are handed over: the caller has them no more. */
+  saveSnapshot({ index, bytes }: { readonly index: Index; readonly bytes: Uint8Array }): void {
+    if (this.#state !== 'running') return
+    const own = ownBytes(bytes)
+    this.#post({ kind: 'save-snapshot', index, bytes: own }, [own.buffer])
   }
 
   learnPeer(node: NodeId, raftAddress: string): void {
@@ -90,8 +119,18 @@ class ConsensusThread implements Consensus {
         return this.#fail(fromPlainError(message.error))
       case 'committed':
         return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
+      case 'restore':
+        return this.#isHeard ? this.#events.restore(message) : undefined
       case 'refused':
         return this.#isHeard ? this.#events.refused(message.id, message.why) : undefined
+      case 'readable':
+        this.#reads.delete(message.id)
+        return this.#isHeard ? this.#events.readable(message.id, message.index) : undefined
+      case 'read-refused':
+        this.#reads.delete(message.id)
+        return this.#isHeard ? this.#events.readRefused(message.id) : undefined
+      case 'snapshot-wanted':
+        return this.#isHeard ? this.#events.snapshotWanted() : undefined
       case 'status':
         return this.#isHeard ? this.#events.status(message.status) : undefined
       default:
@@ -104,13 +143,23 @@ class ConsensusThread implements Consensus {
     return this.#state === 'starting' || this.#state === 'running'
   }
 
+  #flushSoon(): void {
+    if (this.#flushIsDue) return
+    this.#flushIsDue = true
+    queueMicrotask(() => this.#flush())
+  }
+
   #flush(): void {
-    const proposals = this.#outbox
+    const [proposals, ids, applied] = [this.#outbox, this.#readsOutbox, this.#applied]
+    this.#flushIsDue = false
     this.#outbox = []
-    this.#post(
-      { kind: 'propose', proposals },
-      proposals.map(({ data }) => data.buffer),
-    )
+    this.#readsOutbox = []
+    this.#applied = null
+    if (applied !== null) this.#post({ kind: 'applied', index: applied })
+    if (ids.length > 0) this.#post({ kind: 'read', ids })
+    if (proposals.length === 0) return
+    const buffers = proposals.flatMap((proposal) => ('data' in proposal ? [proposal.data.buffer] : []))
+    this.#post({ kind: 'propose', proposals }, buffers)
   }
 
   #post(message: ToThread, transfer: ArrayBuffer[] = []): void {

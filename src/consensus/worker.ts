@@ -8,6 +8,7 @@ import { assert, unreachable } from '../std/assert.ts'
 import { realClock } from '../std/clock.ts'
 import { Random } from '../std/random.ts'
 import { LevelLogStore } from '../storage/level-log-store.ts'
+import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import { WebSocketTransport, transportDefaults } from '../transport/websocket-transport.ts'
 import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
@@ -15,7 +16,7 @@ import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { startConsensus } from './loop.ts'
 import type { ConsensusPorts } from './loop.ts'
-import { packEntries, toPlainError } from './thread-messages.ts'
+import { contentOf, ownBytes, packEntries, toPlainError } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
 
 /**
@@ -41,12 +42,22 @@ function receive(consensus: Consensus, message: ToThread): void {
   switch (message.kind) {
     case 'propose': {
       let bytes = 0
-      for (const { id, data } of message.proposals) {
-        bytes += data.length
-        consensus.propose(id, data)
+      for (const proposal of message.proposals) {
+        const content = contentOf(proposal)
+        if (content.kind === 'command') bytes += content.data.length
+        consensus.propose(proposal.id, content)
       }
       return post({ kind: 'taken', count: message.proposals.length, bytes })
     }
+    case 'read':
+      for (const id of message.ids) consensus.read(id)
+      return undefined
+    case 'transfer':
+      return consensus.transfer(message.to)
+    case 'applied':
+      return consensus.applied(message.index)
+    case 'save-snapshot':
+      return consensus.saveSnapshot(message)
     case 'learn-peer':
       return consensus.learnPeer(message.node, message.raftAddress)
     case 'stop':
@@ -65,10 +76,17 @@ function leave(): void {
 
 function makeEvents(): ConsensusEvents {
   return {
+    restore({ index, time, bytes: stored }) {
+      const bytes = ownBytes(stored)
+      port.postMessage({ kind: 'restore', index, time, bytes } satisfies FromThread, [bytes.buffer])
+    },
     committed(entries) {
       for (const block of packEntries(entries)) port.postMessage({ kind: 'committed', block }, [block.bytes.buffer])
     },
     refused: (id, why) => post({ kind: 'refused', id, why }),
+    readable: (id, index) => post({ kind: 'readable', id, index }),
+    readRefused: (id) => post({ kind: 'read-refused', id }),
+    snapshotWanted: () => post({ kind: 'snapshot-wanted' }),
     status: (status) => post({ kind: 'status', status }),
     log: postLine,
     failed: (error) => post({ kind: 'failed', error: toPlainError(error) }),
@@ -81,6 +99,7 @@ function makePorts(): ConsensusPorts {
   const { listen, heartbeatMs, electionTimeoutMs } = options
   return {
     store: new LevelLogStore(options.dataDir),
+    snapshots: new SnapshotFileStore(options.dataDir),
     makeTransport: (link) =>
       new WebSocketTransport({
         ...transportDefaults,

@@ -14,7 +14,7 @@ const cluster = (name: string): ClusterId => name as ClusterId
 
 function forming(options: Partial<FormingOptions> & { self: NodeId }): Forming {
   const newClusterId = cluster(`of-${options.self}`)
-  return new Forming({ bootstrapExpect: 3, promise: null, formed: null, newClusterId, ...options })
+  return new Forming({ bootstrapExpect: 3, promise: null, joined: null, formed: null, newClusterId, ...options })
 }
 
 function opened(peer: NodeId, known: { clusterId?: ClusterId; promised?: ClusterId } = {}): FormingEvent {
@@ -286,7 +286,14 @@ class World {
     const formed = disk.log && (decodeConfiguration(disk.log.entry.data)?.clusterId ?? null)
     this.#started += 1
     const newClusterId = cluster(`${id}-${this.#started}`)
-    const core = new Forming({ self: id, bootstrapExpect: 3, promise: disk.promise, formed, newClusterId })
+    const core = new Forming({
+      self: id,
+      bootstrapExpect: 3,
+      promise: disk.promise,
+      joined: null,
+      formed,
+      newClusterId,
+    })
     this.#cores.set(id, { core, writes: [] })
     this.#perform(id)
   }

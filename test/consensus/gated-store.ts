@@ -1,3 +1,4 @@
+import type { ClusterId } from '../../src/vocabulary/ids.ts'
 import type { FormingPromise, LogBatch, LogStore, StoredNode } from '../../src/storage/log-store.ts'
 
 /** A store whose writes wait while the gate is shut, as on a disk that stalls. */
@@ -34,6 +35,11 @@ export class GatedStore implements LogStore {
   async writePromise(promise: FormingPromise): Promise<void> {
     await this.#opened
     await this.#store.writePromise(promise)
+  }
+
+  async writeJoined(clusterId: ClusterId): Promise<void> {
+    await this.#opened
+    await this.#store.writeJoined(clusterId)
   }
 
   close(): Promise<void> {

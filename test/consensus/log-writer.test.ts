@@ -5,7 +5,7 @@ import type { Persist } from '../../src/raft/effects.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { LogBatch } from '../../src/storage/log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
-import { entry, n1 } from '../fixtures/log-batches.ts'
+import { batch, entry, n1 } from '../fixtures/log-batches.ts'
 
 type Written = Omit<Persist, 'then'>
 
@@ -27,7 +27,7 @@ const persistsOf = fc
       last = kept + append
       if (commits) commit = Math.max(commit, last - 1)
       const hardState = { term, vote: null, commit }
-      return { seq: at + 1, hardState, truncateFrom, entries, mustSync }
+      return { seq: at + 1, hardState, install: null, compact: null, truncateFrom, entries, mustSync }
     })
   })
 
@@ -36,7 +36,7 @@ async function diskAfter(batches: readonly LogBatch[]): Promise<MemoryDisk> {
   const store = new MemoryLogStore(disk)
   await store.open({ nodeId: n1 })
   const entries = [entry(1, 1), entry(2, 1), entry(3, 1)]
-  await store.write({ hardState: { term: 1, vote: null, commit: 1 }, truncateFrom: null, entries, sync: true })
+  await store.write(batch({ term: 1, commit: 1, entries }))
   for (const batch of batches) await store.write(batch)
   await store.close()
   return disk
@@ -57,6 +57,8 @@ describe('mergePersists', () => {
     const persist: Written = {
       seq: 1,
       hardState: { term: 1, vote: null, commit: 0 },
+      install: null,
+      compact: null,
       truncateFrom: null,
       entries: [],
       mustSync: false,

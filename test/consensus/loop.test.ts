@@ -6,6 +6,8 @@ import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
 import type { LogStore } from '../../src/storage/log-store.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
+import { MemorySnapshotStore, MemorySnapshots } from '../../src/storage/memory-snapshot-store.ts'
+import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import { isNodeId } from '../../src/vocabulary/ids.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
@@ -26,6 +28,7 @@ afterEach(async () => {
 class TestCluster {
   readonly hub = new Hub()
   readonly disks = new Map<NodeId, MemoryDisk>()
+  readonly files = new Map<NodeId, MemorySnapshots>()
   readonly stores = new Map<NodeId, GatedStore>()
   nodes: LoopNode[] = []
 
@@ -34,9 +37,12 @@ class TestCluster {
     this.disks.set(id, disk)
     const store = new GatedStore(new MemoryLogStore(disk))
     this.stores.set(id, store)
+    const files = this.files.get(id) ?? new MemorySnapshots()
+    this.files.set(id, files)
+    const snapshots = new MemorySnapshotStore(files)
     const node = await startNode(
       { ...consensusOptions(id, change), nodeId: id },
-      { store, makeTransport: (link) => this.hub.makeTransport(link) },
+      { store, snapshots, makeTransport: (link) => this.hub.makeTransport(link) },
     )
     undo.push(() => node.started.consensus.stop())
     this.nodes = [...this.nodes.filter((each) => each.id !== id), node]
@@ -272,7 +278,7 @@ describe('the disk', () => {
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await leaderOf([node])
     const id = propose(node, 'once')
-    node.started.consensus.propose(id, new Uint8Array(1))
+    node.started.consensus.propose(id, { kind: 'command', data: new Uint8Array(1) })
     const failure = await waitFor('the failure', () => node.told.failures[0])
     expect(failure.code).toBe('internal')
     expect((failure.cause as Error).message).toContain('is made once')
@@ -334,7 +340,7 @@ describe('one node', () => {
     const disk = new MemoryDisk()
     disk.nodeId = n1
     disk.hardState = { term: 1, vote: null, commit: 1 }
-    disk.entries.push({ index: 1, term: 1, kind: 'noop', id: '' as never, data: new Uint8Array() })
+    disk.entries.push({ index: 1, term: 1, kind: 'noop', id: '' as never, time: 0, data: new Uint8Array() })
     cluster.disks.set(n1, disk)
     await expect(cluster.start(n1)).rejects.toMatchObject({
       code: 'storage-failed',
@@ -351,6 +357,7 @@ describe('one node', () => {
       { ...consensusOptions(n1), nodeId: n1 },
       {
         store,
+        snapshots: new MemorySnapshotStore(),
         makeTransport: (link) => {
           const transport = hub.makeTransport(link)
           transport.dial = (address) => void dialled.push(`dial ${address}`)
@@ -382,7 +389,12 @@ describe('three nodes on LevelDB', () => {
       const nodes: LoopNode[] = []
       for (const id of ids) {
         const store = new LevelLogStore(path.join(folder, id))
-        const ports = { store, makeTransport: (link: Parameters<Hub['makeTransport']>[0]) => hub.makeTransport(link) }
+        const snapshots = new SnapshotFileStore(path.join(folder, id))
+        const ports = {
+          store,
+          snapshots,
+          makeTransport: (link: Parameters<Hub['makeTransport']>[0]) => hub.makeTransport(link),
+        }
         const node = await startNode({ ...consensusOptions(id), nodeId: id }, ports)
         undo.push(() => node.started.consensus.stop())
         nodes.push(node)

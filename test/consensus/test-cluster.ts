@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { startConsensus } from '../../src/consensus/loop.ts'
 import type { ConsensusPorts } from '../../src/consensus/loop.ts'
 import type {
+  Consensus,
   ConsensusEvents,
   ConsensusOptions,
   ConsensusStarted,
@@ -16,14 +17,65 @@ import { waitFor } from '../wait.ts'
 
 /** What one node told, from its start on. */
 export class Told implements ConsensusEvents {
-  readonly entries: Entry[] = []
+  /** Since the last `restore`. */
+  entries: Entry[] = []
+  readonly restores: { index: number; time: number }[] = []
+  readonly reads = new Map<number, number>()
+  readonly readsRefused: number[] = []
+  /** The commands, as the restored snapshot and then the entries brought them: the state machine of these tests. */
+  #commands: string[] = []
+  #applied = 0
+  #wanted = 0
+  /** Answers `snapshotWanted`; null: never. */
+  consensus: Consensus | null = null
+  takesSnapshots = true
   readonly refusals = new Map<ProposalId, string>()
   readonly statuses: ConsensusStatus[] = []
   readonly lines: { level: string; event: string; fields: Record<string, unknown> }[] = []
   readonly failures: OperatingError[] = []
 
+  restore({ index, time, bytes }: { index: number; time: number; bytes: Uint8Array }): void {
+    this.restores.push({ index, time })
+    this.entries = []
+    this.#applied = index
+    this.#commands = JSON.parse(new TextDecoder().decode(bytes)) as string[]
+    this.consensus?.applied(index)
+  }
+
   committed(entries: readonly Entry[]): void {
-    this.entries.push(...entries)
+    for (const entry of entries) {
+      if (entry.index !== this.#applied + 1) throw new Error(`entry ${entry.index} after ${this.#applied}`)
+      this.#applied = entry.index
+      this.entries.push(entry)
+      if (entry.kind === 'command') this.#commands.push(new TextDecoder().decode(entry.data))
+    }
+    this.consensus?.applied(this.#applied)
+  }
+
+  readable(id: number, index: number): void {
+    this.reads.set(id, index)
+  }
+
+  readRefused(id: number): void {
+    this.readsRefused.push(id)
+  }
+
+  snapshotWanted(): void {
+    this.#wanted += 1
+    if (this.takesSnapshots) setImmediate(() => this.saveSnapshot())
+  }
+
+  get wanted(): number {
+    return this.#wanted
+  }
+
+  get applied(): number {
+    return this.#applied
+  }
+
+  saveSnapshot(): void {
+    const bytes = new TextEncoder().encode(JSON.stringify(this.#commands))
+    this.consensus?.saveSnapshot({ index: this.#applied, bytes })
   }
 
   refused(id: ProposalId, why: string): void {
@@ -48,7 +100,7 @@ export class Told implements ConsensusEvents {
 
   /** The commands that were committed, as text. */
   commands(): string[] {
-    return this.entries.filter(({ kind }) => kind === 'command').map(({ data }) => new TextDecoder().decode(data))
+    return this.#commands
   }
 
   knows(id: ProposalId): boolean {
@@ -68,6 +120,9 @@ export function consensusOptions(nodeId: NodeId, change: Partial<ConsensusOption
     heartbeatMs: 40,
     electionTimeoutMs: 300,
     logBytesMax: 64 * 1024 * 1024,
+    snapshotEntries: 10_000,
+    votersMax: 7,
+    leaseReads: false,
     version: '0.0.0',
     ...change,
   }
@@ -107,7 +162,7 @@ export type TestNode = {
 
 export type LoopNode = TestNode & { readonly clock: CountingClock }
 
-export type NodePorts = Pick<ConsensusPorts, 'store' | 'makeTransport'>
+export type NodePorts = Pick<ConsensusPorts, 'store' | 'snapshots' | 'makeTransport'>
 
 let seeds = 0
 
@@ -126,6 +181,9 @@ export async function startNode(
     newClusterId: randomUUID() as ClusterId,
     takeLoopDelayMs: () => 0,
   })
+  told.consensus = started.consensus
+  // What it heard before it could answer.
+  if (told.applied > 0) started.consensus.applied(told.applied)
   return { id: options.nodeId, told, started, clock }
 }
 
@@ -148,7 +206,7 @@ let proposals = 0
 
 export function propose(node: TestNode, text: string): ProposalId {
   const id = `${node.id}.${node.started.generation}.${(proposals += 1)}` as ProposalId
-  node.started.consensus.propose(id, new TextEncoder().encode(text))
+  node.started.consensus.propose(id, { kind: 'command', data: new TextEncoder().encode(text) })
   return id
 }
 

@@ -41,6 +41,8 @@ describe('the consensus thread', () => {
     const options = consensusOptions(id, { dataDir: path.join(folder, id), bootstrapExpect: 1, ...change })
     const started = await startConsensusThread(options, told)
     nodes.push(started)
+    told.consensus = started.consensus
+    started.consensus.applied(told.applied)
     return { id, told, started }
   }
 
@@ -120,7 +122,7 @@ describe('the consensus thread', () => {
     const node = await start(n1)
     await leaderOf([node])
     const id = propose(node, 'once')
-    node.started.consensus.propose(id, new Uint8Array(1))
+    node.started.consensus.propose(id, { kind: 'command', data: new Uint8Array(1) })
     const failure = await waitFor('the failure', () => node.told.failures[0])
     expect(failure).toMatchObject({ code: 'internal', cause: { message: expect.stringContaining('once') as string } })
   })

@@ -1,0 +1,66 @@
+import type { SnapshotMeta } from '../raft/effects.ts'
+import type { Entry } from '../raft/entry.ts'
+import type { SnapshotStore } from '../storage/snapshot-store.ts'
+import type { ConsensusEvents } from './consensus.ts'
+
+/**
+ * What the state machine hears, in order: where it begins anew, then what was committed from there on. While a snapshot is
+ * read from the disk the entries behind it wait here; they are in Raft's log anyway, which is bounded.
+ */
+export class StateFeed {
+  readonly #options: StateFeedOptions
+  #begins: SnapshotMeta | null = null
+  #reading: Promise<void> | undefined
+  #held: Entry[] = []
+  #ended = false
+
+  constructor(options: StateFeedOptions) {
+    this.#options = options
+  }
+
+  restore(snapshot: SnapshotMeta): void {
+    this.#begins = snapshot
+    this.#held = []
+    this.#reading ??= this.#read(snapshot)
+  }
+
+  apply(entries: readonly Entry[]): void {
+    if (entries.length === 0 || this.#ended) return
+    if (this.#begins === null) this.#options.events.committed(entries)
+    else for (const entry of entries) this.#held.push(entry)
+  }
+
+  /** Tells nothing more; resolves when nothing is read any more. */
+  async end(): Promise<void> {
+    this.#ended = true
+    await this.#reading
+  }
+
+  async #read(first: SnapshotMeta): Promise<void> {
+    const { store, events, failed } = this.#options
+    try {
+      for (let snapshot = first; ; snapshot = this.#begins ?? snapshot) {
+        const bytes = await store.read(snapshot)
+        if (this.#ended) return
+        // A newer one may have come meanwhile.
+        if (this.#begins !== snapshot) continue
+        const { index, time } = snapshot
+        const entries = this.#held
+        this.#begins = null
+        this.#held = []
+        this.#reading = undefined
+        events.restore({ index, time, bytes })
+        this.apply(entries)
+        return
+      }
+    } catch (error) {
+      if (!this.#ended) failed(error)
+    }
+  }
+}
+
+export type StateFeedOptions = {
+  readonly store: SnapshotStore
+  readonly events: Pick<ConsensusEvents, 'restore' | 'committed'>
+  readonly failed: (error: unknown) => void
+}
