@@ -39,8 +39,13 @@ export class FakeNode {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
 
-  async close(): Promise<void> {
+  /** Breaks every connection off, and serves on. */
+  cutAll(): void {
     this.#server.closeAllConnections()
+  }
+
+  async close(): Promise<void> {
+    this.cutAll()
     await new Promise((resolve) => this.#server.close(resolve))
   }
 }

@@ -128,6 +128,8 @@ describe('kv watch', () => {
     `id: ${revision}\nevent: delete\ndata: {"key":"${key}","revision":${revision}}\n\n`
   const compacted = { code: 'compacted', message: 'watch from 77', retry: 'never', details: { revision: 77 } }
 
+  const watches = (of: FakeNode): string[] => of.seen.map((seen) => seen.url).filter((path) => path !== '/v1/status')
+
   /** Runs until the output has so many lines, then interrupts. */
   async function watch(args: string[], lines: number): Promise<{ code: number; stdout: string; stderr: string }> {
     const interrupt = new AbortController()
@@ -173,7 +175,7 @@ describe('kv watch', () => {
     ])
     const { stdout } = await watch(['*'], 3)
     expect(stdout).toBe('6\tput\ta\t1\n8\tput\ta\t2\n41\tput\ta\t3\n')
-    expect(node.seen.map((seen) => seen.url.slice('/v1/kv?watch=*'.length))).toEqual([
+    expect(watches(node).map((path) => path.slice('/v1/kv?watch=*'.length))).toEqual([
       '',
       '&from=7',
       '&from=7',
@@ -189,7 +191,7 @@ describe('kv watch', () => {
       { stream: [open(5), put('a', '1', 5)], after: 'hold' },
     ])
     await watch(['*'], 1)
-    expect(node.seen[1]?.url).toBe('/v1/kv?watch=*&from=5')
+    expect(watches(node)[1]).toBe('/v1/kv?watch=*&from=5')
   })
 
   it('ends when the node can not go back so far, at once or later', async () => {
@@ -206,6 +208,36 @@ describe('kv watch', () => {
       stdout: '6\tput\ta\t1\n',
       stderr: 'error: watch from 77\n',
     })
+  })
+
+  it('goes on with the other nodes of the cluster, also when the first has lost its history', async () => {
+    const members = [
+      { id: 'n1', addresses: { http: new URL(url).host } },
+      { id: 'n2', addresses: { http: new URL(otherUrl).host } },
+      { id: 'n3', addresses: { http: '' } },
+    ]
+    for (const each of [node, other]) each.answers.set('GET /v1/status', { body: { node: 'n1', members } })
+    node.answers.set('GET /v1/kv', [
+      { stream: [open(5), put('a', '1', 6), ': rest\n\n'], after: 'hold' },
+      refuse(410, 'compacted'),
+    ])
+    other.answers.set('GET /v1/kv', [
+      { stream: [open(7), put('a', '2', 8)], after: 'cut' },
+      { stream: [open(9), put('a', '3', 9)], after: 'hold' },
+    ])
+    const interrupt = new AbortController()
+    const out = { stdout: '', stderr: '' }
+    const ended = run(['kv', 'watch', '*'], { interrupt: interrupt.signal, out })
+    await waitFor('the first change and the other nodes', () => {
+      return out.stdout !== '' && node.seen.some((seen) => seen.url === '/v1/status')
+    })
+    node.cutAll()
+    await waitFor('all changes', () => out.stdout.split('\n').length > 3)
+    interrupt.abort()
+    await ended
+    expect(out.stdout).toBe('6\tput\ta\t1\n8\tput\ta\t2\n9\tput\ta\t3\n')
+    expect(watches(node)).toEqual(['/v1/kv?watch=*', '/v1/kv?watch=*&from=9'])
+    expect(watches(other)).toEqual(['/v1/kv?watch=*&from=7', '/v1/kv?watch=*&from=9'])
   })
 
   it('that never reached a node fails as every command does', async () => {
