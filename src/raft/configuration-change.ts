@@ -25,10 +25,14 @@ export function planChange(core: Core, change: ConfigurationChange): Configurati
   return changeConfiguration(configuration, change) ?? 'change-refused'
 }
 
-/** A voter that gets nothing would hold up the others, so a learner is one that lives and is served from the log. */
+/**
+ * A voter that gets nothing would hold up the others, so it is a learner that lives, is served from the log, and has got so far
+ * as to know that it is one.
+ */
 function isServed(core: Core, learner: NodeId): boolean {
   const progress = core.progress.get(learner)
-  return progress?.state === 'replicate' && isActive(core, progress)
+  if (progress?.state !== 'replicate' || !isActive(core, progress)) return false
+  return progress.match >= core.log.configurationIndex
 }
 
 export function appendConfiguration(core: Core, id: ProposalId, configuration: Configuration): Entry {

@@ -59,6 +59,12 @@ export class Core {
   hurriedUntilTick = 0
   /** Answers to this campaign; a set per voter, so that a duplicate answer does not count twice. */
   readonly votes = new Map<NodeId, boolean>()
+  /**
+   * Until its log has this index, this node neither campaigns nor answers candidates. A node that begins with nothing may have
+   * had its id before, and be a voter in old configurations that counted on what it has forgotten: so it first gets all that
+   * was committed when it heard a leader (Infinity: it has not).
+   */
+  votesFromIndex: Index
   /** While following: up to where the log is known to be the leader's of this term. */
   matchedIndex: Index = 0
   /** While leader: each other member, in the order of ids. */
@@ -94,6 +100,7 @@ export class Core {
     // The first entry is the founders' common promise: nothing can take its place.
     this.commitIndex = Math.max(Math.min(1, this.log.lastIndex), this.log.snapshotIndex, hardState.commit)
     this.appliedIndex = this.log.snapshotIndex
+    this.votesFromIndex = this.log.lastIndex === 0 ? Infinity : 0
     assert(this.term >= this.log.lastTerm, 'the stored term is not below the log')
     assert(this.commitIndex <= this.log.lastIndex, 'the stored commit index is not above the log')
     this.#random = new Random(seed)
@@ -104,7 +111,12 @@ export class Core {
 
   /** True for a node that may campaign. */
   get isVoter(): boolean {
-    return isVoter(this.log.configuration, this.id)
+    return isVoter(this.log.configuration, this.id) && this.mayVote
+  }
+
+  /** True for a node that may answer candidates: nearly every one, see `votesFromIndex`. */
+  get mayVote(): boolean {
+    return this.log.lastIndex >= this.votesFromIndex
   }
 
   knows(id: NodeId): boolean {

@@ -14,8 +14,9 @@ type HeartbeatRequest = Extract<Message, { kind: 'heartbeat-request' }>
 
 export function onAppendRequest(core: Core, message: AppendRequest): void {
   if (!follow(core, message)) return
-  const { prevIndex, prevTerm, entries } = message
+  const { prevIndex, prevTerm, entries, commit } = message
   const { log } = core
+  if (core.votesFromIndex === Infinity) core.votesFromIndex = commit
   if (!log.matches(prevIndex, prevTerm)) {
     const hintIndex = Math.max(log.baseIndex, log.lastIndexWithTermAtMost(prevTerm, prevIndex))
     const hintTerm = log.term(hintIndex)
@@ -27,7 +28,7 @@ export function onAppendRequest(core: Core, message: AppendRequest): void {
   const match = Math.max(prevIndex + entries.length, log.baseIndex)
   core.matchedIndex = Math.max(core.matchedIndex, match)
   // The log is known to be the leader's up to `match`, not to its end.
-  core.commitTo(Math.min(message.commit, match))
+  core.commitTo(Math.min(commit, match))
   core.sendWhenDurable(message.from, { kind: 'append-accepted', match })
 }
 

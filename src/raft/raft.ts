@@ -361,9 +361,10 @@ export class Raft {
  */
 function isHeard(core: Core, message: Message): boolean {
   if (message.from === core.id) return false
+  const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
+  if (isCandidate && !core.mayVote) return false
   if (core.knows(message.from) || core.leader === message.from) return true
   if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
-  const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
   return isCandidate && !core.log.reaches(message.lastIndex, message.lastTerm)
 }
 
