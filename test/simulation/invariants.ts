@@ -1,0 +1,408 @@
+import { decodeConfiguration } from '../../src/raft/configuration.ts'
+import type { Configuration } from '../../src/raft/configuration.ts'
+import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
+import type { Entry, Index, Term } from '../../src/raft/entry.ts'
+import type { Message } from '../../src/raft/messages.ts'
+import type { StoredNode } from '../../src/storage/log-store.ts'
+import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { KeyValue } from './key-value.ts'
+import type { SimDisk } from './sim-disk.ts'
+import { mix, mixBytes, mixText } from './streams.ts'
+import type { World } from './world.ts'
+
+/**
+ * What must be true after every event, kept by an observer that sees every node's effects, disk and applied entries. By
+ * log matching an entry is known by its index and term alone, so every check is a comparison of terms: constant work for
+ * each entry that some node gains.
+ */
+export class Invariants {
+  readonly #world: World
+  readonly #disks: ReadonlyMap<NodeId, SimDisk>
+  /** For each (index, term) ever in a log: a hash of the entry and of the term before it. */
+  readonly #places = new Map<string, number>()
+  readonly #leaderOfTerm = new Map<Term, NodeId>()
+  /** At index - 1: what is committed for ever. */
+  readonly committed: CommittedEntry[] = []
+  readonly #committedAt = new Map<ProposalId, Index>()
+  readonly #refused = new Map<ProposalId, string>()
+  /** At the applied index: the state's hash. */
+  readonly #stateHashes = new Map<Index, number>()
+  /** Applies what is committed, once, in order: what every node's state is held against. */
+  readonly #oracle = new KeyValue()
+  readonly #views = new Map<NodeId, NodeView>()
+  /** The highest index that some client has seen the effect of: a later read has to see it too. */
+  #seenIndex: Index = 0
+  terms = 0
+
+  constructor(world: World, disks: ReadonlyMap<NodeId, SimDisk>) {
+    this.#world = world
+    this.#disks = disks
+  }
+
+  get seenIndex(): Index {
+    return this.#seenIndex
+  }
+
+  get commitIndex(): Index {
+    return this.committed.length
+  }
+
+  /** The node that leads the highest term, dead or alive. */
+  newestLeader(): NodeId | null {
+    return this.#leaderOfTerm.get(Math.max(0, ...this.#leaderOfTerm.keys())) ?? null
+  }
+
+  /** The configuration that is committed last. */
+  configuration(): Configuration | null {
+    for (let at = this.committed.length - 1; at >= 0; at -= 1) {
+      const configuration = this.committed[at]?.configuration
+      if (configuration !== undefined && configuration !== null) return configuration
+    }
+    return null
+  }
+
+  view(node: NodeId): NodeView | undefined {
+    return this.#views.get(node)
+  }
+
+  booted(stored: StoredNode): void {
+    const node = stored.nodeId
+    const firstIndex = stored.entries[0]?.index ?? (stored.snapshot?.index ?? 0) + 1
+    const view: NodeView = {
+      node,
+      firstIndex,
+      entries: [...stored.entries],
+      base: stored.snapshot === null ? null : { index: stored.snapshot.index, term: stored.snapshot.term },
+      term: stored.hardState.term,
+      vote: stored.hardState.vote,
+      commit: 0,
+      role: 'follower',
+      applied: 0,
+      configurations: stored.entries.filter(({ kind }) => kind === 'configuration').map(({ index }) => index),
+      configuration: null,
+    }
+    let before = termOf(view, firstIndex - 1)
+    for (const entry of stored.entries) {
+      this.#checkPlace(node, entry, before)
+      before = entry.term
+    }
+    this.#views.set(node, view)
+  }
+
+  /** A driver writes: what forming writes comes without a core that wanted it. */
+  written(node: NodeId, entries: readonly Entry[]): void {
+    const view = this.#views.get(node)
+    const isFoundation = entries[0]?.index === 1 && view?.entries.length === 0 && view.base === null
+    if (view === undefined || !isFoundation) return
+    for (const entry of entries) this.#append(view, entry)
+  }
+
+  took(node: NodeId, effects: RaftEffects, status: RaftStatus): void {
+    const view = this.#views.get(node)
+    if (view === undefined) return
+    this.#checkMonotone(view, effects, status)
+    if (effects.persist !== null) this.#follow(view, effects.persist, status)
+    this.#checkRole(view, status)
+    if (status.commitIndex > view.commit) this.#checkCommit(view, status)
+    view.commit = status.commitIndex
+    view.configuration = status.configuration
+    this.#checkConfigurations(view)
+    for (const { id, why } of effects.refused) this.refused(id, why)
+  }
+
+  refused(id: ProposalId, why: string): void {
+    this.#refused.set(id, why)
+    const index = this.#committedAt.get(id)
+    if (index !== undefined) this.#violate('a refused proposal is never applied', `${id} (${why}) stands at ${index}`)
+  }
+
+  /** The driver hands them to the state machine. */
+  handedOver(node: NodeId, entries: readonly Entry[]): void {
+    const view = this.#views.get(node)
+    const disk = this.#disks.get(node)
+    if (view === undefined || disk === undefined) return
+    for (const entry of entries) {
+      if (entry.index !== view.applied + 1)
+        this.#violate('entries are applied in order, each once', `${node} applies ${entry.index} after ${view.applied}`)
+      view.applied = entry.index
+      const known = this.committed[entry.index - 1]
+      if (known === undefined || known.term !== entry.term)
+        this.#violate('only what is committed is applied', `${node} applies ${entry.index} of term ${entry.term}`)
+      else if (known.hash !== hashOf(entry))
+        this.#violate('state machine safety', `${node} applies another entry at ${entry.index}`)
+      if (disk.image.term(entry.index) !== entry.term && entry.index >= disk.image.firstIndex)
+        this.#violate('only what is durable here is applied', `${node} applies ${entry.index}, not on its disk`)
+    }
+  }
+
+  restored(node: NodeId, index: Index): void {
+    const view = this.#views.get(node)
+    if (view === undefined) return
+    if (index < view.applied) this.#violate('what is applied stays', `${node} restores ${index} after ${view.applied}`)
+    if (index > this.committed.length)
+      this.#violate('a snapshot holds committed entries only', `${node} restores ${index} of ${this.committed.length}`)
+    view.applied = index
+  }
+
+  /** A node's state machine is at this index now. */
+  state(node: NodeId, machine: KeyValue): void {
+    const known = this.#stateHashes.get(machine.index)
+    if (known === undefined || known === machine.hash) return
+    this.#violate('equal state at an equal index', `${node} has another state at ${machine.index}`)
+  }
+
+  /** A client was told of something at this index. */
+  seen(index: Index): void {
+    this.#seenIndex = Math.max(this.#seenIndex, index)
+  }
+
+  acknowledged(id: ProposalId, index: Index): void {
+    if (this.#committedAt.get(id) !== index)
+      this.#violate('an acknowledged write is committed', `${id} is acknowledged at ${index}`)
+    this.seen(index)
+  }
+
+  /** A message leaves a node. What it promises has to be on the platter (R1). */
+  sent(node: NodeId, message: Message): void {
+    const image = this.#disks.get(node)?.image
+    if (image === undefined) return
+    const { hardState } = image
+    if (message.kind === 'vote-response' && message.granted) {
+      const isDurable =
+        hardState.term > message.term || (hardState.term === message.term && hardState.vote === message.to)
+      if (!isDurable)
+        this.#violate('a vote is durable before it is said', `${node} votes for ${message.to} in ${message.term}`)
+    }
+    if (message.kind === 'append-accepted') {
+      if (hardState.term < message.term)
+        this.#violate('a term is durable before it is answered in', `${node} accepts in term ${message.term}`)
+      if (hardState.term === message.term && image.lastIndex < message.match)
+        this.#violate(
+          'an entry is durable before it is acknowledged',
+          `${node} accepts ${message.match} of ${image.lastIndex}`,
+        )
+    }
+    if (
+      message.kind === 'vote-request' &&
+      (hardState.term < message.term || (hardState.term === message.term && hardState.vote !== node))
+    )
+      this.#violate('a candidate votes for itself durably before it asks', `${node} asks for votes in ${message.term}`)
+    if (message.kind === 'append-request' || message.kind === 'heartbeat-request') this.#leads(node, message.term)
+  }
+
+  #leads(node: NodeId, term: Term): void {
+    const known = this.#leaderOfTerm.get(term)
+    if (known === node) return
+    if (known !== undefined) this.#violate('election safety', `${known} and ${node} lead term ${term}`)
+    this.#leaderOfTerm.set(term, node)
+    this.terms += 1
+  }
+
+  #checkMonotone(view: NodeView, effects: RaftEffects, status: RaftStatus): void {
+    const { node } = view
+    if (status.term < view.term) this.#violate('a term never falls', `${node}: ${status.term} after ${view.term}`)
+    if (status.commitIndex < view.commit)
+      this.#violate('a commit index never falls', `${node}: ${status.commitIndex} after ${view.commit}`)
+    if (status.commitIndex > status.lastIndex)
+      this.#violate('a commit index is in the log', `${node}: ${status.commitIndex} of ${status.lastIndex}`)
+    const hard = effects.persist?.hardState
+    if (hard === undefined) return
+    if (hard.term === view.term && view.vote !== null && hard.vote !== view.vote)
+      this.#violate('a vote is given once in a term', `${node}: ${hard.vote} after ${view.vote} in ${hard.term}`)
+    view.vote = hard.vote
+  }
+
+  /** Brings the view of the node's log to what the core now has. */
+  #follow(view: NodeView, persist: NonNullable<RaftEffects['persist']>, status: RaftStatus): void {
+    const install = persist.install ?? null
+    if (install !== null) {
+      view.base = { index: install.index, term: install.term }
+      view.firstIndex = install.index + 1
+      view.entries = []
+      view.configurations = []
+      const known = this.committed[install.index - 1]
+      if (known === undefined || known.term !== install.term)
+        this.#violate(
+          'a snapshot holds committed entries only',
+          `${view.node} installs ${install.index}/${install.term}`,
+        )
+    }
+    if (persist.truncateFrom !== null) {
+      if (view.role === 'leader' && view.term === status.term && status.role === 'leader')
+        this.#violate('a leader only appends', `${view.node} truncates from ${persist.truncateFrom}`)
+      if (persist.truncateFrom <= view.commit)
+        this.#violate('what is committed is not truncated', `${view.node} truncates from ${persist.truncateFrom}`)
+      view.entries.length = Math.max(0, Math.min(view.entries.length, persist.truncateFrom - view.firstIndex))
+      view.configurations = view.configurations.filter((index) => index < (persist.truncateFrom ?? 0))
+    }
+    for (const entry of persist.entries) this.#append(view, entry)
+    const compact = persist.compact ?? null
+    if (compact === null) return
+    view.base = { index: compact.snapshot.index, term: compact.snapshot.term }
+    if (compact.firstIndex > view.firstIndex) {
+      view.entries = view.entries.slice(compact.firstIndex - view.firstIndex)
+      view.firstIndex = compact.firstIndex
+    }
+    if (compact.snapshot.index > view.applied)
+      this.#violate(
+        'a snapshot holds applied entries only',
+        `${view.node}: ${compact.snapshot.index} of ${view.applied}`,
+      )
+  }
+
+  #append(view: NodeView, entry: Entry): void {
+    const last = view.firstIndex + view.entries.length - 1
+    if (entry.index !== last + 1) {
+      this.#violate('a log has no gap', `${view.node} appends ${entry.index} after ${last}`)
+      return
+    }
+    this.#checkPlace(view.node, entry, termOf(view, last))
+    view.entries.push(entry)
+    if (entry.kind === 'configuration') view.configurations.push(entry.index)
+  }
+
+  #checkConfigurations(view: NodeView): void {
+    if (view.configurations.length < 2) return
+    const uncommitted = view.configurations.filter((index) => index > this.committed.length)
+    if (uncommitted.length > 1)
+      this.#violate('one configuration at a time is uncommitted', `${view.node} has ${uncommitted.join(', ')}`)
+  }
+
+  #checkPlace(node: NodeId, entry: Entry, termBefore: Term | undefined): void {
+    if (termBefore === undefined) return
+    const key = `${entry.index}/${entry.term}`
+    const hash = mix(hashOf(entry), termBefore)
+    const known = this.#places.get(key)
+    if (known === undefined) this.#places.set(key, hash)
+    else if (known !== hash) this.#violate('log matching', `${node} has another entry or past at ${key}`)
+  }
+
+  #checkRole(view: NodeView, status: RaftStatus): void {
+    const isNew = status.role === 'leader' && (view.role !== 'leader' || view.term !== status.term)
+    view.role = status.role
+    view.term = status.term
+    if (!isNew) return
+    this.#leads(view.node, status.term)
+    // Leader completeness: all that was committed in earlier terms.
+    let index = this.committed.length
+    while (index > 0 && (this.committed[index - 1]?.inTerm ?? 0) >= status.term) index -= 1
+    const entry = this.committed[index - 1]
+    if (entry === undefined || index < view.firstIndex) return
+    const has = termOf(view, index)
+    if (has !== entry.term)
+      this.#violate(
+        'leader completeness',
+        `${view.node} leads term ${status.term} with ${has} at ${index}, committed ${entry.term}`,
+      )
+  }
+
+  #checkCommit(view: NodeView, status: RaftStatus): void {
+    for (let index = view.commit + 1; index <= status.commitIndex; index += 1) {
+      const term = termOf(view, index)
+      const known = this.committed[index - 1]
+      if (known === undefined) break
+      if (term !== undefined && term !== known.term)
+        this.#violate(
+          'what is committed is the same everywhere',
+          `${view.node} commits ${index}/${term}, was ${known.term}`,
+        )
+    }
+    if (status.commitIndex <= this.committed.length) return
+    this.#checkQuorum(view, status)
+  }
+
+  /** Something is committed for the first time. */
+  #checkQuorum(view: NodeView, status: RaftStatus): void {
+    const index = status.commitIndex
+    const term = termOf(view, index)
+    if (status.role === 'leader' && term !== status.term)
+      this.#violate(
+        'only an entry of the own term is committed by counting',
+        `${view.node} commits ${index}/${term} in ${status.term}`,
+      )
+    // A configuration that was appended in the same turn rules only what is committed after it.
+    const before = view.configuration ?? status.configuration
+    // Entry 1 is the founders' promise, which each of them made durable before any wrote it.
+    if (index > 1 && !this.#isHeld(status.configuration, index, term) && !this.#isHeld(before, index, term)) {
+      const holders = [...this.#disks.keys()].filter((node) => this.#holds(node, index, term)).join(', ')
+      const { voters, votersOutgoing } = status.configuration
+      this.#violate(
+        'what is committed is on a majority of disks',
+        `${view.node} commits ${index}/${term}, on ${holders || 'none'} of ${voters.join(', ')} / ${votersOutgoing.join(', ')}`,
+      )
+    }
+    for (let at = this.committed.length + 1; at <= index; at += 1) this.#commit(view, at, status.term)
+  }
+
+  #isHeld(configuration: Configuration, index: Index, term: Term | undefined): boolean {
+    return [configuration.voters, configuration.votersOutgoing].every((set) => {
+      return set.length === 0 || set.filter((voter) => this.#holds(voter, index, term)).length * 2 > set.length
+    })
+  }
+
+  #holds(node: NodeId, index: Index, term: Term | undefined): boolean {
+    const image = this.#disks.get(node)?.image
+    return image !== undefined && (image.term(index) === term || index < image.firstIndex)
+  }
+
+  #commit(view: NodeView, index: Index, inTerm: Term): void {
+    const entry = view.entries[index - view.firstIndex]
+    if (entry === undefined) {
+      this.#violate('what is committed is in the log', `${view.node} commits ${index} and does not have it`)
+      return
+    }
+    const configuration = entry.kind === 'configuration' ? (decodeConfiguration(entry.data) ?? null) : null
+    this.committed.push({ term: entry.term, inTerm, hash: hashOf(entry), id: entry.id, configuration })
+    this.#oracle.apply(entry)
+    this.#stateHashes.set(index, this.#oracle.hash)
+    if (entry.id === '') return
+    const before = this.#committedAt.get(entry.id)
+    if (before !== undefined) this.#violate('a proposal is committed once', `${entry.id} at ${before} and ${index}`)
+    this.#committedAt.set(entry.id, index)
+    const why = this.#refused.get(entry.id)
+    if (why !== undefined)
+      this.#violate('a refused proposal is never applied', `${entry.id} (${why}) stands at ${index}`)
+  }
+
+  #violate(claim: string, detail: string): void {
+    this.#world.violate(claim, detail)
+  }
+}
+
+export type CommittedEntry = {
+  readonly term: Term
+  /** The leader's term in which it was committed. */
+  readonly inTerm: Term
+  readonly hash: number
+  readonly id: ProposalId
+  readonly configuration: Configuration | null
+}
+
+/** One node's log as its core has it, and the past it is held against. */
+export type NodeView = {
+  readonly node: NodeId
+  firstIndex: Index
+  /** From `firstIndex` on. */
+  entries: Entry[]
+  /** Where the snapshot ends. */
+  base: { readonly index: Index; readonly term: Term } | null
+  term: Term
+  vote: NodeId | null
+  commit: Index
+  role: RaftStatus['role']
+  applied: Index
+  configurations: Index[]
+  configuration: Configuration | null
+}
+
+function termOf(view: NodeView, index: Index): Term | undefined {
+  if (index === 0) return 0
+  if (view.base?.index === index) return view.base.term
+  return view.entries[index - view.firstIndex]?.term
+}
+
+function hashOf(entry: Entry): number {
+  let hash = mixText(entry.index, entry.kind)
+  hash = mixText(hash, entry.id)
+  return mixBytes(mix(hash, entry.time ?? 0), entry.data)
+}

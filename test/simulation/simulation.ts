@@ -1,0 +1,346 @@
+import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
+import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
+import type { RaftEffects } from '../../src/raft/effects.ts'
+import { Raft } from '../../src/raft/raft.ts'
+import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { Client } from './clients.ts'
+import { performFault } from './faults.ts'
+import { Invariants } from './invariants.ts'
+import { checkHistory } from './linearizability.ts'
+import type { Plan } from './plan.ts'
+import { SimDisk } from './sim-disk.ts'
+import { SimNetwork } from './sim-network.ts'
+import { SimNode } from './sim-node.ts'
+import { Stream } from './streams.ts'
+import { World } from './world.ts'
+import type { Violation } from './world.ts'
+
+export type Outcome = {
+  readonly violation: Violation | null
+  readonly hash: string
+  readonly events: number
+  readonly virtualMs: number
+  readonly trace: readonly string[]
+  /** What the life was like: a claim that held because nothing happened says nothing. */
+  readonly counts: {
+    readonly terms: number
+    readonly committed: number
+    readonly acknowledged: number
+    readonly reads: number
+    readonly crashes: number
+    readonly snapshots: number
+    readonly changes: number
+  }
+}
+
+/** Plays a plan from its start to the final verdict. */
+export async function simulate(
+  plan: Plan,
+  options: { readonly traced?: boolean; readonly untilMs?: number } = {},
+): Promise<Outcome> {
+  return new Simulation(plan, options.traced === true).play(options.untilMs ?? Infinity)
+}
+
+/** A cluster that is whole again has to be one, and to serve, within so many election timeouts. */
+const healingTimeouts = 30
+const rounds = { writes: 3, reads: 3 }
+
+export class Simulation {
+  readonly plan: Plan
+  readonly world: World
+  readonly network: SimNetwork
+  readonly invariants: Invariants
+  readonly nodes: readonly SimNode[]
+  readonly clients: readonly Client[]
+  crashes = 0
+  /** No fault begins any more, and what falls gets up at once. */
+  isHealed = false
+  /** Nodes that are not to run while the cluster shows that it can do without them. */
+  readonly left = new Set<NodeId>()
+
+  constructor(plan: Plan, traced: boolean) {
+    this.plan = plan
+    this.world = new World({ traced })
+    this.network = new SimNetwork(this.world, { seed: plan.seed, weather: plan.network })
+    const ids = Array.from({ length: plan.voters + plan.spares }, (_, at) => `n${at + 1}` as NodeId)
+    const disks = new Map(ids.map((id) => [id, this.#makeDisk(id)]))
+    this.invariants = new Invariants(this.world, disks)
+    this.nodes = ids.map((id) => this.#makeNode(id, ids, disks.get(id) as SimDisk))
+    this.clients = Array.from({ length: plan.clients }, (_, at) => this.#makeClient(`c${at + 1}`))
+    if (!plan.forms) this.#writeFoundation(disks)
+  }
+
+  async play(untilMs: number): Promise<Outcome> {
+    const { plan, world } = this
+    observe(this)
+    for (const node of this.nodes) node.start()
+    for (const client of this.clients) client.start()
+    for (const fault of plan.faults) world.at(fault.atMs * 1000, `fault ${fault.kind}`, () => performFault(this, fault))
+    await world.run(Math.min(plan.safetyMs, untilMs) * 1000)
+    if (untilMs > plan.safetyMs) await this.#heal()
+    const history = this.clients.flatMap((client) => client.history())
+    if (world.violation === null) {
+      const verdict = checkHistory(history)
+      if (verdict !== null) world.violate('the history of each key is linearizable', verdict)
+    }
+    observe(null)
+    return {
+      violation: world.violation,
+      hash: world.hash,
+      events: world.events,
+      virtualMs: Math.round(world.nowUs / 1000),
+      trace: world.trace ?? [],
+      counts: {
+        terms: this.invariants.terms,
+        committed: this.invariants.commitIndex,
+        acknowledged: history.filter(({ kind, answeredUs }) => kind === 'write' && answeredUs !== Infinity).length,
+        reads: history.filter(({ kind }) => kind === 'read').length,
+        crashes: this.crashes,
+        snapshots: this.nodes.filter(({ disk }) => disk.image.snapshot !== null).length,
+        changes: this.invariants.committed.filter(({ configuration }) => configuration !== null).length - 1,
+      },
+    }
+  }
+
+  node(at: number): SimNode {
+    const node = this.nodes[at % this.nodes.length]
+    if (node === undefined) throw new Error('no such node')
+    return node
+  }
+
+  /** Whoever leads the newest term, if anybody ever did. */
+  leader(): SimNode | undefined {
+    const id = this.invariants.newestLeader()
+    return this.nodes.find((node) => node.id === id)
+  }
+
+  restartLater(node: SimNode, downMs: number): void {
+    this.world.after(downMs * 1000, `${node.id} is started`, () => {
+      if (!this.isHealed) node.start()
+    })
+  }
+
+  /** The second half: a majority is well again, whatever the others do; it has to find itself and to serve. */
+  async #heal(): Promise<void> {
+    const { plan, world, network } = this
+    if (world.violation !== null) return
+    world.note('*', () => 'heals a majority')
+    this.isHealed = true
+    network.isCalm = true
+    network.healAll()
+    const core = this.#chooseCore()
+    for (const node of this.nodes) {
+      node.disk.stalledUntilUs = 0
+      node.disk.failNext = false
+      node.life?.process.disarm()
+      if (this.left.has(node.id)) this.#leave(node, core)
+      else node.start()
+    }
+    for (const client of this.clients) client.isHealed = true
+    const deadlineUs = world.nowUs + healingTimeouts * plan.electionTimeoutMs * 1000
+    await world.run(deadlineUs, () => this.#serves())
+    if (world.violation !== null) return
+    if (!this.#serves()) {
+      world.violate('a healed majority serves again', this.#describe(core))
+      return
+    }
+    await this.#converge(core)
+    if (this.left.size === 0 || world.violation !== null) return
+    // And then everyone.
+    world.note('*', () => 'heals all')
+    network.healAll()
+    this.left.clear()
+    for (const node of this.nodes) node.start()
+    await this.#converge(this.nodes)
+  }
+
+  #chooseCore(): readonly SimNode[] {
+    const configuration = this.invariants.configuration()
+    const { spare } = this.plan.healing
+    const isMember = (id: NodeId): boolean =>
+      configuration === null ||
+      [...configuration.voters, ...configuration.votersOutgoing, ...configuration.learners].includes(id)
+    this.left.clear()
+    if (spare !== 'none' && configuration !== null && configuration.votersOutgoing.length === 0) {
+      const stream = new Stream(this.plan.seed, 'healing')
+      const voters = stream.shuffle(configuration.voters)
+      const spared = Math.floor((voters.length - 1) / 2)
+      for (const id of voters.slice(0, spared)) this.left.add(id)
+    }
+    return this.nodes.filter(({ id }) => isMember(id) && !this.left.has(id))
+  }
+
+  #leave(node: SimNode, core: readonly SimNode[]): void {
+    const { spare } = this.plan.healing
+    if (spare === 'dead') {
+      if (node.isRunning) node.crash('power')
+      return
+    }
+    node.start()
+    for (const other of core) {
+      if (spare === 'mute') this.network.cut(node.id, other.id)
+      else this.network.cut(other.id, node.id)
+    }
+  }
+
+  #serves(): boolean {
+    const done = { writes: 0, reads: 0 }
+    for (const { doneSinceHealing } of this.clients) {
+      done.writes += doneSinceHealing.writes
+      done.reads += doneSinceHealing.reads
+    }
+    return done.writes >= rounds.writes && done.reads >= rounds.reads
+  }
+
+  /** When nobody asks for anything any more, all have one leader, one log and one state. */
+  async #converge(core: readonly SimNode[]): Promise<void> {
+    const { world, plan } = this
+    for (const client of this.clients) client.stop()
+    const deadlineUs = world.nowUs + healingTimeouts * plan.electionTimeoutMs * 1000
+    let lastLookUs = 0
+    await world.run(deadlineUs, () => {
+      if (world.nowUs - lastLookUs < 20_000) return false
+      lastLookUs = world.nowUs
+      return this.#isEqual(core)
+    })
+    if (world.violation === null && !this.#isEqual(core))
+      world.violate('healed nodes become equal', this.#describe(core))
+  }
+
+  #isEqual(core: readonly SimNode[]): boolean {
+    const { commitIndex } = this.invariants
+    const configuration = this.invariants.configuration()
+    if (configuration === null || configuration.votersOutgoing.length > 0) return false
+    const members = core.filter(({ id }) => [...configuration.voters, ...configuration.learners].includes(id))
+    const leaders = members.flatMap(({ id }) => this.invariants.view(id) ?? []).filter(({ role }) => role === 'leader')
+    const [leader] = leaders
+    if (leader === undefined || leaders.length !== 1) return false
+    return members.every(({ id, life }) => {
+      const view = this.invariants.view(id)
+      if (view === undefined || life === null || view.term !== leader.term) return false
+      const last = view.firstIndex + view.entries.length - 1
+      return life.machine.index === commitIndex && last === commitIndex
+    })
+  }
+
+  #describe(core: readonly SimNode[]): string {
+    const states = core.map(({ id, life }) => {
+      const view = this.invariants.view(id)
+      const last = view === undefined ? 0 : view.firstIndex + view.entries.length - 1
+      return `${id} ${life === null ? 'down' : 'up'} ${view?.role} term ${view?.term} log ..${last} commit ${view?.commit} applied ${life?.machine.index}`
+    })
+    return `committed ${this.invariants.commitIndex}; ${states.join('; ')}`
+  }
+
+  #makeDisk(id: NodeId): SimDisk {
+    return new SimDisk({
+      node: id,
+      stream: new Stream(this.plan.seed, `disk ${id}`),
+      meanUs: this.plan.fsyncUs,
+      onBroken: (what) => this.world.violate('a disk holds what a log can be', `${id}: ${what}`),
+    })
+  }
+
+  #makeNode(id: NodeId, ids: readonly NodeId[], disk: SimDisk): SimNode {
+    const { plan, world, network, invariants } = this
+    const stream = new Stream(plan.seed, `node ${id}`)
+    const loop = new Stream(plan.seed, `loop ${id}`)
+    const rate = 1 + (stream.between(-plan.driftPpm, plan.driftPpm) || 0) / 1_000_000
+    const options: ConsensusOptions = {
+      nodeId: id,
+      dataDir: '',
+      clusterName: 'simulated',
+      secret: '',
+      listen: { host: id, port: 7000 },
+      advertiseRaft: `${id}:7000`,
+      bootstrapExpect: ids.indexOf(id) < plan.voters ? plan.voters : null,
+      heartbeatMs: plan.heartbeatMs,
+      electionTimeoutMs: plan.electionTimeoutMs,
+      logBytesMax: 4 * 1024 * 1024,
+      snapshotEntries: plan.snapshotEntries,
+      votersMax: 5,
+      leaseReads: plan.leaseReads,
+      version: '0',
+    }
+    return new SimNode({
+      id,
+      world,
+      disk,
+      network,
+      invariants,
+      stream,
+      options,
+      peers: ids,
+      rate,
+      wallMs: () => 1_700_000_000_000 + (world.nowUs * rate) / 1000,
+      lateUs: () => (plan.lateUs === 0 || !loop.chance(30) ? 0 : loop.around(plan.lateUs)),
+      turnUs: () => (plan.turnUs === 0 ? 0 : loop.around(plan.turnUs)),
+      mailUs: () => 10 + loop.around(plan.mailUs),
+      died: () => {
+        this.crashes += 1
+        // What was broken before the healing may end a node only now.
+        if (this.isHealed && !this.left.has(id)) world.after(50_000, `${id} is started`, () => this.#startOf(id))
+      },
+    })
+  }
+
+  #startOf(id: NodeId): void {
+    if (!this.left.has(id)) this.nodes.find((node) => node.id === id)?.start()
+  }
+
+  #makeClient(name: string): Client {
+    const { plan, world, invariants } = this
+    return new Client(name, {
+      world,
+      stream: new Stream(plan.seed, `client ${name}`),
+      nodes: () => this.#served(),
+      keys: plan.keys,
+      thinkUs: plan.thinkUs,
+      timeoutUs: 4 * plan.electionTimeoutMs * 1000,
+      seenIndex: () => invariants.seenIndex,
+      saw: (index) => invariants.seen(index),
+    })
+  }
+
+  /** Whom clients try: everyone while things break, then those who are meant to serve. */
+  #served(): readonly SimNode[] {
+    return this.left.size === 0 ? this.nodes : this.nodes.filter(({ id }) => !this.left.has(id))
+  }
+
+  /** What forming leaves on the founders' disks. */
+  #writeFoundation(disks: ReadonlyMap<NodeId, SimDisk>): void {
+    const clusterId = '00000000-0000-4000-8000-000000000000' as ClusterId
+    const founders = [...disks.keys()].slice(0, this.plan.voters)
+    const data = encodeConfiguration(makeConfiguration(clusterId, founders))
+    for (const [id, { image }] of disks) {
+      if (!founders.includes(id)) continue
+      image.promise = { clusterId, voters: founders }
+      image.hardState = { term: 1, vote: null, commit: 1 }
+      image.entries = [{ index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data }]
+    }
+  }
+}
+
+// What every core wants passes here, whichever driver asks: the observer of the run that is on.
+let observed: Simulation | null = null
+const owners = new WeakMap<Raft, object>()
+const takeOf = Object.getOwnPropertyDescriptor(Raft.prototype, 'take')?.value as (this: Raft) => RaftEffects
+Raft.prototype.take = function watched(this: Raft): RaftEffects {
+  const effects = takeOf.call(this)
+  if (observed !== null) watch(observed, this, effects)
+  return effects
+}
+
+function observe(simulation: Simulation | null): void {
+  observed = simulation
+}
+
+function watch(simulation: Simulation, raft: Raft, effects: RaftEffects): void {
+  const status = raft.status()
+  const life = simulation.nodes.find(({ id }) => id === status.id)?.life ?? null
+  if (life === null) return
+  const owner = owners.get(raft)
+  if (owner === undefined) owners.set(raft, life)
+  else if (owner !== life) return
+  simulation.invariants.took(status.id, effects, status)
+}
