@@ -1,19 +1,30 @@
 /**
  * One random life of a small cluster from a seed: messages are lost, repeated and reordered, links break, nodes fall at
- * the edges of every effect (before a write, after it and before its messages, after those) and start again. After every
- * change the claims of Raft's figure 3 are checked, and those of the ordering rules; at the end everything heals, and the
- * cluster has to agree and go on. Only a `propose` is never repeated: the transport delivers at most once.
+ * the edges of every effect (before a write, after it and before its messages, after those) and start again; logs are
+ * compacted, snapshots get lost, nodes come and go, leaders hand over, clients write and read. After every change the
+ * invariants are checked; at the end everything heals, and the cluster has to agree and go on. Only a `propose` is never
+ * repeated: the transport delivers at most once.
  */
-import type { RaftEffects } from '../../src/raft/effects.ts'
-import type { Entry } from '../../src/raft/entry.ts'
+import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { assert } from '../../src/std/assert.ts'
 import { Random } from '../../src/std/random.ts'
-import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { entryAt, Lab, termAt } from './lab.ts'
+import type { NodeId } from '../../src/vocabulary/ids.ts'
+import { checkDisk, Invariants } from './invariants.ts'
+import { Lab } from './lab.ts'
 import type { LabNode } from './lab.ts'
 
-export type ChaosOutcome = { committed: number; proposed: number; refused: number; terms: number; falls: number }
+export type ChaosOutcome = {
+  committed: number
+  proposed: number
+  refused: number
+  terms: number
+  falls: number
+  restored: number
+  compacted: number
+  changed: number
+  reads: number
+}
 
 export function runChaos(seed: number, actions: number): ChaosOutcome {
   const life = new Life(seed)
@@ -31,20 +42,33 @@ type Weather = {
   persist: number
   fall: number
   cut: number
+  read: number
+  snapshot: number
+  install: number
+  change: number
+  transfer: number
+  gone: number
 }
+
+/** Ids that may join; each once at a time, and again when it was removed. */
+const spares = ['n6', 'n7', 'n8'] as NodeId[]
 
 class Life {
   readonly #random: Random
   readonly #weather: Weather
   readonly #lab: Lab
-  readonly #claims: Claims
+  readonly #invariants = new Invariants()
   #cut: NodeId | null = null
   #proposed = 0
   #falls = 0
+  #restored = 0
+  #compacted = 0
+  #changed = 0
 
   constructor(seed: number) {
     const random = new Random(seed)
     this.#random = random
+    const isSteady = random.below(3) === 0
     this.#weather = {
       tick: 10 + random.below(30),
       deliver: 30 + random.below(60),
@@ -53,11 +77,18 @@ class Life {
       persist: 10 + random.below(40),
       fall: random.below(5),
       cut: random.below(3),
+      read: random.below(6),
+      snapshot: isSteady ? 0 : random.below(5),
+      install: 5 + random.below(20),
+      change: isSteady ? 0 : random.below(3),
+      transfer: random.below(2),
+      gone: random.below(2),
     }
-    this.#claims = new Claims()
     const limits = {
       appendBytesMax: 150 + random.below(400),
+      inflightMax: 1 + random.below(6),
       uncommittedBytesMax: 1_000,
+      trailingEntries: random.below(5),
       electionTicks: 6,
       heartbeatTicks: 2,
     }
@@ -65,28 +96,49 @@ class Life {
       size: random.below(3) === 0 ? 5 : 3,
       seed,
       limits,
-      observe: (node, effects) => this.#claims.check(this.#lab, node, effects),
+      observe: (node, effects) => {
+        this.#restored += effects.restore === null ? 0 : 1
+        this.#compacted += (effects.persist?.compact ?? null) === null ? 0 : 1
+        this.#invariants.check(this.#lab, node, effects)
+      },
     })
     this.#lab.startAll()
   }
 
   get outcome(): ChaosOutcome {
-    const { committed, refused, terms } = this.#claims
-    return { committed: committed.length, proposed: this.#proposed, refused: refused.size, terms, falls: this.#falls }
+    const { committed, refused, terms, readsAnswered } = this.#invariants
+    return {
+      committed: committed.length,
+      proposed: this.#proposed,
+      refused: refused.size,
+      terms,
+      falls: this.#falls,
+      restored: this.#restored,
+      compacted: this.#compacted,
+      changed: this.#changed,
+      reads: readsAnswered.size,
+    }
   }
 
   act(): void {
-    const { tick, deliver, lose, persist, fall, cut } = this.#weather
+    const { tick, deliver, lose, persist, fall, cut, read, snapshot, install, change, transfer, gone } = this.#weather
     const choices: [number, () => void][] = [
       [tick, () => this.#tick()],
       [deliver, () => this.#deliver()],
       [lose, () => this.#takeMessage()],
       [persist, () => this.#persist()],
       [4, () => this.#propose()],
+      [read, () => this.#read()],
       [fall, () => this.#fall()],
       [6, () => this.#rise()],
       [cut, () => this.#toggleCut()],
       [1, () => this.#breakLink()],
+      [snapshot, () => this.#snapshot()],
+      [install, () => this.#install()],
+      [change, () => this.#change()],
+      [change, () => this.#join()],
+      [transfer, () => this.#transfer()],
+      [gone, () => this.#tellGone()],
     ]
     let at = this.#random.below(choices.reduce((sum, [weight]) => sum + weight, 0))
     for (const [weight, choice] of choices) {
@@ -95,30 +147,46 @@ class Life {
       choice()
       break
     }
-    while (this.#lab.network.length > 60) this.#takeMessage()
+    while (this.#lab.network.length > 80) this.#takeMessage()
   }
 
-  /** No more faults: within some election timeouts one leader, equal logs, and a new command applied everywhere. */
+  /**
+   * No more faults: within some election timeouts one leader, a settled configuration, equal states, and new commands and reads
+   * served everywhere.
+   */
   heal(): void {
     const lab = this.#lab
     this.#cut = null
     lab.network = []
-    for (const id of lab.ids) if (lab.node(id).raft === undefined) lab.start(id)
+    for (const snapshot of lab.snapshotsOnTheirWay.splice(0)) lab.failSnapshot(snapshot)
+    for (const id of lab.ids) {
+      if (lab.node(id).raft === undefined) this.#start(id)
+    }
+    let read = 0
     for (let round = 0; round < 300; round += 1) {
       for (const id of lab.ids) lab.tick(id)
       lab.settle()
+      if (round % 20 === 0) lab.giveUpSnapshots()
       const leader = lab.leaders[0]
       if (round === 200 && leader !== undefined) lab.propose(leader, { id: 'last' })
+      if (round === 210) read = this.#readAt(this.#members()[0])
     }
     assert(lab.leaders.length === 1, `one leader after healing, not ${lab.leaders.length}`)
+    const { committed, readsAnswered } = this.#invariants
     assert(
-      this.#claims.committed.some((entry) => entry.id === 'last'),
+      committed.some((entry) => entry.id === 'last'),
       'a proposal after healing is committed',
     )
-    for (const id of lab.ids) {
-      const { applied } = lab.node(id)
-      assert(applied.length === this.#claims.committed.length, `${id} has applied everything after healing`)
+    assert(readsAnswered.has(read), 'a read after healing is answered')
+    assert(this.#invariants.configuration?.votersOutgoing.length === 0, 'no configuration stays joint')
+    for (const id of this.#members()) {
+      assert(lab.node(id).applied.length === committed.length, `${id} has applied everything after healing`)
     }
+  }
+
+  #members(): readonly NodeId[] {
+    const { voters = [], learners = [] } = this.#invariants.configuration ?? {}
+    return [...voters, ...learners].filter((id) => this.#lab.nodes.has(id))
   }
 
   #pick<T>(list: readonly T[]): T | undefined {
@@ -129,8 +197,15 @@ class Life {
     return this.#pick([...this.#lab.nodes.values()].filter((node) => node.raft !== undefined))
   }
 
+  #start(id: NodeId): void {
+    checkDisk(this.#lab.node(id))
+    this.#lab.start(id)
+  }
+
   #tick(): void {
     const node = this.#running()
+    // Clocks differ, and go back at times.
+    this.#lab.now += this.#random.below(40) - 5
     if (node !== undefined) this.#lab.tick(node.id, 1 + this.#random.below(3))
   }
 
@@ -161,6 +236,17 @@ class Life {
     this.#lab.propose(node.id, { id: `p${this.#proposed}` })
   }
 
+  #read(): void {
+    const node = this.#running()
+    if (node !== undefined) this.#readAt(node.id)
+  }
+
+  #readAt(id: NodeId | undefined): number {
+    assert(id !== undefined, 'there is a member')
+    this.#invariants.readAsked(this.#lab.nextRead)
+    return this.#lab.read(id)
+  }
+
   #fall(): void {
     const node = this.#running()
     if (node === undefined) return
@@ -172,12 +258,12 @@ class Life {
       if (edge === 2) this.#lab.send(node.id, batch.then.slice(0, 1))
     }
     this.#lab.crash(node.id)
-    if (this.#random.below(2) === 0) this.#lab.start(node.id)
+    if (this.#random.below(2) === 0) this.#start(node.id)
   }
 
   #rise(): void {
     const down = this.#pick([...this.#lab.nodes.values()].filter((node) => node.raft === undefined))
-    if (down !== undefined) this.#lab.start(down.id)
+    if (down !== undefined) this.#start(down.id)
   }
 
   #toggleCut(): void {
@@ -192,83 +278,74 @@ class Life {
       this.#lab.step(message.from, { kind: 'unsent', message })
     else this.#lab.step(message.from, { kind: 'unreachable', peer: message.to })
   }
-}
 
-/** What must be true at any time, kept by an observer that sees all nodes. */
-class Claims {
-  /** By index - 1: what some node has applied; never changes. */
-  readonly committed: Entry[] = []
-  readonly refused = new Set<ProposalId>()
-  readonly #committedIds = new Set<ProposalId>()
-  readonly #leaderOfTerm = new Map<number, NodeId>()
-  /** For each (index, term) ever appended: its content and the term before it. */
-  readonly #places = new Map<string, string>()
-  /** Each node's commit index, in its present life and term as leader. */
-  readonly #leading = new Map<NodeId, { key: string; commit: number }>()
-
-  get terms(): number {
-    return this.#leaderOfTerm.size
+  #snapshot(): void {
+    const node = this.#running()
+    if (node === undefined || node.applied.length === 0) return
+    this.#lab.snapshot(node.id, node.applied.length - this.#random.below(Math.min(3, node.applied.length)))
   }
 
-  check(lab: Lab, node: LabNode, effects: RaftEffects): void {
-    for (const entry of effects.persist?.entries ?? []) this.#checkMatching(node, entry)
-    for (const entry of effects.apply) this.#checkApplied(node, entry)
-    for (const { id } of effects.refused) {
-      this.refused.add(id)
-      assert(!this.#committedIds.has(id), `refused proposal ${id} is not committed`)
-    }
-    const { status } = effects
-    if (status?.role !== 'leader') return
-    const known = this.#leaderOfTerm.get(status.term)
-    assert(
-      known === undefined || known === node.id,
-      `election safety: ${known} and ${node.id} lead term ${status.term}`,
-    )
-    this.#leaderOfTerm.set(status.term, node.id)
-    this.#checkLeader(lab, node, { term: status.term, commit: status.commitIndex })
+  #install(): void {
+    const { snapshotsOnTheirWay } = this.#lab
+    const at = this.#random.below(Math.max(1, snapshotsOnTheirWay.length))
+    const [snapshot] = snapshotsOnTheirWay.splice(at, 1)
+    if (this.#random.below(10) === 0) this.#lab.giveUpSnapshots()
+    if (snapshot === undefined) return
+    const { from, to } = snapshot
+    const isLost = this.#random.below(4) === 0 || from === this.#cut || to === this.#cut
+    if (isLost) this.#lab.failSnapshot(snapshot)
+    else this.#lab.deliverSnapshot(snapshot)
   }
 
-  /** Log matching: same index and term, same content and same term before; the rest follows by induction. */
-  #checkMatching(node: LabNode, entry: Entry): void {
-    const before = entry.index === 1 ? 0 : termAt(node.memory, entry.index - 1)
-    const key = `${entry.index}/${entry.term}`
-    const content = `${entry.kind} ${entry.id} after term ${before}`
-    const known = this.#places.get(key)
-    assert(known === undefined || known === content, `log matching at ${key}: ${known}, ${content}`)
-    this.#places.set(key, content)
+  #change(): void {
+    const leader = this.#pick(this.#lab.leaders)
+    if (leader === undefined) return
+    const { voters, learners } = this.#lab.raft(leader).status().configuration
+    const joined = spares.filter((id) => this.#lab.nodes.has(id))
+    const changes: ConfigurationChange[] = [
+      ...joined.map((node) => ({ kind: 'add-learner', node, promote: this.#random.below(2) === 0 }) as const),
+      ...learners.map((node) => ({ kind: 'promote', node }) as const),
+      ...learners.map((node) => ({ kind: 'remove', node }) as const),
+      ...(voters.length > 2 ? voters.map((node) => ({ kind: 'remove', node }) as const) : []),
+    ]
+    const change = this.#pick(changes)
+    if (change === undefined) return
+    this.#proposed += 1
+    const asked = this.#random.below(2) === 0 ? leader : (this.#running()?.id ?? leader)
+    const { refused } = this.#lab.change(asked, { id: `p${this.#proposed}`, change })
+    if (refused.length === 0) this.#changed += 1
   }
 
-  #checkApplied(node: LabNode, entry: Entry): void {
-    assert(node.applied[entry.index - 1] === entry, `${node.id} applies ${entry.index} in its place`)
-    const onDisk = entryAt(node.disk, entry.index)
-    assert(onDisk?.term === entry.term, `${node.id} applies ${entry.index} only when it is on its disk`)
-    const known = this.committed[entry.index - 1]
-    if (known !== undefined) {
-      const isSame = known.term === entry.term && known.id === entry.id && known.kind === entry.kind
-      assert(isSame, `state machine safety at ${entry.index}: ${known.term}/${known.id}, ${entry.term}/${entry.id}`)
-      return
-    }
-    assert(entry.index === this.committed.length + 1, 'committed without a gap')
-    this.committed.push(entry)
-    if (entry.id === '') return
-    assert(!this.#committedIds.has(entry.id), `proposal ${entry.id} is applied once`)
-    assert(!this.refused.has(entry.id), `refused proposal ${entry.id} is not applied`)
-    this.#committedIds.add(entry.id)
+  /**
+   * A node with an empty disk waits to be let in: a new one, or, when its removal is committed, one that was removed and has
+   * lost everything.
+   */
+  #join(): void {
+    const id = this.#pick(spares)
+    if (id === undefined) return
+    const isMember = this.#lab.nodes.has(id) && (this.#members().includes(id) || this.#isLeaderAware(id))
+    if (!isMember) this.#lab.join(id)
   }
 
-  #checkLeader(lab: Lab, node: LabNode, now: { term: number; commit: number }): void {
-    const key = `${node.lives} ${now.term}`
-    const before = this.#leading.get(node.id)
-    if (before?.key !== key) {
-      for (const entry of this.committed) {
-        assert(termAt(node.memory, entry.index) === entry.term, `leader completeness: ${node.id} lacks ${entry.index}`)
-      }
-    } else if (now.commit > before.commit) {
-      const entry = entryAt(node.memory, now.commit)
-      assert(entry?.term === now.term, `${node.id} commits by an entry of its own term`)
-      const copies = [...lab.nodes.values()].filter(({ disk }) => termAt(disk, now.commit) === now.term).length
-      assert(copies * 2 > lab.nodes.size, `what ${node.id} commits at ${now.commit} is on a majority of disks`)
-    }
-    this.#leading.set(node.id, { key, commit: now.commit })
+  /** Whether a leader may be about to make it a member. */
+  #isLeaderAware(id: NodeId): boolean {
+    return this.#lab.leaders.some((leader) => {
+      const { voters, votersOutgoing, learners } = this.#lab.raft(leader).status().configuration
+      return [...voters, ...votersOutgoing, ...learners].includes(id)
+    })
+  }
+
+  #transfer(): void {
+    const leader = this.#pick(this.#lab.leaders)
+    if (leader === undefined) return
+    const to = this.#random.below(2) === 0 ? null : (this.#pick(this.#lab.ids) ?? null)
+    this.#lab.step(leader, { kind: 'transfer', to })
+  }
+
+  /** Some node believes, rightly or not, that another one's process is gone. */
+  #tellGone(): void {
+    const node = this.#running()
+    const peer = this.#pick(this.#lab.ids)
+    if (node !== undefined && peer !== undefined) this.#lab.step(node.id, { kind: 'peer-gone', peer })
   }
 }

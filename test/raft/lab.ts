@@ -220,6 +220,11 @@ export class Lab {
     return this.step(id, { kind: 'propose', id: proposalId as ProposalId, content: { kind: 'change', change } })
   }
 
+  /** The id that the next read will get. */
+  get nextRead(): number {
+    return this.#reads + 1
+  }
+
   /** Asks the node for a read; returns the read's id. */
   read(id: string): number {
     this.#reads += 1
@@ -241,13 +246,26 @@ export class Lab {
   /** The snapshot's bytes arrive, and are durable at the receiver. */
   deliverSnapshot({ from, to, term, snapshot }: SnapshotOnItsWay): void {
     const node = this.node(to)
-    if (node.raft === undefined) return
+    if (node.raft === undefined) {
+      this.failSnapshot({ from, to })
+      return
+    }
     node.snapshots.set(snapshot.index, this.#contentOf(this.node(from), snapshot))
     this.step(to, { kind: 'snapshot-received', from, term, snapshot })
   }
 
-  failSnapshot({ from, to }: SnapshotOnItsWay): void {
+  failSnapshot({ from, to }: Pick<SnapshotOnItsWay, 'from' | 'to'>): void {
     if (this.node(from).raft !== undefined) this.step(from, { kind: 'snapshot-failed', peer: to })
+  }
+
+  /** As drivers do after a while: what was delivered, and not installed, has failed. */
+  giveUpSnapshots(): void {
+    for (const from of this.leaders) {
+      for (const { node: to, state } of this.raft(from).status().progress) {
+        const isOnItsWay = this.snapshotsOnTheirWay.some((one) => one.from === from && one.to === to)
+        if (state === 'snapshot' && !isOnItsWay) this.failSnapshot({ from, to })
+      }
+    }
   }
 
   /** Gives the message to its receiver, if that runs. */

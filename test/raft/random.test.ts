@@ -11,7 +11,17 @@ describe('random lives of a cluster', () => {
   it(
     'keep every claim of Raft from each seed',
     () => {
-      const total: ChaosOutcome = { committed: 0, proposed: 0, refused: 0, terms: 0, falls: 0 }
+      const total: ChaosOutcome = {
+        committed: 0,
+        proposed: 0,
+        refused: 0,
+        terms: 0,
+        falls: 0,
+        restored: 0,
+        compacted: 0,
+        changed: 0,
+        reads: 0,
+      }
       const seeds = only === undefined ? Array.from({ length: seedCount }, (_, at) => at + 1) : [Number(only)]
       for (const seed of seeds) {
         let outcome: ChaosOutcome
@@ -25,6 +35,9 @@ describe('random lives of a cluster', () => {
       // The lives are eventful: without this the claims could hold because nothing happens.
       expect(total.committed / seeds.length).toBeGreaterThan(5)
       expect(total.terms / seeds.length).toBeGreaterThan(2)
+      if (only === undefined)
+        for (const happened of Object.values(total)) expect(happened).toBeGreaterThan(seedCount / 10)
+      if (process.env['RAFT_SEEDS'] !== undefined) console.log(total)
     },
     60_000 + 50 * seedCount,
   )
