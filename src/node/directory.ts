@@ -2,8 +2,8 @@ import type { Clock } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
 import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
-import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { Command, CommandResult } from '../state/command.ts'
 import type { StateReader } from '../state/reader.ts'
 import type { Log } from '../log/log.ts'
@@ -67,7 +67,7 @@ export class Directory {
     if (role !== 'leader' || !isConfigurationCommitted || commitIndex < state.appliedIndex) return []
     return state
       .members()
-      .filter((member) => !isOf(configuration, member.node))
+      .filter((member) => !isMember(configuration, member.node))
       .map(({ node, generation }) => ({ kind: 'member-delete', node, generation }))
   }
 }
@@ -82,10 +82,6 @@ export type DirectoryOptions = {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-}
-
-function isOf({ voters, votersOutgoing, learners }: Configuration, node: NodeId): boolean {
-  return voters.includes(node) || votersOutgoing.includes(node) || learners.includes(node)
 }
 
 /** Learners that operators have told of and nobody else yet. */

@@ -14,6 +14,7 @@ import type {
   ToolCall,
 } from '../admin/needs.ts'
 import type { Call, Upstreams } from '../calls/call.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus } from '../consensus/consensus.ts'
 import type { Gateway } from '../gateway/gateway.ts'
 import type { Catalog } from '../routing/catalog.ts'
@@ -176,12 +177,14 @@ export class OperatorViews implements AdminNeeds {
     return Promise.resolve(this.#parts.gateway().closeSession(id))
   }
 
-  /** Ready once formed, led, and caught up with what the leader had committed when this process came; until it stops. */
+  /** Ready once formed, a member, led, and caught up with what the leader had committed when this process came; until it stops. */
   readiness(): Readiness {
-    const { consensus, caughtUp, isStopping } = this.#parts
+    const { node, consensus, caughtUp, isStopping } = this.#parts
     if (isStopping()) return notReady('this node is stopping')
     const { raft, waitingFor } = consensus()
     if (raft === null) return notReady(waitingFor ?? 'the cluster has not formed yet')
+    if (!isMember(raft.configuration, node))
+      return notReady(`node ${node} is not in the cluster's configuration: it was removed, or is not added yet`)
     if (raft.leader === null) return notReady('no leader is known')
     if (!caughtUp()) return notReady(`the log is not applied up to the leader's commit yet`)
     return { ready: true, reasons: [] }

@@ -15,7 +15,7 @@ type Raft = NonNullable<ConsensusStatus['raft']>
 function makeViews(parts: Partial<OperatorParts>): OperatorViews {
   const given: Partial<OperatorParts> = {
     node: 'n1' as NodeId,
-    consensus: () => ({ raft: { leader: 'n2' } as Raft, waitingFor: null }) as ConsensusStatus,
+    consensus: consensusWith({ raft: raftOf('n2', 'n1') }),
     caughtUp: () => true,
     isStopping: () => false,
     ...parts,
@@ -27,6 +27,11 @@ function clusterOf(state: ClusterState, answer?: CommandResult): OperatorParts['
   return { state, proposeOnce: () => Promise.resolve(answer) } as unknown as OperatorParts['cluster']
 }
 
+function raftOf(leader: string | null, voter: string): Raft {
+  const configuration = { voters: [voter], votersOutgoing: [], learners: [] }
+  return { leader, configuration } as unknown as Raft
+}
+
 const consensusWith = (status: Partial<ConsensusStatus>) => (): ConsensusStatus => status as ConsensusStatus
 
 describe('a node is ready', () => {
@@ -36,7 +41,11 @@ describe('a node is ready', () => {
 
   it.each<[string, Partial<OperatorParts>]>([
     ['2 of 3 nodes are there', { consensus: consensusWith({ raft: null, waitingFor: '2 of 3 nodes are there' }) }],
-    ['no leader is known', { consensus: consensusWith({ raft: { leader: null } as Raft }) }],
+    ['no leader is known', { consensus: consensusWith({ raft: raftOf(null, 'n1') }) }],
+    [
+      "node n1 is not in the cluster's configuration: it was removed, or is not added yet",
+      { consensus: consensusWith({ raft: raftOf('n2', 'n2') }) },
+    ],
     ["the log is not applied up to the leader's commit yet", { caughtUp: () => false }],
     ['this node is stopping', { isStopping: () => true }],
   ])('and not while: %s', (reason, parts) => {
