@@ -141,7 +141,7 @@ export type RaftOptions = {
    * term) and what is in the log already is taken in any case: to refuse that would end replication.
    */
   readonly logBytesMax: number
-  /** Entries that compaction leaves behind the snapshot, for members that are a little behind. */
+  /** Entries that compaction leaves behind the snapshot, for members that are a little behind; a quarter of `logBytesMax` at most. */
   readonly trailingEntries: number
   /** Proposals, and reads, of this node that wait for their outcome. */
   readonly pendingProposalsMax: number

@@ -22,7 +22,10 @@ export function onSnapshotted(core: Core, snapshot: SnapshotMeta): void {
   const { log, options } = core
   if (snapshot.index <= log.snapshotIndex) return
   assert(snapshot.index <= core.handedOutIndex, 'a snapshot holds what was applied')
-  const firstIndex = Math.max(log.baseIndex + 1, snapshot.index - options.trailingEntries + 1)
+  let firstIndex = Math.max(log.baseIndex + 1, snapshot.index - options.trailingEntries + 1)
+  const bytesBehind = log.bytesAfter(snapshot.index)
+  const isTooMuch = (): boolean => log.bytesAfter(firstIndex - 1) - bytesBehind > options.logBytesMax / trailingShare
+  while (firstIndex <= snapshot.index && isTooMuch()) firstIndex += 1
   for (const entry of log.compact(firstIndex, snapshot)) core.ownTermIds.delete(entry.id)
 }
 
@@ -47,3 +50,6 @@ export function onSnapshotReceived(core: Core, received: { from: NodeId; term: T
   core.matchedIndex = Math.max(core.matchedIndex, index)
   core.sendWhenDurable(from, { kind: 'snapshot-installed', index })
 }
+
+/** What stays behind a snapshot is at most this part of the bytes that the log may hold, however large its entries. */
+const trailingShare = 4
