@@ -32,6 +32,8 @@ export class LevelLogStore implements LogStore {
   /** No key of an entry is left below this one. */
   #prunedTo: Index = 0
   #pruning: Promise<void> | undefined
+  /** Bytes of entries written since LevelDB was last told to give back what was deleted. */
+  #writtenBytes = 0
   #closing = false
   /** What the first failed write ended with; every later write ends with it too. */
   #dead: Error | undefined
@@ -81,6 +83,7 @@ export class LevelLogStore implements LogStore {
         const { bytes, hash } = record.encodeEntry(entry, lastHash)
         writing.put(record.entryKey(entry.index), bytes)
         lastHash = hash
+        this.#writtenBytes += bytes.length
       }
       const { hardState, snapshot, firstIndex, lastIndex } = next
       const anchor = batch.install === null ? await this.#anchorOf(firstIndex) : chainStart
@@ -152,13 +155,21 @@ export class LevelLogStore implements LogStore {
       const last = keys.at(-1)
       if (last === undefined) {
         this.#prunedTo = firstIndex
-        return
+        return this.#giveBack(firstIndex)
       }
       const deleting = this.#db.batch()
       for (const key of keys) deleting.del(key)
       await deleting.write()
       this.#prunedTo = (record.indexOfKey(last) ?? firstIndex - 1) + 1
     }
+  }
+
+  /** LevelDB by itself keeps deleted entries until it happens to merge their files. */
+  async #giveBack(firstIndex: Index): Promise<void> {
+    if (this.#writtenBytes < giveBackBytes) return
+    this.#writtenBytes = 0
+    const db = this.#db as Database & { compactRange(from: Uint8Array, to: Uint8Array): Promise<void> }
+    await db.compactRange(record.entryKey(0), record.entryKey(firstIndex))
   }
 
   /** One write at a time (R4); whatever goes wrong in it ends the store (R11), since a retry may hide what was lost. */
@@ -360,6 +371,9 @@ const emptyHead: Head = {
 
 /** Keys that are deleted in one batch in the background. */
 const keysPerPrune = 1000
+
+/** Bytes of entries after which it is worth the merging of files to have deleted ones off the disk. */
+const giveBackBytes = 4 * 1024 * 1024
 
 const wayOut = 'make room or replace the disk, then start the node again'
 

@@ -2,18 +2,17 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
 import type { LogStore } from '../../src/storage/log-store.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
-import { MemorySnapshotStore, MemorySnapshots } from '../../src/storage/memory-snapshot-store.ts'
+import { MemorySnapshotStore } from '../../src/storage/memory-snapshot-store.ts'
 import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import { isNodeId } from '../../src/vocabulary/ids.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
 import { waitFor } from '../wait.ts'
-import { GatedStore } from './gated-store.ts'
 import { Hub } from './hub.ts'
+import { LoopCluster, stopClusters } from './loop-cluster.ts'
 import { consensusOptions, introduce, leaderOf, propose, startNode, write } from './test-cluster.ts'
 import type { LoopNode } from './test-cluster.ts'
 
@@ -21,55 +20,9 @@ const [n1, n2, n3, n4] = ['n1', 'n2', 'n3', 'n4'] as [NodeId, NodeId, NodeId, No
 
 const undo: (() => Promise<void>)[] = []
 afterEach(async () => {
+  await stopClusters()
   for (const step of undo.splice(0).toReversed()) await step()
 })
-
-/** Nodes on one hub, each on a disk of its own that outlives it. */
-class TestCluster {
-  readonly hub = new Hub()
-  readonly disks = new Map<NodeId, MemoryDisk>()
-  readonly files = new Map<NodeId, MemorySnapshots>()
-  readonly stores = new Map<NodeId, GatedStore>()
-  nodes: LoopNode[] = []
-
-  async start(id: NodeId, change: Partial<ConsensusOptions> = {}): Promise<LoopNode> {
-    const disk = this.disks.get(id) ?? new MemoryDisk()
-    this.disks.set(id, disk)
-    const store = new GatedStore(new MemoryLogStore(disk))
-    this.stores.set(id, store)
-    const files = this.files.get(id) ?? new MemorySnapshots()
-    this.files.set(id, files)
-    const snapshots = new MemorySnapshotStore(files)
-    const node = await startNode(
-      { ...consensusOptions(id, change), nodeId: id },
-      { store, snapshots, makeTransport: (link) => this.hub.makeTransport(link) },
-    )
-    undo.push(() => node.started.consensus.stop())
-    this.nodes = [...this.nodes.filter((each) => each.id !== id), node]
-    introduce(this.nodes)
-    return node
-  }
-
-  async startAll(ids: readonly NodeId[] = [n1, n2, n3]): Promise<LoopNode[]> {
-    for (const id of ids) await this.start(id)
-    return this.nodes
-  }
-
-  async stop(node: LoopNode): Promise<void> {
-    await node.started.consensus.stop()
-    this.nodes = this.nodes.filter((each) => each !== node)
-  }
-
-  store(node: LoopNode): GatedStore {
-    const store = this.stores.get(node.id)
-    if (store === undefined) throw new Error(`${node.id} has no store`)
-    return store
-  }
-
-  framesOf(node: LoopNode, kind: keyof typeof frameTypes): number {
-    return this.hub.sent.filter((frame) => frame.from === node.id && frame.type === frameTypes[kind]).length
-  }
-}
 
 function configurationsOf(node: LoopNode): unknown {
   return node.told.entries.slice(0, 1).map(({ index, kind }) => ({ index, kind }))
@@ -77,8 +30,8 @@ function configurationsOf(node: LoopNode): unknown {
 
 describe('three nodes', () => {
   it('form, elect and apply every write in the same order, from entry 1 on', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     for (const node of nodes) await write(node, `from ${node.id}`, nodes)
     const first = nodes[0]?.told
@@ -95,7 +48,7 @@ describe('three nodes', () => {
   })
 
   it('say who is missing until all founders are there', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const first = await cluster.start(n1)
     await waitFor('a status', () => first.told.last?.waitingFor === '1 of 3 nodes are here: n1; waiting for 2 more')
     expect(first.told.last).toMatchObject({ clusterId: null, promised: null, raft: null })
@@ -110,8 +63,8 @@ describe('three nodes', () => {
   })
 
   it('go on when the leader ends, and give it everything again when it comes back', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     await write(await leaderOf(nodes), 'before', nodes)
     const old = await leaderOf(nodes)
     await cluster.stop(old)
@@ -126,20 +79,20 @@ describe('three nodes', () => {
   })
 
   it('keep every acknowledged write when all of them stop and start', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     for (let at = 0; at < 20; at += 1) await write(leader, `write ${at}`, [leader])
     const written = leader.told.commands()
     for (const node of nodes) await cluster.stop(node)
-    await cluster.startAll()
+    await cluster.startAll([n1, n2, n3])
     await write(await leaderOf(cluster.nodes), 'after', cluster.nodes)
     for (const { told } of cluster.nodes) expect(told.commands()).toEqual([...written, 'after'])
   })
 
   it('refuse a voter that comes back without its data, and it stops', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     await leaderOf(nodes)
     const wiped = nodes[2]
     if (wiped === undefined) throw new Error('three nodes were started')
@@ -160,8 +113,8 @@ describe('three nodes', () => {
   })
 
   it('refuse a node that is not one of them, and it goes on waiting', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     await leaderOf(nodes)
     const stranger = await cluster.start(n4)
     const line = await waitFor('the refusal', () => stranger.told.lines.find(({ event }) => event === 'peer-refused'))
@@ -172,8 +125,8 @@ describe('three nodes', () => {
   })
 
   it('drop and count what does not decode and who is not in the configuration, and log it once a second', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     const before = leader.told.last?.counters.framesRejected ?? 0
     for (let at = 0; at < 50; at += 1) {
@@ -189,8 +142,8 @@ describe('three nodes', () => {
   })
 
   it('depose no leader for a link that breaks and heals', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     const follower = nodes.find((node) => node !== leader)
     if (follower === undefined) throw new Error('three nodes were started')
@@ -207,7 +160,7 @@ describe('three nodes', () => {
 
 describe('the disk', () => {
   it('takes what gathers during a write in one batch: group commit', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await leaderOf([node])
     await write(node, 'first', [node])
@@ -232,8 +185,8 @@ describe('the disk', () => {
   })
 
   it('does not delay heartbeats, nor what commits without it; and nothing is acknowledged before it is durable', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     const [slow, fast] = nodes.filter((node) => node !== leader)
     if (slow === undefined || fast === undefined) throw new Error('three nodes were started')
@@ -252,8 +205,8 @@ describe('the disk', () => {
   })
 
   it('ends the node when a write fails: it says so once, sends nothing more, and the others go on', async () => {
-    const cluster = new TestCluster()
-    const nodes = await cluster.startAll()
+    const cluster = new LoopCluster()
+    const nodes = await cluster.startAll([n1, n2, n3])
     const leader = await leaderOf(nodes)
     await write(leader, 'before', nodes)
     const disk = cluster.disks.get(leader.id)
@@ -274,7 +227,7 @@ describe('the disk', () => {
   })
 
   it('ends the node when what it holds breaks an invariant', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await leaderOf([node])
     const id = propose(node, 'once')
@@ -285,7 +238,7 @@ describe('the disk', () => {
   })
 
   it('stops the start with its own error', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await expect(cluster.start(n1)).rejects.toMatchObject({ code: 'locked' })
     await cluster.stop(node)
@@ -295,7 +248,7 @@ describe('the disk', () => {
 
 describe('one node', () => {
   it('forms alone with a bootstrapExpect of 1 and has its writes after a restart', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await leaderOf([node])
     await write(node, 'one', [node])
@@ -315,14 +268,14 @@ describe('one node', () => {
   })
 
   it('never forms without bootstrapExpect', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: null })
     await waitFor('a status', () => node.told.last?.waitingFor?.includes('never forms one'))
     expect(cluster.disks.get(n1)?.promise).toBeNull()
   })
 
   it('leaves no timer and tells nothing more after stop', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const node = await cluster.start(n1, { bootstrapExpect: 1 })
     await leaderOf([node])
     propose(node, 'in flight')
@@ -336,7 +289,7 @@ describe('one node', () => {
   })
 
   it('refuses a log that does not begin with a configuration', async () => {
-    const cluster = new TestCluster()
+    const cluster = new LoopCluster()
     const disk = new MemoryDisk()
     disk.nodeId = n1
     disk.hardState = { term: 1, vote: null, commit: 1 }

@@ -29,6 +29,8 @@ export class Told implements ConsensusEvents {
   /** Answers `snapshotWanted`; null: never. */
   consensus: Consensus | null = null
   takesSnapshots = true
+  /** Its state is only how many commands there were. */
+  forgets = false
   readonly refusals = new Map<ProposalId, string>()
   readonly statuses: ConsensusStatus[] = []
   readonly lines: { level: string; event: string; fields: Record<string, unknown> }[] = []
@@ -46,8 +48,9 @@ export class Told implements ConsensusEvents {
     for (const entry of entries) {
       if (entry.index !== this.#applied + 1) throw new Error(`entry ${entry.index} after ${this.#applied}`)
       this.#applied = entry.index
-      this.entries.push(entry)
-      if (entry.kind === 'command') this.#commands.push(new TextDecoder().decode(entry.data))
+      if (!this.forgets) this.entries.push(entry)
+      if (entry.kind === 'command' && this.forgets) this.#commands.length += 1
+      else if (entry.kind === 'command') this.#commands.push(new TextDecoder().decode(entry.data))
     }
     this.consensus?.applied(this.#applied)
   }
@@ -74,7 +77,8 @@ export class Told implements ConsensusEvents {
   }
 
   saveSnapshot(): void {
-    const bytes = new TextEncoder().encode(JSON.stringify(this.#commands))
+    const state = this.forgets ? [] : this.#commands
+    const bytes = new TextEncoder().encode(JSON.stringify(state))
     this.consensus?.saveSnapshot({ index: this.#applied, bytes })
   }
 
@@ -162,7 +166,10 @@ export type TestNode = {
 
 export type LoopNode = TestNode & { readonly clock: CountingClock }
 
-export type NodePorts = Pick<ConsensusPorts, 'store' | 'snapshots' | 'makeTransport'>
+export type NodePorts = Pick<ConsensusPorts, 'store' | 'snapshots' | 'makeTransport'> & {
+  /** Nothing runs any more once it is over. */
+  readonly life?: { readonly isOver: boolean }
+}
 
 let seeds = 0
 
@@ -172,10 +179,20 @@ export async function startNode(
 ): Promise<LoopNode> {
   const told = new Told()
   const clock = new CountingClock()
+  const { life, ...given } = ports
+  const ifAlive = (run: () => void): (() => void) => {
+    return () => {
+      if (life?.isOver !== true) run()
+    }
+  }
   const started = await startConsensus(options, told, {
-    ...ports,
-    clock,
-    afterIo: (run) => void setImmediate(run),
+    ...given,
+    clock: {
+      now: clock.now,
+      monotonic: clock.monotonic,
+      after: (ms, fire) => clock.after(ms, ifAlive(fire)),
+    },
+    afterIo: (run) => void setImmediate(ifAlive(run)),
     seed: (seeds += 1),
     boot: randomUUID(),
     newClusterId: randomUUID() as ClusterId,
@@ -213,7 +230,7 @@ export function propose(node: TestNode, text: string): ProposalId {
 /** Proposes until it is committed on all, as a client does that may repeat itself. */
 export async function write(node: TestNode, text: string, on: readonly TestNode[]): Promise<void> {
   let id = propose(node, text)
-  await waitFor(`"${text}" on ${on.map((each) => each.id).join(', ')}`, () => {
+  await waitFor(`"${text.slice(0, 40)}" on ${on.map((each) => each.id).join(', ')}`, () => {
     if (node.told.refusals.has(id)) id = propose(node, text)
     return on.every(({ told }) => told.commands().includes(text))
   })
