@@ -73,7 +73,7 @@ export class SnapshotSending {
   /** A connection on which a transfer may go on. */
   laneOpened(peer: NodeId): void {
     const outbound = this.#outbound.get(peer)
-    if (outbound?.state === 'offered' && outbound.size > 0) this.#offer(outbound)
+    if (outbound?.state === 'offered') this.#offerAgain(outbound)
   }
 
   tick(): void {
@@ -91,12 +91,17 @@ export class SnapshotSending {
           `nothing of snapshot ${snapshot.index} moved for ${snapshotFailTimeouts} election timeouts`,
         )
       else if (state === 'offered' && this.#ticks - outbound.saidAtTick > snapshotOfferTimeouts * electionTicks)
-        this.#offer(outbound)
+        this.#offerAgain(outbound)
     }
   }
 
   end(): void {
     for (const peer of this.#outbound.keys()) this.#drop(peer)
+  }
+
+  /** Not before the disk has said how long it is. */
+  #offerAgain(outbound: Outbound): void {
+    if (outbound.size > 0) this.#offer(outbound)
   }
 
   #offer(outbound: Outbound): void {

@@ -109,9 +109,16 @@ export class Core {
     this.reads = new PendingReads(1 + this.#random.below(2 ** 32) * 2 ** 20)
   }
 
-  /** True for a node that may campaign. */
+  /**
+   * True for a node that may campaign. Also one that its newest configuration removes, while that is not committed: it may be
+   * the only one whose log a leader can be made of (thesis 4.2.2). Its own vote counts only where it is a voter.
+   */
   get isVoter(): boolean {
-    return isVoter(this.log.configuration, this.id) && this.mayVote
+    const { log } = this
+    if (!this.mayVote) return false
+    if (isVoter(log.configuration, this.id)) return true
+    const isOpen = log.configurationIndex > this.commitIndex
+    return isOpen && isVoter(log.configurationAt(log.configurationIndex - 1), this.id)
   }
 
   /** True for a node that may answer candidates: nearly every one, see `votesFromIndex`. */

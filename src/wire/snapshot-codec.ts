@@ -71,7 +71,7 @@ function messageOf(type: number, fields: readonly unknown[]): SnapshotMessage | 
   switch (type) {
     case frameTypes['snapshot-offer']: {
       const snapshot = snapshotOf(b)
-      if (!isIndex(a) || snapshot === null || !isSize(c) || snapshot.term > a) return null
+      if (!isIndex(a) || snapshot === null || !isSize(c) || c === 0 || snapshot.term > a) return null
       return { kind: 'snapshot-offer', transfer, term: a, snapshot, size: c }
     }
     case frameTypes['snapshot-resume']:

@@ -89,7 +89,7 @@ export function drawPlan(seed: number): Plan {
     falselyGone: rate(100),
     livenessMs: electionTimeoutMs,
   }
-  const spares = swarm.chance(400) ? swarm.between(1, 2) : 0
+  const spares = swarm.chance(500) ? swarm.between(1, 3) : 0
   const plan = {
     seed,
     voters,
@@ -225,7 +225,7 @@ function drawFaults(
     const isThere =
       kind === 'change' ? plan.spares > 0 && stream.chance(700) : stream.chance(kind === 'crash' ? 650 : 330)
     if (!isThere) continue
-    const perSecond = stream.pick(isRough ? [500, 1_500, 4_000] : [100, 300, 1_000])
+    const perSecond = kind === 'change' ? 3_000 : stream.pick(isRough ? [500, 1_500, 4_000] : [100, 300, 1_000])
     for (let ms = 500; ms < plan.safetyMs; ms += 100) {
       if (stream.chance(perSecond / 10)) faults.push({ atMs: ms + stream.below(100), ...draw(stream, nodes, plan) })
     }
@@ -251,6 +251,7 @@ function drawChurn(
       'transfer',
       'stall',
       'break-link',
+      ...(plan.spares > 0 ? (['change', 'change', 'change'] as const) : []),
     ] as const)
     const fault: Fault = { atMs: ms, ...kinds[kind](stream, plan.voters + plan.spares, plan) }
     faults.push('node' in fault && stream.chance(700) ? { ...fault, node: 'leader' } : fault)

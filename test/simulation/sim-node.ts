@@ -256,7 +256,7 @@ export class Life implements ConsensusEvents {
   }
 
   log(level: string, event: string, fields: Record<string, unknown>): void {
-    if (this.process.alive && level !== 'debug')
+    if (this.process.alive && level !== 'debug' && event !== 'peer-refused')
       this.#parts.world.note(this.#parts.id, () => `${event} ${JSON.stringify(fields)}`)
   }
 

@@ -1,6 +1,8 @@
 import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
-import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
+import { decodeConfiguration, encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
+import type { Configuration } from '../../src/raft/configuration.ts'
 import type { RaftEffects } from '../../src/raft/effects.ts'
+import { isMember } from '../../src/raft/quorum.ts'
 import { Raft } from '../../src/raft/raft.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { Client } from './clients.ts'
@@ -154,20 +156,34 @@ export class Simulation {
     await this.#converge(this.nodes)
   }
 
+  /** As many as can be done without are left out: a majority stays of every configuration that may come to rule. */
   #chooseCore(): readonly SimNode[] {
-    const configuration = this.invariants.configuration()
-    const { spare } = this.plan.healing
-    const isMember = (id: NodeId): boolean =>
-      configuration === null ||
-      [...configuration.voters, ...configuration.votersOutgoing, ...configuration.learners].includes(id)
+    const { plan, invariants } = this
+    const configurations = this.#rulingConfigurations()
+    const sets = configurations.flatMap(({ voters, votersOutgoing }) => [voters, votersOutgoing])
+    const isEnough = (left: ReadonlySet<NodeId>): boolean =>
+      sets.every((set) => set.length === 0 || 2 * set.filter((id) => !left.has(id)).length > set.length)
     this.left.clear()
-    if (spare !== 'none' && configuration !== null && configuration.votersOutgoing.length === 0) {
-      const stream = new Stream(this.plan.seed, 'healing')
-      const voters = stream.shuffle(configuration.voters)
-      const spared = Math.floor((voters.length - 1) / 2)
-      for (const id of voters.slice(0, spared)) this.left.add(id)
+    if (plan.healing.spare !== 'none') {
+      for (const { id } of new Stream(plan.seed, 'healing').shuffle(this.nodes)) {
+        if (isEnough(new Set([...this.left, id]))) this.left.add(id)
+      }
     }
-    return this.nodes.filter(({ id }) => isMember(id) && !this.left.has(id))
+    const committed = invariants.configuration()
+    return this.nodes.filter(({ id }) => !this.left.has(id) && (committed === null || isMember(committed, id)))
+  }
+
+  /** The newest that is committed, and all in logs that may still be committed. */
+  #rulingConfigurations(): readonly Configuration[] {
+    const { invariants } = this
+    const committed = invariants.configuration()
+    const open = this.nodes.flatMap(({ disk }) =>
+      disk.image.entries.flatMap((entry) => {
+        const isOpen = entry.kind === 'configuration' && entry.index > invariants.commitIndex
+        return isOpen ? (decodeConfiguration(entry.data) ?? []) : []
+      }),
+    )
+    return committed === null ? open : [committed, ...open]
   }
 
   #leave(node: SimNode, core: readonly SimNode[]): void {
