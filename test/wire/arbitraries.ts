@@ -111,7 +111,7 @@ export const snapshotMessage: fc.Arbitrary<SnapshotMessage> = fc.oneof(
       transfer,
       rise: fc.nat(1000),
       snapshot: fc.record({ index: fc.nat(2 ** 40), term: fc.nat(1000), time: index, configuration }),
-      size,
+      size: fc.integer({ min: 1, max: snapshotBytesMax }),
     })
     .map(({ rise, snapshot, ...rest }) => ({
       ...rest,

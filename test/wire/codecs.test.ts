@@ -272,6 +272,7 @@ describe('a snapshot message', () => {
   it.each<[string, keyof typeof frameTypes, unknown[]]>([
     ['an offer of a configuration that is none', 'snapshot-offer', [1, 3, meta, 100]],
     ['an offer larger than any snapshot', 'snapshot-offer', [1, 3, meta, snapshotBytesMax + 1]],
+    ['an offer of nothing', 'snapshot-offer', [1, 3, meta, 0]],
     ['an offer without a snapshot', 'snapshot-offer', [1, 3, null, 100]],
     ['a chunk without bytes', 'snapshot-chunk', [1, 0, new Uint8Array(0)]],
     ['a chunk that is too large', 'snapshot-chunk', [1, 0, new Uint8Array(snapshotChunkBytesMax + 1)]],
