@@ -11,17 +11,16 @@ import type { AdmitPeer, PeerHello, Transport } from '../transport/transport.ts'
 import { formatAddress } from '../vocabulary/addresses.ts'
 import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { FormingMessage } from '../wire/forming.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
 import { admitPeer, isMember } from './admission.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
-import { formedBy, formedIn } from './first-entry.ts'
-import { Forming } from './forming.ts'
-import type { FormingEvent } from './forming.ts'
+import { EventQueue } from './event-queue.ts'
+import { Founding } from './founding.ts'
 import { Handover } from './handover.ts'
 import * as limits from './limits.ts'
 import { LogWriter } from './log-writer.ts'
 import { PeerLinks } from './peer-links.ts'
+import { raftOptions } from './raft-options.ts'
 import { recover } from './recovery.ts'
 import type { Recovered } from './recovery.ts'
 import { Snapshots } from './snapshots.ts'
@@ -42,7 +41,7 @@ export async function startConsensus(
   try {
     const recovered = await recover(stored, ports.snapshots)
     const loop = new ConsensusLoop({ options, events, ports, stored, recovered })
-    const raftAddress = await loop.start(recovered)
+    const raftAddress = await loop.start()
     return { consensus: loop, node: stored.nodeId, generation: stored.generation, boot: ports.boot, raftAddress }
   } catch (error) {
     await ports.snapshots.close()
@@ -79,22 +78,17 @@ class ConsensusLoop implements Consensus {
   readonly #writer: LogWriter
   readonly #ticker: Ticker
   readonly #report: StatusReport
-  readonly #forming: Forming
+  readonly #founding: Founding
   readonly #handover: Handover
-  /** What the log began with, once there is one; Raft's status has the newest. */
-  #formed: Configuration | null
   /** Of the last committed configuration, and of this process. */
   #members: Configuration | null = null
   #raft: Raft | undefined
   #snapshots: Snapshots | undefined
   #raftStatus: RaftStatus | null = null
   #raftAddress: string
-  /** What Raft will be told at the next turn, in the order of its coming. */
-  #queue: RaftEvent[] = []
-  #queuedBytes = 0
+  readonly #queue = new EventQueue()
   #turnIsDue = false
   #ticks = 0
-  #waitingFor: string | null = null
   #stopping: Promise<void> | undefined
   /** Set once: by `stop`, or by what made the node fail. Nothing is sent, written or told after that. */
   #ending: Promise<void> | undefined
@@ -114,14 +108,24 @@ class ConsensusLoop implements Consensus {
     this.#ports = ports
     this.#stored = stored
     this.#raftAddress = options.advertiseRaft ?? formatAddress(options.listen)
-    this.#formed = formedIn({ ...stored, snapshot: recovered.snapshot })
-    this.#forming = new Forming({
-      self,
+    this.#writer = new LogWriter({
+      store,
+      clock,
+      counters: this.#counters,
+      durable: (persists) => this.#durable(persists),
+      failed: (error) => this.#fail(error),
+    })
+    this.#founding = new Founding({
+      stored,
+      recovered,
       bootstrapExpect: options.bootstrapExpect,
-      promise: stored.promise,
-      joined: stored.joined,
-      formed: this.#formed?.clusterId ?? null,
       newClusterId: ports.newClusterId,
+      writer: this.#writer,
+      send: (to, message) => void (this.#ending === undefined && this.#links.sendForming(to, message)),
+      startRaft: (from) => this.#startRaft(from),
+      hasLog: () => this.#configuration() !== null,
+      changed: () => this.#report.changed(),
+      log: (...line) => events.log(...line),
     })
     this.#transport = ports.makeTransport({
       hello: () => this.#hello(),
@@ -138,15 +142,8 @@ class ConsensusLoop implements Consensus {
       message: (message, frame) => this.#guard(() => this.#receive(message, frame)),
       gone: (peer) => this.#guard(() => this.#tell({ kind: 'peer-gone', peer })),
       snapshotMessage: (from, message) => this.#guard(() => this.#receiveSnapshot(from, message)),
-      formingMessage: (from, message) => this.#guard(() => this.#stepForming({ kind: 'message', from, message })),
+      formingMessage: (from, message) => this.#guard(() => this.#founding.step({ kind: 'message', from, message })),
       fatal: (error) => this.#fail(error),
-    })
-    this.#writer = new LogWriter({
-      store,
-      clock,
-      counters: this.#counters,
-      durable: (persists) => this.#durable(persists),
-      failed: (error) => this.#fail(error),
     })
     const tickMs = options.heartbeatMs / limits.heartbeatTicks
     this.#ticker = new Ticker({ clock, afterIo, tickMs, tick: () => this.#guard(() => this.#tick()) })
@@ -155,7 +152,7 @@ class ConsensusLoop implements Consensus {
   }
 
   /** Resolves to the address that others reach the listener at. */
-  async start(recovered: Recovered): Promise<string> {
+  async start(): Promise<string> {
     try {
       const bound = await this.#transport.open(this.#links)
       this.#raftAddress = this.#options.advertiseRaft ?? formatAddress(bound)
@@ -164,8 +161,7 @@ class ConsensusLoop implements Consensus {
       throw error
     }
     this.#guard(() => {
-      if (this.#formed !== null || this.#stored.joined !== null) this.#startRaft(recovered)
-      this.#performForming()
+      this.#founding.start()
       this.#ticker.start()
       this.#report.start()
     })
@@ -176,12 +172,12 @@ class ConsensusLoop implements Consensus {
     this.#counters.proposals += 1
     const bytes = content.kind === 'command' ? content.data.length : 0
     if (this.#ending !== undefined || this.#raft === undefined) this.#refuse(id, 'no-leader')
-    else if (this.#isFull(bytes)) this.#refuse(id, 'overloaded')
+    else if (this.#queue.isFull(bytes)) this.#refuse(id, 'overloaded')
     else this.#enqueue({ kind: 'propose', id, content }, bytes)
   }
 
   read(id: number): void {
-    if (this.#ending !== undefined || this.#raft === undefined || this.#isFull(0)) this.#events.readRefused(id)
+    if (this.#ending !== undefined || this.#raft === undefined || this.#queue.isFull(0)) this.#events.readRefused(id)
     else this.#enqueue({ kind: 'read', id })
   }
 
@@ -211,13 +207,13 @@ class ConsensusLoop implements Consensus {
   #laneOpened(peer: PeerHello, lane: string): void {
     this.#report.changed()
     const { node, clusterId, promised } = peer
-    if (lane === 'ctl') this.#stepForming({ kind: 'peer-opened', peer: node, clusterId, promised })
+    if (lane === 'ctl') this.#founding.step({ kind: 'peer-opened', peer: node, clusterId, promised })
     if (lane === 'bulk') this.#snapshots?.laneOpened(node)
   }
 
   #laneClosed(peer: NodeId, lane: string): void {
     this.#report.changed()
-    if (lane === 'ctl') this.#stepForming({ kind: 'peer-closed', peer })
+    if (lane === 'ctl') this.#founding.step({ kind: 'peer-closed', peer })
     // How a snapshot fares on its own lane, Raft need not know.
     if (lane !== 'bulk') this.#tell({ kind: 'unreachable', peer })
   }
@@ -226,7 +222,7 @@ class ConsensusLoop implements Consensus {
     if (this.#raft === undefined) return
     const configuration = this.#configuration()
     const isStranger = configuration !== null && !isMember(configuration, message.from)
-    if (this.#isFull(frame.bytes, frame.lane === 'log' ? 0.5 : 1))
+    if (this.#queue.isFull(frame.bytes, frame.lane === 'log' ? 0.5 : 1))
       this.#links.reject(message.from, 'the queue of the consensus loop is full')
     else if (isStranger && !mayLead.has(message.kind))
       this.#links.reject(message.from, 'the sender is not in the configuration')
@@ -244,12 +240,7 @@ class ConsensusLoop implements Consensus {
     this.#ticks += 1
     this.#tell({ kind: 'tick', now: Math.max(0, Math.floor(this.#ports.clock.now())) })
     this.#snapshots?.tick()
-    if (this.#ticks % limits.formingTicks === 0) this.#stepForming({ kind: 'tick' })
-  }
-
-  #isFull(bytes: number, share = 1): boolean {
-    const { queuedEventsMax, queuedBytesMax } = limits
-    return this.#queue.length >= queuedEventsMax * share || this.#queuedBytes + bytes > queuedBytesMax * share
+    if (this.#ticks % limits.formingTicks === 0) this.#founding.step({ kind: 'tick' })
   }
 
   // Raft: everything that came in since the last turn, then everything that the core wants
@@ -260,8 +251,7 @@ class ConsensusLoop implements Consensus {
   }
 
   #enqueue(event: RaftEvent, bytes = 0): void {
-    this.#queue.push(event)
-    this.#queuedBytes += bytes
+    this.#queue.push(event, bytes)
     if (this.#turnIsDue) return
     this.#turnIsDue = true
     this.#ports.afterIo(() => this.#guard(() => this.#turn()))
@@ -269,11 +259,8 @@ class ConsensusLoop implements Consensus {
 
   #turn(): void {
     assert(this.#raft !== undefined, 'there is no turn before the cluster has formed')
-    const queue = this.#queue
-    this.#queue = []
-    this.#queuedBytes = 0
     this.#turnIsDue = false
-    for (const event of queue) this.#raft.step(event)
+    for (const event of this.#queue.takeAll()) this.#raft.step(event)
     this.#performRaft(this.#raft)
   }
 
@@ -316,7 +303,7 @@ class ConsensusLoop implements Consensus {
     if (before?.role !== role || before.leader !== leader) this.#events.log('info', 'raft-role', { role, term, leader })
     this.#handover.raftChanged(status)
     if (status.isConfigurationCommitted) this.#configurationCommitted(status)
-    this.#showWaiting()
+    this.#founding.showWaiting()
     this.#report.changed()
   }
 
@@ -333,37 +320,18 @@ class ConsensusLoop implements Consensus {
   }
 
   #startRaft(recovered: Recovered): void {
-    const { heartbeatMs, electionTimeoutMs, snapshotEntries, ...options } = this.#options
-    const { heartbeatTicks, trailingEntriesMax } = limits
-    const ticks = Math.round((electionTimeoutMs * heartbeatTicks) / heartbeatMs)
-    const electionTicks = Math.max(ticks, heartbeatTicks + 1)
-    const raft = new Raft({
-      id: this.#stored.nodeId,
-      ...recovered,
-      seed: this.#ports.seed,
-      heartbeatTicks,
-      electionTicks,
-      appendBytesMax: limits.appendBytesMax,
-      inflightMax: limits.inflightMax,
-      inflightBytesMax: limits.inflightBytesMax,
-      proposalBytesMax: limits.proposalBytesMax,
-      uncommittedBytesMax: limits.uncommittedBytesMax,
-      unappliedEntriesMax: limits.unappliedEntriesMax,
-      logBytesMax: options.logBytesMax,
-      trailingEntries: Math.min(trailingEntriesMax, Math.floor(snapshotEntries / 2)),
-      pendingProposalsMax: limits.pendingProposalsMax,
-      pendingReadsMax: limits.pendingReadsMax,
-      votersMax: options.votersMax,
-      leaseReads: options.leaseReads,
-    })
+    const { snapshotEntries, logBytesMax } = this.#options
+    const { seed, clock, snapshots: store } = this.#ports
+    const options = raftOptions({ id: this.#stored.nodeId, seed, recovered, options: this.#options })
+    const raft = new Raft(options)
     this.#raft = raft
     this.#snapshots = new Snapshots({
-      store: this.#ports.snapshots,
-      clock: this.#ports.clock,
+      store,
+      clock,
       raft,
-      electionTicks,
+      electionTicks: options.electionTicks,
       snapshotEntries,
-      logBytesMax: options.logBytesMax,
+      logBytesMax,
       events: this.#events,
       send: (to, message) => void (this.#ending === undefined && this.#links.sendSnapshot(to, message)),
       step: (event) => this.#tell(event),
@@ -372,67 +340,11 @@ class ConsensusLoop implements Consensus {
     this.#performRaft(raft)
   }
 
-  // Forming
-
-  #stepForming(event: FormingEvent): void {
-    this.#forming.step(event)
-    this.#performForming()
-  }
-
-  #performForming(): void {
-    const { persistPromise, form, persistJoined, send, notices } = this.#forming.take()
-    for (const { event, fields } of notices) this.#events.log('warn', event, fields)
-    for (const { to, message } of send) this.#sendForming(to, message)
-    if (persistPromise !== null) {
-      this.#writer.perform(
-        (store) => store.writePromise(persistPromise),
-        () => this.#stepForming({ kind: 'promise-durable' }),
-      )
-    }
-    if (form !== null) {
-      const { hardState, entry } = form
-      this.#writer.perform(
-        (store) =>
-          store.write({ hardState, install: null, compact: null, truncateFrom: null, entries: [entry], sync: true }),
-        () => {
-          this.#formed = formedBy(entry)
-          this.#events.log('info', 'cluster-formed', { clusterId: this.#formed.clusterId, voters: this.#formed.voters })
-          this.#startRaft({ snapshot: null, entries: [entry], hardState })
-          this.#stepForming({ kind: 'formed-durable' })
-        },
-      )
-    }
-    if (persistJoined !== null) {
-      this.#writer.perform(
-        (store) => store.writeJoined(persistJoined),
-        () => {
-          this.#events.log('info', 'cluster-joined', { clusterId: persistJoined })
-          this.#startRaft({ snapshot: null, entries: [], hardState: this.#stored.hardState })
-          this.#stepForming({ kind: 'joined-durable' })
-        },
-      )
-    }
-    this.#showWaiting()
-  }
-
-  #sendForming(to: NodeId, message: FormingMessage): void {
-    if (this.#ending === undefined) this.#links.sendForming(to, message)
-  }
-
-  #showWaiting(): void {
-    const isInLog = this.#configuration() !== null && this.#forming.joined !== null
-    const waitingFor = isInLog ? null : this.#forming.waitingFor()
-    if (waitingFor === this.#waitingFor) return
-    this.#waitingFor = waitingFor
-    if (waitingFor !== null) this.#events.log('info', 'forming-waits', { waitingFor })
-    this.#report.changed()
-  }
-
   // What others see
 
   /** Null while this node has no log. */
   #configuration(): Configuration | null {
-    const newest = this.#raftStatus?.configuration ?? this.#formed
+    const newest = this.#raftStatus?.configuration ?? this.#founding.formed
     return newest === null || newest.voters.length === 0 ? null : newest
   }
 
@@ -444,7 +356,7 @@ class ConsensusLoop implements Consensus {
       boot: this.#ports.boot,
       clusterName,
       clusterId: this.#configuration()?.clusterId ?? null,
-      promised: this.#forming.promised,
+      promised: this.#founding.promised,
       // The other listeners are the main thread's, and it says where they are.
       addresses: { http: '', peer: '', raft: this.#raftAddress },
       version,
@@ -456,7 +368,7 @@ class ConsensusLoop implements Consensus {
     return admitPeer({
       hello,
       configuration: this.#configuration(),
-      joined: this.#forming.joined,
+      joined: this.#founding.joined,
       neverForms: bootstrapExpect === null,
       leader: this.#raftStatus?.leader ?? null,
       clusterName,
@@ -466,10 +378,10 @@ class ConsensusLoop implements Consensus {
   #pushStatus(): void {
     const configuration = this.#configuration()
     this.#events.status({
-      clusterId: configuration?.clusterId ?? this.#forming.joined,
-      promised: this.#forming.promised,
+      clusterId: configuration?.clusterId ?? this.#founding.joined,
+      promised: this.#founding.promised,
       raft: this.#raft?.status() ?? null,
-      waitingFor: this.#waitingFor,
+      waitingFor: this.#founding.waitingFor,
       connected: this.#links.connected(),
       counters: { ...this.#counters, loopDelayMs: this.#ports.takeLoopDelayMs() },
     })

@@ -273,7 +273,7 @@ describe('a snapshot message', () => {
   const configuration = makeConfiguration('00000000-0000-4000-8000-000000000001' as ClusterId, ['n1' as NodeId])
   const goodMeta = [5, 2, 0, encodeConfiguration(configuration)]
   it('that is whole is taken', () => {
-    const payload = pack([1, 3, goodMeta as never, 1])
+    const payload = pack([1, 3, goodMeta, 1])
     expect(decodeSnapshotMessage(frameTypes['snapshot-offer'], payload)).toMatchObject({ size: 1 })
   })
 
