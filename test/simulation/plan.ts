@@ -94,7 +94,7 @@ export function drawPlan(seed: number): Plan {
     seed,
     voters,
     spares,
-    forms: spares === 0 && swarm.chance(100),
+    forms: swarm.chance(100),
     clients: swarm.between(1, 5),
     keys: swarm.between(1, 4),
     thinkUs: swarm.pick([3_000, 20_000, 60_000]),

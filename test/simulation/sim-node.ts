@@ -322,6 +322,7 @@ class Mailbox {
   readonly #process: SimProcess
   readonly #label: string
   readonly #mailUs: () => number
+  readonly #mail: (() => void)[] = []
   #lastUs = 0
 
   constructor(process: SimProcess, label: string, mailUs: () => number) {
@@ -332,8 +333,9 @@ class Mailbox {
 
   post(run: () => void): void {
     const { world } = this.#process
+    this.#mail.push(run)
     this.#lastUs = Math.max(this.#lastUs, world.nowUs + this.#mailUs())
-    this.#process.later(this.#lastUs - world.nowUs, 'input', this.#label, run)
+    this.#process.later(this.#lastUs - world.nowUs, 'input', this.#label, () => this.#mail.shift()?.())
   }
 
   hold(us: number): void {

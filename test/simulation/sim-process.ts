@@ -29,7 +29,8 @@ export class SimProcess {
   onCrash: () => void = () => undefined
   readonly #options: ProcessOptions
   #pausedUntilUs = 0
-  #held: { readonly phase: Phase; readonly label: string; readonly run: () => void }[] = []
+  /** While it is stopped, and until what came meanwhile has run: what is due, in order. */
+  #held: Record<Phase, (() => void)[]> | null = null
   #armed: { readonly boundary: Boundary; left: number; readonly fire: () => void } | null = null
   readonly #startUs: number
 
@@ -49,7 +50,7 @@ export class SimProcess {
   later(us: number, phase: Phase, label: string, run: () => void): { cancel(): void } {
     let isCancelled = false
     const event = this.world.after(us, `${this.node} ${label}`, () => {
-      if (!isCancelled) this.#enter(phase, label, () => (isCancelled ? undefined : run()))
+      if (!isCancelled) this.#enter(phase, () => (isCancelled ? undefined : run()))
     })
     return {
       cancel: () => {
@@ -65,13 +66,14 @@ export class SimProcess {
   }
 
   get isPaused(): boolean {
-    return this.world.nowUs < this.#pausedUntilUs
+    return this.#held !== null
   }
 
   pause(us: number): void {
     if (!this.alive) return
+    this.#held ??= { timer: [], input: [], immediate: [] }
     this.#pausedUntilUs = Math.max(this.#pausedUntilUs, this.world.nowUs + us)
-    this.world.at(this.#pausedUntilUs, `${this.node} resumes`, () => this.#resume())
+    this.world.at(this.#pausedUntilUs, `${this.node} resumes`, () => this.#catchUp())
   }
 
   /** It dies at the `left`-th boundary of that kind from now on. */
@@ -98,7 +100,7 @@ export class SimProcess {
 
   end(): void {
     this.alive = false
-    this.#held = []
+    this.#held = null
   }
 
   #after(ms: number, fire: () => void): { cancel(): void } {
@@ -106,19 +108,23 @@ export class SimProcess {
     return this.later(us + this.#options.lateUs(), 'timer', 'timer', fire)
   }
 
-  #enter(phase: Phase, label: string, run: () => void): void {
+  #enter(phase: Phase, run: () => void): void {
     if (!this.alive) return
-    if (this.isPaused) this.#held.push({ phase, label, run })
-    else run()
+    if (this.#held === null) run()
+    else this.#held[phase].push(run)
   }
 
-  #resume(): void {
-    if (!this.alive || this.isPaused) return
+  /** One thing after the other, as the loop would: timers first, then what the sockets hold, then immediates. */
+  #catchUp(): void {
     const held = this.#held
-    this.#held = []
-    for (const phase of ['timer', 'input', 'immediate'] as const) {
-      for (const each of held) if (each.phase === phase) this.later(0, phase, each.label, each.run)
+    if (held === null || this.world.nowUs < this.#pausedUntilUs) return
+    const next = held.timer.shift() ?? held.input.shift() ?? held.immediate.shift()
+    if (next === undefined) {
+      this.#held = null
+      return
     }
+    next()
+    this.world.after(0, `${this.node} catches up`, () => this.#catchUp())
   }
 }
 

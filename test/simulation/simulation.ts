@@ -124,52 +124,69 @@ export class Simulation {
 
   /** The second half: a majority is well again, whatever the others do; it has to find itself and to serve. */
   async #heal(): Promise<void> {
-    const { plan, world, network } = this
+    const { world, network } = this
     if (world.violation !== null) return
     world.note('*', () => 'heals a majority')
     this.isHealed = true
     network.isCalm = true
     network.healAll()
-    const core = this.#chooseCore()
+    this.#chooseCore()
     for (const node of this.nodes) {
       node.disk.stalledUntilUs = 0
       node.disk.failNext = false
       node.life?.process.disarm()
-      if (this.left.has(node.id)) this.#leave(node, core)
+      if (this.left.has(node.id)) this.#leave(node)
       else node.start()
     }
     for (const client of this.clients) client.isHealed = true
-    const deadlineUs = world.nowUs + healingTimeouts * plan.electionTimeoutMs * 1000
-    await world.run(deadlineUs, () => this.#serves())
+    await this.#runHealed(() => this.#serves())
     if (world.violation !== null) return
     if (!this.#serves()) {
-      world.violate('a healed majority serves again', this.#describe(core))
+      world.violate('a healed majority serves again', this.#describe(this.#core()))
       return
     }
-    await this.#converge(core)
+    await this.#converge(() => this.#core())
     if (this.left.size === 0 || world.violation !== null) return
     // And then everyone.
     world.note('*', () => 'heals all')
     network.healAll()
     this.left.clear()
     for (const node of this.nodes) node.start()
-    await this.#converge(this.nodes)
+    await this.#converge(() => this.nodes)
   }
 
   /** As many as can be done without are left out: a majority stays of every configuration that may come to rule. */
-  #chooseCore(): readonly SimNode[] {
-    const { plan, invariants } = this
-    const configurations = this.#rulingConfigurations()
-    const sets = configurations.flatMap(({ voters, votersOutgoing }) => [voters, votersOutgoing])
-    const isEnough = (left: ReadonlySet<NodeId>): boolean =>
-      sets.every((set) => set.length === 0 || 2 * set.filter((id) => !left.has(id)).length > set.length)
+  #chooseCore(): void {
+    const { plan } = this
     this.left.clear()
-    if (plan.healing.spare !== 'none') {
-      for (const { id } of new Stream(plan.seed, 'healing').shuffle(this.nodes)) {
-        if (isEnough(new Set([...this.left, id]))) this.left.add(id)
-      }
+    if (plan.healing.spare === 'none') return
+    for (const { id } of new Stream(plan.seed, 'healing').shuffle(this.nodes)) {
+      this.left.add(id)
+      if (!this.#isEnough()) this.left.delete(id)
     }
-    const committed = invariants.configuration()
+  }
+
+  /** A change that was asked for before the healing may be made after it: then who is needed now is healed, too. */
+  #keepEnough(): void {
+    for (const id of this.left) {
+      if (this.#isEnough()) return
+      this.left.delete(id)
+      for (const other of this.nodes) {
+        this.network.heal(id, other.id)
+        this.network.heal(other.id, id)
+      }
+      this.#startOf(id)
+    }
+  }
+
+  #isEnough(): boolean {
+    const sets = this.#rulingConfigurations().flatMap(({ voters, votersOutgoing }) => [voters, votersOutgoing])
+    return sets.every((set) => 2 * set.filter((id) => !this.left.has(id)).length > set.length || set.length === 0)
+  }
+
+  /** Who has to serve: the members that are not left out. */
+  #core(): readonly SimNode[] {
+    const committed = this.invariants.configuration()
     return this.nodes.filter(({ id }) => !this.left.has(id) && (committed === null || isMember(committed, id)))
   }
 
@@ -186,14 +203,15 @@ export class Simulation {
     return committed === null ? open : [committed, ...open]
   }
 
-  #leave(node: SimNode, core: readonly SimNode[]): void {
+  #leave(node: SimNode): void {
     const { spare } = this.plan.healing
     if (spare === 'dead') {
       if (node.isRunning) node.crash('power')
       return
     }
     node.start()
-    for (const other of core) {
+    for (const other of this.nodes) {
+      if (this.left.has(other.id)) continue
       if (spare === 'mute') this.network.cut(node.id, other.id)
       else this.network.cut(other.id, node.id)
     }
@@ -209,18 +227,24 @@ export class Simulation {
   }
 
   /** When nobody asks for anything any more, all have one leader, one log and one state. */
-  async #converge(core: readonly SimNode[]): Promise<void> {
-    const { world, plan } = this
+  async #converge(core: () => readonly SimNode[]): Promise<void> {
+    const { world } = this
     for (const client of this.clients) client.stop()
+    await this.#runHealed(() => this.#isEqual(core()))
+    if (world.violation === null && !this.#isEqual(core()))
+      world.violate('healed nodes become equal', this.#describe(core()))
+  }
+
+  async #runHealed(isDone: () => boolean): Promise<void> {
+    const { world, plan } = this
     const deadlineUs = world.nowUs + healingTimeouts * plan.electionTimeoutMs * 1000
-    let lastLookUs = 0
+    let nextLookUs = world.nowUs + 20_000
     await world.run(deadlineUs, () => {
-      if (world.nowUs - lastLookUs < 20_000) return false
-      lastLookUs = world.nowUs
-      return this.#isEqual(core)
+      if (world.nowUs < nextLookUs) return false
+      nextLookUs = world.nowUs + 20_000
+      this.#keepEnough()
+      return isDone()
     })
-    if (world.violation === null && !this.#isEqual(core))
-      world.violate('healed nodes become equal', this.#describe(core))
   }
 
   #isEqual(core: readonly SimNode[]): boolean {
