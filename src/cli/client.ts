@@ -2,7 +2,7 @@
  * The admin API as commands use it. Every failure is an OperatingError: the node's own, `timeout` where nothing answers,
  * `outcome-unknown` where a write was sent and no answer came.
  */
-import { Agent, request, type Dispatcher } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 import { errorCodes, OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 
 export const defaultUrl = 'http://127.0.0.1:6270'
@@ -23,6 +23,9 @@ export type AdminRequest = {
 
 export class AdminClient {
   readonly url: string
+  readonly #origin: string
+  /** Stands before every path; empty for a node without a proxy before it. */
+  readonly #basePath: string
   readonly #signal: AbortSignal
   readonly #agent = new Agent({ connect: { timeout: connectTimeoutMs }, maxResponseSize: answerBytesMax })
 
@@ -30,7 +33,9 @@ export class AdminClient {
     const parsed = URL.canParse(url) ? new URL(url) : null
     if (parsed === null || !/^https?:$/.test(parsed.protocol))
       throw new OperatingError('bad-request', `${JSON.stringify(url)} is no http address; for example ${defaultUrl}`)
-    this.url = parsed.href.replace(/\/+$/, '')
+    this.#origin = parsed.origin
+    this.#basePath = parsed.pathname.replace(/\/+$/, '')
+    this.url = `${this.#origin}${this.#basePath}`
     this.#signal = signal
   }
 
@@ -59,7 +64,10 @@ export class AdminClient {
   async #exchange(what: AdminRequest): Promise<Dispatcher.ResponseData> {
     const waitMs = what.waitMs ?? 15_000
     try {
-      return await request(`${this.url}${what.path}`, {
+      // In two parts: a URL would take the key `..` for a step up.
+      return await this.#agent.request({
+        origin: this.#origin,
+        path: `${this.#basePath}${what.path}`,
         method: what.method,
         body: what.body ?? null,
         headers: {
@@ -67,7 +75,6 @@ export class AdminClient {
           ...(what.body === undefined ? {} : { 'content-type': 'application/json' }),
           ...what.headers,
         },
-        dispatcher: this.#agent,
         signal: this.#signal,
         headersTimeout: waitMs,
         bodyTimeout: waitMs,
