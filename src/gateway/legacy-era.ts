@@ -108,14 +108,19 @@ export class LegacyEra {
     const body = await this.#bodies.read(req)
     if (body.kind === 'cut') return
     if (body.kind !== 'bytes') return this.#refuse(res, this.#refusalOfBody(body.kind))
+    // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
+    return this.#take(scope, body.bytes, res).finally(() => body.release())
+  }
+
+  async #take(scope: SessionScope, bytes: Buffer, res: ServerResponse): Promise<void> {
     if (this.#stopped) return this.#refuse(res, stoppedRefusal)
-    const message = readMessage(body.bytes)
+    const message = readMessage(bytes)
     this.counters.messages += 1
     if (message.kind === 'bad')
       return this.#refuse(res, { status: 400, message: message.message, code: message.code, id: message.id })
     if (message.kind === 'request' && message.method === 'initialize')
       return this.#initialize(scope, message.id, { params: message.params, res })
-    const session = this.#sessionOf(scope, req, res)
+    const session = this.#sessionOf(scope, res.req, res)
     if (session === undefined) return
     session.touch()
     if (message.kind === 'request')
@@ -221,7 +226,7 @@ export class LegacyEra {
       },
       overloaded: {
         status: 503,
-        message: 'this node reads too many bodies at once',
+        message: 'this node holds too many bodies at once',
         code: rpcCodes.overloaded,
         headers: { 'Retry-After': '1' },
       },
