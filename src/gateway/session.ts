@@ -142,7 +142,7 @@ export class Session {
       protocolVersion: this.protocolVersion,
       client: this.client,
       createdAt: this.#createdAt,
-      idleMs: this.idleMs(),
+      idleMs: Math.round(this.idleMs()),
       activeCalls: this.#calls.size,
       listening: this.#stream !== null,
     }
