@@ -51,7 +51,8 @@ export type CallTime = {
 }
 
 type Pending = {
-  readonly label: string
+  /** What was asked, for messages: only calls that fail need one. */
+  label(): string
   /** The caller's own token; null: it wants no progress. */
   readonly token: JsonText | null
   readonly notify: NotifyCaller
@@ -196,11 +197,11 @@ export class McpConnection {
     const id = this.#nextId
     this.#nextId += 1
     const { params, token } = withProgressToken(request.params, id)
-    const label = describeRequest(method, params)
+    const label = (): string => describeRequest(method, params)
     return new Promise((resolve) => {
       const onAbort = (): void => this.#abandon(id, 'cancelled by the client', () => ({ kind: 'cancelled' }))
       const timer = this.#options.clock.after(time.leftMs, () =>
-        this.#abandon(id, 'timed out', (way) => this.#timedOut(way, label, time.timeoutMs)),
+        this.#abandon(id, 'timed out', (way) => this.#timedOut(way, label(), time.timeoutMs)),
       )
       signal?.addEventListener('abort', onAbort, { once: true })
       const settle = (outcome: ConnectionOutcome): void => {
@@ -351,7 +352,7 @@ export class McpConnection {
   }
 
   #unknown(clause: string, id: number): ConnectionOutcome {
-    const label = this.#pending.get(id)?.label ?? 'a request'
+    const label = this.#pending.get(id)?.label() ?? 'a request'
     const error = new OperatingError('outcome-unknown', `server ${this.#options.server} ${clause} ${label}`)
     return { kind: 'unknown', error }
   }
