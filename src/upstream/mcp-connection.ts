@@ -51,6 +51,7 @@ export type CallTime = {
 }
 
 type Pending = {
+  readonly method: string
   /** What was asked, for messages: only calls that fail need one. */
   label(): string
   /** The caller's own token; null: it wants no progress. */
@@ -214,7 +215,7 @@ export class McpConnection {
         }
         resolve(outcome)
       }
-      this.#pending.set(id, { label, token, notify, settle })
+      this.#pending.set(id, { method, label, token, notify, settle })
       this.#link.request(id, requestText(id, method, params))
     })
   }
@@ -222,6 +223,8 @@ export class McpConnection {
   #abandon(id: number, reason: string, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
+    // The protocol has no cancel for it; its connection is closed instead.
+    if (pending.method === 'initialize') return pending.settle(outcome('sent'))
     const cancelText = notificationText('notifications/cancelled', toJsonText({ requestId: id, reason }))
     pending.settle(outcome(this.#link.abandon(id, cancelText)))
   }

@@ -279,6 +279,26 @@ describe('a Streamable HTTP server', () => {
     }
   })
 
+  it('that never answers initialize is left without a cancel, which the protocol has none for', async () => {
+    const methods: string[] = []
+    const { url, close } = await listen((request, response) => {
+      void readMessage(request).then(({ method = '' }) => {
+        methods.push(method)
+        if (method !== 'initialize') return response.writeHead(202).end()
+        return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+      })
+    })
+    try {
+      const test = await start({ url, limits: { handshakeTimeoutMs: 50 } })
+      const failed = await waitFor('the failure', () => test.statuses.find((status) => status.status === 'failed'))
+      expect(failed.reason).toBe('server http did not answer initialize within 50 ms')
+      await waitFor('more tries', () => methods.length > 2)
+      expect(new Set(methods)).toEqual(new Set(['initialize']))
+    } finally {
+      await close()
+    }
+  })
+
   it('that dies in mid-call ends its calls as unknown, fails, and is ready again when it is back', async () => {
     const test = await start()
     await test.ready('http')
