@@ -187,7 +187,7 @@ export class LegacyEra {
       headers: { 'Mcp-Session-Id': session.id },
       overflowed: () => log.info('mcp-client-too-slow', { session: session.id.slice(0, 8) }),
     })
-    res.once('close', () => session.hungUp(stream))
+    res.once('close', () => session.hungUp())
     session.listen(stream)
   }
 

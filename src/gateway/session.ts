@@ -112,8 +112,8 @@ export class Session {
     for (const list of owed) this.tellChanged(list)
   }
 
-  hungUp(stream: EventStream): void {
-    if (this.#stream === stream) this.#stream = null
+  hungUp(): void {
+    this.#stream = null
     this.touch()
   }
 

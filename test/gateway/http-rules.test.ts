@@ -137,6 +137,20 @@ describe('a session', () => {
     expect((await listening.post(ping)).status).toBe(404)
   })
 
+  it('does not expire while a call is in work', async () => {
+    const under = await startGateway({ limits: { sessionIdleMs: 300 } })
+    const busy = await openSession(under.url)
+    const answer = busy.post(toolCall({ id: '1', tool: 'files__wait' }))
+    const call = await waitFor('the call', () => under.calls[0])
+    await openSession(under.url)
+    await waitFor('the later session to expire', () => under.gateway.counters().sessionsExpired > 0)
+    expect(under.gateway.sessions().map(({ id }) => id)).toEqual([busy.id])
+    expect(call.signal.aborted).toBe(false)
+    call.end({ kind: 'result', result: asJsonText('{}') })
+    expect((await answer).status).toBe(200)
+    await waitFor('it to expire after its call', () => under.gateway.sessions().length === 0)
+  })
+
   it('outlives its server: the lists are empty and calls are answered, until it is back', async () => {
     const { url, show } = await startGateway({ perform: echo })
     const session = await openSession(`${url}/files`)
