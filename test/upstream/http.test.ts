@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import { waitFor } from '../wait.ts'
+import { answerInitialize, answerResult, listen, readMessage } from './raw-http-server.ts'
 import { httpServer, messageOf, resultOf, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
 
 let fixture: ChildProcess
@@ -383,35 +382,3 @@ describe('a Streamable HTTP server', () => {
     await waitFor('the handles to be as before', () => count().length <= before.length, 3000)
   })
 })
-
-type Message = { id?: number | string; method?: string; params?: { name?: string } }
-
-async function readMessage(request: IncomingMessage): Promise<Message> {
-  let body = ''
-  for await (const chunk of request) body += String(chunk)
-  return (body === '' ? {} : JSON.parse(body)) as Message
-}
-
-function answerInitialize(response: ServerResponse, id: Message['id']): void {
-  const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'x', version: '1' } }
-  answerResult(response, id, result)
-}
-
-function answerResult(response: ServerResponse, id: Message['id'], result: object): void {
-  response.setHeader('content-type', 'application/json').end(JSON.stringify({ jsonrpc: '2.0', id, result }))
-}
-
-async function listen(answer: RequestListener): Promise<{ url: string; close: () => Promise<void> }> {
-  const server: Server = createServer(answer)
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections()
-        server.close(() => resolve())
-      }),
-  }
-}
