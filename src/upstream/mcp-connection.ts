@@ -3,19 +3,12 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
 import type { Call, NotifyCaller, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import { describeRequest, withProgressToken } from './call-params.ts'
-import {
-  errorText,
-  isObject,
-  notificationText,
-  parseObject,
-  readServerMessage,
-  requestText,
-  resultText,
-} from './json-rpc.ts'
+import { errorText, notificationText, parseObject, readServerMessage, requestText, resultText } from './json-rpc.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 import { LogBudget } from './log-budget.ts'
