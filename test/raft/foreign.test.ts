@@ -39,7 +39,7 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
   fc.record({ kind: kind('propose'), id, data: bytes }),
   fc.record({ kind: kind('propose-accepted'), id, index: count }),
   fc.record({ kind: kind('propose-refused'), id, why }),
-) as fc.Arbitrary<MessageBody>
+)
 const ids = ['n1', 'n2', 'n3', 'n9'] as NodeId[]
 const head = fc.record({ from: fc.constantFrom(...ids), to: fc.constantFrom(...ids), term: count })
 
