@@ -112,6 +112,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   thread.applied(cluster.state.appliedIndex)
   const leadership = new Leadership({
     node: started.node,
+    electionTimeoutMs: consensus.electionTimeoutMs,
     raft: () => status.raft,
     state: cluster.state,
     handOver: (to) => thread.transfer(to),

@@ -45,7 +45,7 @@ export class Leadership {
       )
     this.#transfers += 1
     handOver(to)
-    return this.#newLeader(timeoutMs)
+    return this.#newLeader(Math.min(timeoutMs, transferElectionTimeouts * this.#options.electionTimeoutMs))
   }
 
   #led(): RaftStatus & { readonly leader: NodeId } {
@@ -89,7 +89,11 @@ export class Leadership {
   }
 }
 
+/** Consensus gives a transfer up after one; the election that it began may take a little longer. */
+const transferElectionTimeouts = 2
+
 export type LeadershipOptions = {
+  readonly electionTimeoutMs: number
   readonly node: NodeId
   /** Null before the cluster has formed. */
   readonly raft: () => RaftStatus | null

@@ -67,7 +67,7 @@ export class Core {
   votesFromIndex: Index
   /** While following: up to where the log is known to be the leader's of this term. */
   matchedIndex: Index = 0
-  /** While leader: each other member, in the order of ids. */
+  /** While leader: each other member, and who is just being removed, in the order of ids. */
   readonly progress = new Map<NodeId, Progress>()
   /** While leader: the ids of the proposals appended in this term that the log still holds. */
   readonly ownTermIds = new Set<ProposalId>()

@@ -39,10 +39,10 @@ export function onLeaderLost(core: Core): void {
 }
 
 /**
- * The leader's process is known to be gone, more than its link: this voter waits for it no longer, nor minds if others do not. When everybody
- * hears of it at about the same time, the voters' turns come one after the other, two ticks apart, so that they do not split
- * the vote. It is a hint: a message of that leader takes it back, and pre-vote and vote decide as ever. A lease would not
- * outlive a wrong hint, so with leases nobody hurries.
+ * The leader's process is known to be gone, not only its link: this voter waits no longer, nor minds if others do not. When
+ * everybody hears of it at about the same time, the voters' turns come one after the other, two ticks apart, so that they do
+ * not split the vote. It is a hint: a message of that leader takes it back, and pre-vote and vote decide as ever. A lease
+ * would not outlive a wrong hint, so with leases nobody hurries.
  */
 export function onLeaderGone(core: Core): void {
   if (!core.isVoter || core.isHurried || core.options.leaseReads || core.leader === null) return

@@ -31,6 +31,8 @@ export type Progress = {
   ackedRead: number
   /** The tick at which it was last heard; -Infinity: not since this leader was elected. */
   heardAtTick: number
+  /** Set when it is no member any more: it is still to hear that the entry at `index`, which says so, is committed. */
+  leaving: { readonly index: Index; readonly untilTick: number } | null
   /** Heartbeat rounds in a row at which it was found to have caught up (learners). */
   caughtUpRounds: number
 }
@@ -49,6 +51,7 @@ export function newProgress(lastIndex: Index): Progress {
     awaitedCommit: 0,
     ackedRead: 0,
     heardAtTick: -Infinity,
+    leaving: null,
     caughtUpRounds: 0,
   }
 }

@@ -356,8 +356,8 @@ export class Raft {
 
 /**
  * Members are heard. Others only as far as they may be members of a newer configuration, that this node has not got yet
- * (thesis 4.1): who leads its term or a later one, and a candidate whose log goes beyond this node's. Nobody else can make it
- * change its term, and nobody at all becomes a member by speaking.
+ * (thesis 4.1): who leads its term or a later one, and a candidate whose log goes beyond this node's; and as far as they answer
+ * the leader that is just removing them. Nobody else can make it change its term, and nobody becomes a member by speaking.
  */
 function isHeard(core: Core, message: Message): boolean {
   if (message.from === core.id) return false
@@ -365,6 +365,9 @@ function isHeard(core: Core, message: Message): boolean {
   if (isCandidate && !core.mayVote) return false
   if (core.knows(message.from) || core.leader === message.from) return true
   if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
+  if (message.kind === 'append-accepted' || message.kind === 'append-rejected') {
+    return message.term === core.term && core.progress.has(message.from)
+  }
   return isCandidate && !core.log.reaches(message.lastIndex, message.lastTerm)
 }
 

@@ -1,4 +1,5 @@
 import { assert } from '../std/assert.ts'
+import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import type { Core } from './core.ts'
 import type { MemberProgress } from './effects.ts'
@@ -29,23 +30,36 @@ export function appendOwn(core: Core, content: { kind: EntryKind; id: ProposalId
   return entry
 }
 
-/** Makes the newest configuration's members those that get the log. */
+/**
+ * Makes the newest configuration's members those that get the log. Who is removed still gets it for an election timeout, or
+ * until it was told that this is committed: a node that knows that it is out asks for no votes.
+ */
 export function followConfiguration(core: Core): void {
-  const before = new Map(core.progress)
-  core.progress.clear()
-  for (const member of otherMembers(core.log.configuration, core.id)) {
-    core.progress.set(member, before.get(member) ?? newProgress(core.log.lastIndex))
-    before.delete(member)
-  }
-  // Who is removed gets the entry that says so, if it can: then it knows, and asks for no votes.
-  for (const [member, progress] of before) {
-    if (progress.state === 'replicate' && progress.next > core.log.baseIndex) sendAppend(core, member, progress)
+  const { log, progress, ticks, options } = core
+  const before = new Map(progress)
+  const members = new Set(otherMembers(log.configuration, core.id))
+  progress.clear()
+  for (const node of [...new Set([...members, ...before.keys()])].sort(compareIds)) {
+    const known = before.get(node)
+    if (!members.has(node) && known !== undefined) {
+      known.leaving ??= { index: log.lastIndex, untilTick: ticks + options.electionTicks }
+      known.awaitedCommit = known.leaving.index
+      progress.set(node, known)
+    } else {
+      // Who comes back may have lost what it had.
+      progress.set(node, known?.leaving === null ? known : newProgress(log.lastIndex))
+    }
   }
 }
 
 /** Sends each member what it lacks and may get now: entries, or the news that what it waits for is committed. */
 export function replicate(core: Core): void {
   for (const [member, progress] of core.progress) {
+    const { leaving } = progress
+    if (leaving !== null && (progress.toldCommit >= leaving.index || core.ticks >= leaving.untilTick)) {
+      core.progress.delete(member)
+      continue
+    }
     sendMissing(core, member, progress)
     const { toldCommit, awaitedCommit, match } = progress
     if (awaitedCommit > toldCommit && Math.min(match, core.commitIndex) > toldCommit)
@@ -246,7 +260,8 @@ export function isActive(core: Core, progress: Progress): boolean {
 }
 
 export function memberProgress(core: Core): readonly MemberProgress[] {
-  return [...core.progress].map(([node, progress]) => {
+  const members = [...core.progress].filter(([, { leaving }]) => leaving === null)
+  return members.map(([node, progress]) => {
     const { match, state } = progress
     return { node, match, state, isActive: isActive(core, progress) }
   })

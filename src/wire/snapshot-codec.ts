@@ -78,7 +78,7 @@ function messageOf(type: number, fields: readonly unknown[]): SnapshotMessage | 
       return isSize(a) ? { kind: 'snapshot-resume', transfer, offset: a } : null
     case frameTypes['snapshot-chunk']:
       if (!isSize(a) || !(b instanceof Uint8Array) || b.length === 0 || b.length > snapshotChunkBytesMax) return null
-      return { kind: 'snapshot-chunk', transfer, offset: a, bytes: b }
+      return { kind: 'snapshot-chunk', transfer, offset: a, bytes: new Uint8Array(b.buffer, b.byteOffset, b.length) }
     case frameTypes['snapshot-end']:
       return { kind: 'snapshot-end', transfer }
     case frameTypes['snapshot-refuse']:

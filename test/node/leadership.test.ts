@@ -26,6 +26,7 @@ function makeLeadership(first: RaftStatus | null): {
   let status = first
   const leadership = new Leadership({
     node: n1,
+    electionTimeoutMs: 20,
     raft: () => status,
     state,
     handOver: (to) => handed.push(to),
@@ -77,8 +78,10 @@ describe('a transfer of leadership', () => {
     expect(handed).toEqual([])
   })
 
-  it('that nobody takes over ends with timeout', async () => {
-    const { leadership } = makeLeadership(statusOf(n1))
-    await expect(leadership.transfer(n2, 10)).rejects.toMatchObject({ code: 'timeout' })
+  it('that nobody takes over ends with timeout, its own or after two election timeouts', async () => {
+    for (const timeoutMs of [10, 60_000]) {
+      const { leadership } = makeLeadership(statusOf(n1))
+      await expect(leadership.transfer(n2, timeoutMs)).rejects.toMatchObject({ code: 'timeout' })
+    }
   })
 })

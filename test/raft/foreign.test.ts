@@ -54,7 +54,7 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
   fc.record({ kind: kind('read-refused'), id: count }),
   fc.record({ kind: kind('snapshot-installed'), index: count.filter((index) => index < 1 || index > 4) }),
   fc.record({ kind: kind('timeout-now') }),
-) as fc.Arbitrary<MessageBody>
+)
 const ids = ['n1', 'n2', 'n3', 'n9'] as NodeId[]
 const head = fc.record({ from: fc.constantFrom(...ids), to: fc.constantFrom(...ids), term: count })
 

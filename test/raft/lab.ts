@@ -41,8 +41,8 @@ export type SnapshotOnItsWay = { from: NodeId; to: NodeId; term: number; snapsho
 export class LabNode {
   readonly id: NodeId
   disk: LogImage & { hardState: HardState }
-  /** Whole snapshots on the disk: what was applied up to their index. */
-  readonly snapshots = new Map<Index, readonly Entry[]>()
+  /** Whole snapshots on the disk, by index; their content is what was applied up to there. */
+  readonly snapshots = new Map<Index, { readonly meta: SnapshotMeta; readonly content: readonly Entry[] }>()
   /** Undefined while crashed or not started yet. */
   raft: Raft | undefined
   /** Batches taken and not durable yet, oldest first. */
@@ -238,7 +238,7 @@ export class Lab {
     const upTo = index ?? node.applied.length
     const snapshot = this.raft(id).snapshotMeta(upTo)
     if (snapshot === null) return null
-    node.snapshots.set(upTo, node.applied.slice(0, upTo))
+    node.snapshots.set(upTo, { meta: snapshot, content: node.applied.slice(0, upTo) })
     this.step(id, { kind: 'snapshotted', snapshot })
     return snapshot
   }
@@ -250,7 +250,7 @@ export class Lab {
       this.failSnapshot({ from, to })
       return
     }
-    node.snapshots.set(snapshot.index, this.#contentOf(this.node(from), snapshot))
+    node.snapshots.set(snapshot.index, { meta: snapshot, content: this.#contentOf(this.node(from), snapshot) })
     this.step(to, { kind: 'snapshot-received', from, term, snapshot })
   }
 
@@ -273,10 +273,14 @@ export class Lab {
     if (this.nodes.get(message.to)?.raft !== undefined) this.step(message.to, { kind: 'message', message })
   }
 
-  /** Takes the messages that `isMeant` names out of the network. */
+  /** Takes the messages that `isMeant` names out of the network; it is asked once for each. */
   takeMessages(isMeant: (message: Message) => boolean): Message[] {
-    const taken = this.network.filter(isMeant)
-    this.network = this.network.filter((message) => !isMeant(message))
+    const taken: Message[] = []
+    this.network = this.network.filter((message) => {
+      if (!isMeant(message)) return true
+      taken.push(message)
+      return false
+    })
     return taken
   }
 
@@ -325,7 +329,7 @@ export class Lab {
   }
 
   #contentOf(node: LabNode, snapshot: SnapshotMeta): readonly Entry[] {
-    const content = node.snapshots.get(snapshot.index)
+    const content = node.snapshots.get(snapshot.index)?.content
     assert(content?.at(-1)?.term === snapshot.term, `${node.id} has the snapshot at ${snapshot.index}`)
     return content
   }

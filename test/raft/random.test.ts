@@ -35,8 +35,8 @@ describe('random lives of a cluster', () => {
       // The lives are eventful: without this the claims could hold because nothing happens.
       expect(total.committed / seeds.length).toBeGreaterThan(5)
       expect(total.terms / seeds.length).toBeGreaterThan(2)
-      if (only === undefined)
-        for (const happened of Object.values(total)) expect(happened).toBeGreaterThan(seedCount / 10)
+      const rare = Object.entries(total).filter(([, times]) => times < seeds.length / 10)
+      expect(only === undefined ? rare : []).toEqual([])
       if (process.env['RAFT_SEEDS'] !== undefined) console.log(total)
     },
     60_000 + 50 * seedCount,

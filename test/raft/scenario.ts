@@ -6,22 +6,20 @@
  *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
  *   lead NODE (campaign, then settle)   propose NODE TEXT   read NODE   transfer NODE [TO]
  *   change NODE add-learner|promote|remove WHO [promote=yes]   snapshot NODE [INDEX]   persist NODE   crash NODE
- *   restart NODE   state [NODE]   members NODE   silent NODE (its state machine no longer says what it applied)
+ *   restart NODE   state [NODE]   members NODE   status NODE   silent NODE (its state machine no longer says what it applied)
  *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO
- *   install FROM->TO   fail FROM->TO (a snapshot)   isolate NODE   heal   settle
+ *   install FROM->TO (a snapshot that is on its way)   bring FROM->TO INDEX [term=T] (one that FROM has)   fail FROM->TO
+ *   isolate NODE   heal   settle
  *   inject FROM->TO KIND key=value..   unreachable NODE PEER   gone NODE PEER   `quiet` before a command: no output.
  * Disk and network move only by `persist`, `deliver`, `install` and `settle`; `*` stands for any node in FROM->TO.
  */
-import { decodeConfiguration } from '../../src/raft/configuration.ts'
-import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
+import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Persist, RaftEffects } from '../../src/raft/effects.ts'
-import { entryBytes } from '../../src/raft/entry.ts'
-import type { Entry } from '../../src/raft/entry.ts'
-import type { Message, ProposalContent } from '../../src/raft/messages.ts'
-import { unreachable } from '../../src/std/assert.ts'
+import type { Message } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { command as commandEntry, Lab, logOfTerms, nodeIds } from './lab.ts'
 import type { LabLimits, LabNode, SnapshotOnItsWay } from './lab.ts'
+import { entryText, logText, membersText, messageText, placeText } from './scenario-text.ts'
 
 export function render(text: string): string {
   const scenario = new Scenario()
@@ -126,6 +124,12 @@ class Scenario {
         if (this.#cluster.snapshot(first, second === '' ? undefined : Number(second)) === null)
           this.#print('not needed')
         return
+      case 'status': {
+        const { firstIndex, snapshotIndex, progress } = this.#cluster.raft(first).status()
+        this.#print(`${first}: log from ${firstIndex}, snapshot at ${snapshotIndex}`)
+        for (const { node, match, state } of progress) this.#print(`  ${node}: ${state} match ${match}`)
+        return
+      }
       case 'silent':
         this.#cluster.node(first).isSilent = true
         return
@@ -159,6 +163,9 @@ class Scenario {
         return
       case 'install':
         for (const snapshot of this.#takeSnapshots(first)) this.#deliverSnapshot(snapshot)
+        return
+      case 'bring':
+        this.#deliverSnapshot(this.#snapshotOf(first, { index: Number(second), term: given.get('term') }))
         return
       case 'fail':
         for (const snapshot of this.#takeSnapshots(first)) this.#cluster.failSnapshot(snapshot)
@@ -225,6 +232,13 @@ class Scenario {
     const taken = this.#cluster.snapshotsOnTheirWay.filter(isMeant)
     this.#cluster.snapshotsOnTheirWay = this.#cluster.snapshotsOnTheirWay.filter((one) => !isMeant(one))
     return taken
+  }
+
+  #snapshotOf(link: string, { index, term }: { index: number; term: string | undefined }): SnapshotOnItsWay {
+    const [from, to] = link.split('->') as [NodeId, NodeId]
+    const snapshot = this.#cluster.node(from).snapshots.get(index)?.meta
+    if (snapshot === undefined) throw new Error(`${from} has no snapshot at ${index}`)
+    return { from, to, term: Number(term ?? this.#cluster.raft(from).status().term), snapshot }
   }
 
   #deliverSnapshot(snapshot: SnapshotOnItsWay): void {
@@ -296,82 +310,6 @@ class Scenario {
 function linkFilter(link: string): (message: Message) => boolean {
   const [from, to] = link.split('->')
   return (message) => (from === '*' || message.from === from) && (to === '*' || message.to === to)
-}
-
-function placeText({ index, term }: { index: number; term: number }): string {
-  return `${index}/${term}`
-}
-
-function logText({ snapshot, entries }: LabNode['disk']): string {
-  const places = entries.map(placeText)
-  if (snapshot !== null) places.unshift(`(snapshot at ${placeText(snapshot)})`)
-  return places.length === 0 ? '-' : places.join(' ')
-}
-
-function entryText(entry: Entry): string {
-  if (entry.kind === 'noop') return `${placeText(entry)}:noop`
-  if (entry.kind === 'command') return `${placeText(entry)}:"${new TextDecoder().decode(entry.data)}"`
-  const configuration = decodeConfiguration(entry.data)
-  return `${placeText(entry)}:${configuration === undefined ? 'configuration' : membersText(configuration)}`
-}
-
-/** `{n1 n2 n3}`, in a joint configuration `{n1 n2}+{n1 n2 n3}`, learners behind `learns`, `*` at those to be promoted. */
-function membersText({ voters, votersOutgoing, learners, promotable }: Configuration): string {
-  const sets = [voters, votersOutgoing].filter((set) => set.length > 0).map((set) => `{${set.join(' ')}}`)
-  const marked = learners.map((id) => (promotable.includes(id) ? `${id}*` : id))
-  return `${sets.join('+') || '{}'}${marked.length === 0 ? '' : ` learns ${marked.join(' ')}`}`
-}
-
-function messageText(message: Message): string {
-  return `${message.from}->${message.to} ${message.kind} term ${message.term}${bodyText(message)}`
-}
-
-function bodyText(message: Message): string {
-  switch (message.kind) {
-    case 'pre-vote-request':
-      return ` last ${message.lastIndex}/${message.lastTerm}`
-    case 'vote-request':
-      return ` last ${message.lastIndex}/${message.lastTerm}${message.transfer ? ' transfer' : ''}`
-    case 'pre-vote-response':
-    case 'vote-response':
-      return message.granted ? ' granted' : ' rejected'
-    case 'append-request': {
-      const { prevIndex, prevTerm, commit, entries } = message
-      const bytes = entries.length > 2 ? ` (${entries.reduce((sum, entry) => sum + entryBytes(entry), 0)} bytes)` : ''
-      const list = entries.length === 0 ? '' : ` entries ${entries.map(entryText).join(' ')}`
-      return ` after ${prevIndex}/${prevTerm}${list}${bytes} commit ${commit}`
-    }
-    case 'append-accepted':
-      return ` match ${message.match}`
-    case 'append-rejected':
-      return ` after ${message.prevIndex} hint ${message.hintIndex}/${message.hintTerm}`
-    case 'heartbeat-request':
-      return ` commit ${message.commit}${message.read === 0 ? '' : ` read ${message.read}`}`
-    case 'heartbeat-response':
-      return message.read === 0 ? '' : ` read ${message.read}`
-    case 'propose':
-      return ` ${message.id} ${contentText(message.content)}`
-    case 'propose-accepted':
-      return ` ${message.id} at ${message.index}`
-    case 'propose-refused':
-      return ` ${message.id} ${message.why}`
-    // The id of a request is random, and says nothing.
-    case 'read-request':
-    case 'read-refused':
-    case 'timeout-now':
-      return ''
-    case 'read-response':
-      return ` at ${message.index}`
-    case 'snapshot-installed':
-      return ` at ${message.index}`
-    default:
-      return unreachable(message)
-  }
-}
-
-function contentText(content: ProposalContent): string {
-  if (content.kind === 'command') return `"${new TextDecoder().decode(content.data)}"`
-  return `${content.change.kind} ${content.change.node}`
 }
 
 function parseChange([kind, node]: readonly string[], given: ReadonlyMap<string, string>): ConfigurationChange {

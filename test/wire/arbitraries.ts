@@ -100,7 +100,10 @@ export const raftMessage: fc.Arbitrary<Message> = fc.oneof(appendRequest, shortM
 const ids = (minLength: number) => fc.uniqueArray(nodeId, { minLength, maxLength: 7 }).map((all) => all.sort())
 const configuration: fc.Arbitrary<Configuration> = fc
   .record({ clusterId, voters: ids(1), votersOutgoing: ids(0), learners: ids(0), promotes: fc.array(fc.boolean()) })
-  .map(({ promotes, ...rest }) => ({ ...rest, promotable: rest.learners.filter((_, at) => promotes[at] ?? false) }))
+  .map(({ promotes, learners: any, ...rest }) => {
+    const learners = any.filter((id) => !rest.voters.includes(id) && !rest.votersOutgoing.includes(id))
+    return { ...rest, learners, promotable: learners.filter((_, at) => promotes[at] ?? false) }
+  })
 const transfer = fc.maxSafeNat()
 const size = fc.nat(snapshotBytesMax)
 
@@ -111,7 +114,7 @@ export const snapshotMessage: fc.Arbitrary<SnapshotMessage> = fc.oneof(
       transfer,
       rise: fc.nat(1000),
       snapshot: fc.record({ index: fc.nat(2 ** 40), term: fc.nat(1000), time: index, configuration }),
-      size,
+      size: fc.integer({ min: 1, max: snapshotBytesMax }),
     })
     .map(({ rise, snapshot, ...rest }) => ({
       ...rest,

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
 import type { Message } from '../../src/raft/messages.ts'
-import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { decodeCallMessage, encodeCallMessage } from '../../src/wire/call-codec.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/forming-codec.ts'
@@ -269,9 +270,19 @@ describe('a raft message', () => {
 
 describe('a snapshot message', () => {
   const meta = [5, 2, 0, new TextEncoder().encode('{}')]
+  const configuration = makeConfiguration('00000000-0000-4000-8000-000000000001' as ClusterId, ['n1' as NodeId])
+  const goodMeta = [5, 2, 0, encodeConfiguration(configuration)]
+  it('that is whole is taken', () => {
+    const payload = pack([1, 3, goodMeta as never, 1])
+    expect(decodeSnapshotMessage(frameTypes['snapshot-offer'], payload)).toMatchObject({ size: 1 })
+  })
+
+  const whole = [5, 2, 0, encodeConfiguration(makeConfiguration('c1' as ClusterId, [envelope.from]))]
   it.each<[string, keyof typeof frameTypes, unknown[]]>([
     ['an offer of a configuration that is none', 'snapshot-offer', [1, 3, meta, 100]],
     ['an offer larger than any snapshot', 'snapshot-offer', [1, 3, meta, snapshotBytesMax + 1]],
+    ['an offer of nothing', 'snapshot-offer', [1, 3, goodMeta, 0]],
+    ['an offer of nothing', 'snapshot-offer', [1, 3, whole, 0]],
     ['an offer without a snapshot', 'snapshot-offer', [1, 3, null, 100]],
     ['a chunk without bytes', 'snapshot-chunk', [1, 0, new Uint8Array(0)]],
     ['a chunk that is too large', 'snapshot-chunk', [1, 0, new Uint8Array(snapshotChunkBytesMax + 1)]],
