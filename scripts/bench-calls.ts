@@ -11,7 +11,7 @@ import { startLocalCluster, type LocalCluster } from './lib/local-cluster.ts'
 import { cpuMs, descendantsOf } from './lib/processes.ts'
 import { callTool, createAgent, openSession } from './lib/raw-mcp.ts'
 import { median, printTable } from './lib/table.ts'
-import { waitUntil } from './lib/wait.ts'
+import { waitFor } from '../test/wait.ts'
 
 /** One way from the client to the server; `pids` are the processes that the call passes. */
 type CallPath = { name: string; url: string; tool: string; pids: () => number[] }
@@ -98,14 +98,15 @@ async function clusterPaths(cluster: LocalCluster, serverPids: () => number[]): 
 
 async function waitCallable(url: string): Promise<void> {
   const agent = createAgent(1)
-  const probe = async (): Promise<true | null> => {
+  let last = ''
+  const probe = async (): Promise<boolean> => {
     const session = await openSession(url, agent)
     const wrong = await callTool(session, { id: 1, name: 'bench__echo', arguments: { text: '' } })
-    if (wrong !== null) throw new Error(wrong)
-    return true
+    last = wrong ?? ''
+    return wrong === null
   }
   try {
-    await waitUntil(`bench__echo at ${url}`, probe, { deadlineMs: catalogMs })
+    await waitFor(() => `bench__echo at ${url}: ${last}`, probe, catalogMs)
   } finally {
     await agent.destroy()
   }

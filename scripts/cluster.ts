@@ -11,7 +11,7 @@ import { planCluster, type NodePlan, type ServerPlan } from './lib/cluster-plan.
 import { builtCli, findLeader, getJson, repositoryRoot, spawnNode, waitReady } from './lib/node-process.ts'
 import { findProcess, isRunning, signalProcess, type ProcessName } from './lib/processes.ts'
 import { printTable } from './lib/table.ts'
-import { waitUntil } from './lib/wait.ts'
+import { waitFor } from '../test/wait.ts'
 
 type Remembered = { plan: NodePlan; process: ProcessName | null }
 
@@ -68,7 +68,7 @@ async function stop(): Promise<void> {
   const running = nodes.flatMap((node) => (node.process !== null && isRunning(node.process) ? [node.process] : []))
   for (const name of running) signalProcess(name, 'SIGTERM')
   try {
-    await waitUntil('the nodes to end', () => (running.some(isRunning) ? null : true), { deadlineMs: stopMs })
+    await waitFor('the nodes to end', () => !running.some(isRunning), stopMs)
   } catch {
     for (const name of running) if (signalProcess(name, 'SIGKILL')) console.error(`killed ${name.pid}, it did not stop`)
   }

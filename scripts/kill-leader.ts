@@ -10,7 +10,7 @@ import { startLocalCluster, type LocalCluster, type LocalNode } from './lib/loca
 import { getJson } from './lib/node-process.ts'
 import { isRunning } from './lib/processes.ts'
 import { median, printTable } from './lib/table.ts'
-import { waitUntil } from './lib/wait.ts'
+import { waitFor } from '../test/wait.ts'
 
 type Round = Recovery & { round: number; killed: string; lost: number; orphans: number }
 
@@ -63,10 +63,8 @@ async function playRound(cluster: LocalCluster, load: KillLoad, round: number): 
     const children = leader.children()
     load.markKill()
     await leader.kill('SIGKILL')
-    await waitUntil('a write and a call after the kill', () => (load.isRecovered() ? true : null), {
-      deadlineMs: recoveryMs,
-      detail: () => load.describe(),
-    })
+    const what = (): string => `a write and a call after the kill\n${load.describe()}`
+    await waitFor(what, () => load.isRecovered(), recoveryMs)
     await load.run(steadyMs)
     const recovery = load.recovery()
     await leader.restart()
@@ -84,7 +82,7 @@ async function playRound(cluster: LocalCluster, load: KillLoad, round: number): 
 async function waitCaughtUp(nodes: readonly LocalNode[]): Promise<void> {
   const statuses = (): Promise<(Record<string, unknown> | null)[]> =>
     Promise.all(nodes.map((node) => getJson(`${node.url}/v1/status`)))
-  const committed = await waitUntil(
+  const committed = await waitFor(
     'all nodes to tell their status',
     async () => {
       const all = await statuses()
@@ -92,12 +90,12 @@ async function waitCaughtUp(nodes: readonly LocalNode[]): Promise<void> {
         ? Math.max(...all.map((status) => Number(status?.['commitIndex'])))
         : null
     },
-    { deadlineMs: catchUpMs },
+    catchUpMs,
   )
-  await waitUntil(
+  await waitFor(
     `all nodes to apply ${committed}`,
-    async () => ((await statuses()).every((status) => Number(status?.['appliedIndex']) >= committed) ? true : null),
-    { deadlineMs: catchUpMs },
+    async () => (await statuses()).every((status) => Number(status?.['appliedIndex']) >= committed),
+    catchUpMs,
   )
 }
 

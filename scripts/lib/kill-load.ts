@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import type { LocalNode } from './local-cluster.ts'
 import { callTool, createAgent, openSession } from './raw-mcp.ts'
-import { waitUntil } from './wait.ts'
+import { waitFor } from '../../test/wait.ts'
 
 export type Recovery = {
   /** From the kill to the first acknowledgement of a write that began after it. */
@@ -147,18 +147,19 @@ export class KillLoad {
 
   /** Opens a session and waits until the tool answers through that node. */
   async #openCaller(via: LocalNode, name: string): Promise<() => Promise<string | null>> {
-    return waitUntil(
-      `${name} through ${via.id}`,
+    let last = ''
+    return waitFor(
+      () => `${name} through ${via.id}: ${last}`,
       async () => {
         const session = await openSession(via.mcpUrl, this.#callAgent)
         let id = 0
         const call = (): Promise<string | null> =>
           callTool(session, { id: (id += 1), name, arguments: { text: 'hello' } })
         const wrong = await call()
-        if (wrong !== null) throw new Error(wrong)
-        return call
+        last = wrong ?? ''
+        return wrong === null ? call : null
       },
-      { deadlineMs: catalogMs },
+      catalogMs,
     )
   }
 
@@ -238,18 +239,19 @@ export class KillLoad {
   }
 
   async #holds(node: LocalNode, key: string, consistency: string): Promise<boolean> {
-    const answer = await waitUntil(
-      `${key} to be read through ${node.id}`,
+    let last = ''
+    const answer = await waitFor(
+      () => `${key} to be read through ${node.id}: ${last}`,
       async () => {
         const response = await request(`${node.url}/v1/kv/${key}?consistency=${consistency}`, {
           dispatcher: this.#agent,
         })
         const text = await response.body.text()
         if (response.statusCode === 404) return { value: null }
-        if (response.statusCode !== 200) throw new Error(`${response.statusCode} ${text.slice(0, 200)}`)
-        return JSON.parse(text) as { value: unknown }
+        last = `${response.statusCode} ${text.slice(0, 200)}`
+        return response.statusCode === 200 ? (JSON.parse(text) as { value: unknown }) : null
       },
-      { deadlineMs: catalogMs },
+      catalogMs,
     )
     return answer.value === this.#acknowledged.get(key)
   }

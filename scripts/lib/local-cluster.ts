@@ -10,7 +10,7 @@ import path from 'node:path'
 import { planCluster, type NodePlan, type ServerPlan } from './cluster-plan.ts'
 import { builtCli, findLeader, logTail, spawnNode, waitReady, type SpawnOptions } from './node-process.ts'
 import { descendantsOf, findProcess, isRunning, signalProcess, type ProcessName } from './processes.ts'
-import { waitUntil } from './wait.ts'
+import { waitFor } from '../../test/wait.ts'
 
 const leaderMs = 20_000
 /** How long a node has from SIGTERM until SIGKILL. */
@@ -63,8 +63,8 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     dir,
     nodes,
     async leader() {
-      const detail = (): string => plans.map(logTail).join('\n')
-      const found = await waitUntil('a leader', () => findLeader(plans), { deadlineMs: leaderMs, detail })
+      const what = (): string => `a leader\n${plans.map(logTail).join('\n')}`
+      const found = await waitFor(what, () => findLeader(plans), leaderMs)
       return found.id
     },
     node(id) {
@@ -142,9 +142,7 @@ export class LocalNode {
       await this.kill('SIGKILL')
     }
     const left = this.#children.filter((child) => signalProcess(child, 'SIGKILL'))
-    await waitUntil('the processes left behind to end', () => (left.some(isRunning) ? null : true), {
-      deadlineMs: stopMs,
-    })
+    await waitFor('the processes left behind to end', () => !left.some(isRunning), stopMs)
     this.#children = []
     return left
   }
@@ -157,8 +155,7 @@ export class LocalNode {
   }
 
   async #untilEnded(signal: NodeJS.Signals): Promise<void> {
-    const what = `${this.id} to end after ${signal}`
-    const detail = (): string => logTail(this.#plan)
-    await waitUntil(what, () => (this.isRunning ? null : true), { deadlineMs: stopMs, detail })
+    const what = (): string => `${this.id} to end after ${signal}\n${logTail(this.#plan)}`
+    await waitFor(what, () => !this.isRunning, stopMs)
   }
 }

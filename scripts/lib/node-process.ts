@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { NodePlan } from './cluster-plan.ts'
-import { GivenUp, waitUntil } from './wait.ts'
+import { waitFor } from '../../test/wait.ts'
 
 export const repositoryRoot = path.resolve(import.meta.dirname, '../..')
 export const builtCli = path.join(repositoryRoot, 'dist/cli/main.js')
@@ -38,16 +38,15 @@ export function spawnNode(plan: NodePlan, options: SpawnOptions): ChildProcess {
 
 /** Waits for /readyz. Gives up at once when `ended` tells that the process has. */
 export async function waitReady(plan: NodePlan, ended: () => string | null): Promise<void> {
-  const detail = (): string => logTail(plan)
-  const probe = async (): Promise<true | null> => {
-    const end = ended()
-    if (end !== null) throw new GivenUp(`${plan.id} ended (${end}) before it was ready\n${detail()}`)
-    const response = await fetch(`${plan.url}/readyz`, { signal: AbortSignal.timeout(requestMs) })
-    const text = await response.text()
-    if (response.status === 200) return true
-    throw new Error(`${response.status} ${text.slice(0, 300)}`)
-  }
-  await waitUntil(`${plan.id} to be ready at ${plan.url}`, probe, { deadlineMs: readyMs, detail })
+  await waitFor(
+    () => `${plan.id} to be ready at ${plan.url}\n${logTail(plan)}`,
+    async () => {
+      const end = ended()
+      if (end !== null) throw new Error(`${plan.id} ended (${end}) before it was ready\n${logTail(plan)}`)
+      return getJson(`${plan.url}/readyz`)
+    },
+    readyMs,
+  )
 }
 
 /** What a node answers to GET; null when it does not answer 200. */

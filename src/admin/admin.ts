@@ -30,13 +30,13 @@ export type AdminOptions = {
   readonly clock: Clock
   readonly log: Log
   readonly origins: OriginOptions
-  readonly health?: HealthAnswer
+  readonly health: HealthAnswer
   /** An invariant broke within a request: the node must stop. */
   readonly onBroken: (error: InvariantError) => void
 }
 
 export function makeAdmin(options: AdminOptions): Admin {
-  const { needs, metrics, clock, log, onBroken, health = healthDefault } = options
+  const { needs, metrics, clock, log, onBroken, health } = options
   const answerFailure = (error: unknown, request: FailedRequest): ErrorAnswer => {
     const traceId = randomBytes(8).toString('hex')
     const answer = answerError(error, traceId)
@@ -60,7 +60,5 @@ export function makeAdmin(options: AdminOptions): Admin {
   })
   return { listener: (incoming, outgoing) => void listener(incoming, outgoing) }
 }
-
-const healthDefault: HealthAnswer = { path: '/healthz', status: 200, message: 'ok' }
 const unreadable = 'the request target or the Host header is not well formed'
 const loggedPathMax = 200

@@ -39,6 +39,8 @@ export type DispatchCounters = {
   readonly byOutcome: Readonly<Record<Outcome['kind'], number>>
 }
 
+type Caller = { readonly notify: NotifyCaller; readonly signal: AbortSignal }
+
 /** A call is offered to so many replicas at most. */
 export const triesMax = 3
 
@@ -64,7 +66,7 @@ export class Dispatch implements Upstreams {
     const startedAt = clock.monotonic()
     this.#active += 1
     try {
-      const { outcome, node } = await this.#route(call, notify, signal)
+      const { outcome, node } = await this.#route(call, startedAt, { notify, signal })
       this.#byOutcome[outcome.kind] += 1
       this.#options.observe({
         server: call.server,
@@ -86,17 +88,22 @@ export class Dispatch implements Upstreams {
 
   async #route(
     call: Call,
-    notify: NotifyCaller,
-    signal: AbortSignal,
+    startedAt: number,
+    caller: Caller,
   ): Promise<{ readonly outcome: Outcome; readonly node: NodeId | null }> {
-    const { view, roundRobin, log } = this.#options
+    const { view, roundRobin, log, clock } = this.#options
     const route = roundRobin.chooseReplicas(view, call.server)
     if (route.kind === 'nobody') return { outcome: { kind: 'not-sent', error: route.error }, node: null }
     let last: { outcome: Outcome; node: NodeId } | undefined
     for (const node of route.nodes.slice(0, triesMax)) {
-      if (signal.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
-      if (last !== undefined) this.#retries += 1
-      const outcome = await this.#perform(node, call, { notify, signal })
+      if (caller.signal.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
+      let timeoutMs = call.timeoutMs
+      if (last !== undefined) {
+        if (timeoutMs !== null) timeoutMs -= clock.monotonic() - startedAt
+        if (timeoutMs !== null && timeoutMs <= 0) return last
+        this.#retries += 1
+      }
+      const outcome = await this.#perform(node, { ...call, timeoutMs }, caller)
       last = { outcome, node }
       if (outcome.kind !== 'not-sent' && outcome.kind !== 'rejected') return last
       log.debug('call-not-taken', { call: call.id, server: call.server, node, code: outcome.error.code })
@@ -105,11 +112,7 @@ export class Dispatch implements Upstreams {
     return last
   }
 
-  #perform(
-    node: NodeId,
-    call: Call,
-    caller: { readonly notify: NotifyCaller; readonly signal: AbortSignal },
-  ): Promise<Outcome> {
+  #perform(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
     const { view, upstreams, peers } = this.#options
     return node === view.self
       ? upstreams.call(call, caller.notify, caller.signal)

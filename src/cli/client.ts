@@ -2,7 +2,7 @@
  * The admin API as commands use it. Every failure is an OperatingError: the node's own, `timeout` where nothing answers,
  * `outcome-unknown` where a write was sent and no answer came.
  */
-import { Agent, request, type Dispatcher } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 import { readEvents, type ServerEvent } from './event-stream.ts'
 import { errorCodes, OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 
@@ -24,6 +24,9 @@ export type AdminRequest = {
 
 export class AdminClient {
   readonly url: string
+  readonly #origin: string
+  /** Stands before every path; empty for a node without a proxy before it. */
+  readonly #basePath: string
   readonly #signal: AbortSignal
   readonly #agent = new Agent({ connect: { timeout: connectTimeoutMs }, maxResponseSize: answerBytesMax })
   /** Streams have no end, and are bounded event by event. */
@@ -33,7 +36,9 @@ export class AdminClient {
     const parsed = URL.canParse(url) ? new URL(url) : null
     if (parsed === null || !/^https?:$/.test(parsed.protocol))
       throw new OperatingError('bad-request', `${JSON.stringify(url)} is no http address; for example ${defaultUrl}`)
-    this.url = parsed.href.replace(/\/+$/, '')
+    this.#origin = parsed.origin
+    this.#basePath = parsed.pathname.replace(/\/+$/, '')
+    this.url = `${this.#origin}${this.#basePath}`
     this.#signal = signal
   }
 
@@ -52,7 +57,7 @@ export class AdminClient {
   /** The events of a stream as they come, until it ends; broken off, or silent for `silenceMs`, it fails with `timeout`. */
   async *events(path: string, { silenceMs }: { readonly silenceMs: number }): AsyncGenerator<ServerEvent, void, void> {
     const what: AdminRequest = { method: 'GET', path, headers: { accept: 'text/event-stream' } }
-    const response = await this.#exchange(what, { dispatcher: this.#streams, bodyTimeout: silenceMs })
+    const response = await this.#exchange(what, { agent: this.#streams, bodyTimeout: silenceMs })
     if (response.statusCode !== 200) throw await this.#refusal(response, what)
     try {
       yield* readEvents(response.body)
@@ -82,11 +87,14 @@ export class AdminClient {
 
   async #exchange(
     what: AdminRequest,
-    more: { readonly dispatcher?: Agent; readonly bodyTimeout?: number } = {},
+    { agent = this.#agent, bodyTimeout }: { readonly agent?: Agent; readonly bodyTimeout?: number } = {},
   ): Promise<Dispatcher.ResponseData> {
     const waitMs = what.waitMs ?? 15_000
     try {
-      return await request(`${this.url}${what.path}`, {
+      // In two parts: a URL would take the key `..` for a step up.
+      return await agent.request({
+        origin: this.#origin,
+        path: `${this.#basePath}${what.path}`,
         method: what.method,
         body: what.body ?? null,
         headers: {
@@ -94,11 +102,9 @@ export class AdminClient {
           ...(what.body === undefined ? {} : { 'content-type': 'application/json' }),
           ...what.headers,
         },
-        dispatcher: this.#agent,
         signal: this.#signal,
         headersTimeout: waitMs,
-        bodyTimeout: waitMs,
-        ...more,
+        bodyTimeout: bodyTimeout ?? waitMs,
       })
     } catch (cause) {
       throw this.#failure(cause, what)

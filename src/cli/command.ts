@@ -1,5 +1,5 @@
 /** What every command file is given, and the options that all commands that talk to a node share. */
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { AdminClient, defaultUrl } from './client.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
@@ -19,14 +19,19 @@ export type NodeOptions = { readonly url?: string; readonly json?: boolean }
 
 /** Adds `--url` and `--json`. */
 export function talksToNode(command: Command): Command {
-  return printsJson(command).option(
-    '--url <url>',
-    `address of a node's listen.http (or QUORATE_URL; default ${defaultUrl})`,
-  )
+  return printsJson(command).addOption(urlOption())
 }
 
 export function printsJson(command: Command): Command {
-  return command.option('--json', 'print JSON')
+  return command.addOption(jsonOption())
+}
+
+export function urlOption(): Option {
+  return new Option('--url <url>', `address of a node's listen.http (or QUORATE_URL; default ${defaultUrl})`)
+}
+
+export function jsonOption(): Option {
+  return new Option('--json', 'print JSON')
 }
 
 /** Runs work with a client of the node that the options name, and lets its sockets go. */

@@ -78,14 +78,17 @@ function list(context: CommandContext, prefix: string, options: ReadOptions): Re
   const { terminal } = context
   return withClient(context, options, async (client) => {
     const texts: string[] = []
+    let isEmpty = true
     for (let after: string | null = null; ;) {
       const page = await listPage(client, { prefix, after, stale: options.stale === true })
+      isEmpty &&= page.entries.length === 0
       if (options.json === true) texts.push(...page.entries)
       else printRows(terminal, page.entries, entryColumns)
       if (page.next === null) break
       after = page.next
     }
     if (options.json === true) terminal.stdout.write(`{"entries":[${texts.join(',')}]}\n`)
+    else if (isEmpty) say(terminal, `no such keys; set one with: ${terminal.self} kv put KEY JSON`)
   })
 }
 

@@ -2,7 +2,6 @@
 /** The process around the command line: real streams, signals, exit code. Everything else is in program.ts. */
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { startNode } from '../node/node.ts'
 import { exitCodes } from './exit-codes.ts'
 import { runProgram } from './program.ts'
 import type { Terminal } from './terminal.ts'
@@ -29,7 +28,13 @@ const terminal: Terminal = {
   interrupted: interrupt.signal,
 }
 
-process.exitCode = await runProgram({ args: process.argv.slice(2), terminal, version: ownVersion(), startNode })
+process.exitCode = await runProgram({
+  args: process.argv.slice(2),
+  terminal,
+  version: ownVersion(),
+  // A whole node is loaded for `start` alone: no other command has to wait for it.
+  startNode: async (config, options) => (await import('../node/node.ts')).startNode(config, options),
+})
 if (stdinIsUsed) process.stdin.destroy()
 
 function ownVersion(): string {

@@ -7,7 +7,7 @@ import { createColors } from 'picocolors'
 import { describeError, OperatingError } from '../vocabulary/operating-error.ts'
 import { objectOf } from './client.ts'
 import { addClusterViews } from './cluster-views.ts'
-import type { CommandContext, Work } from './command.ts'
+import { jsonOption, urlOption, type CommandContext, type Work } from './command.ts'
 import { addConfig } from './config.ts'
 import { addDev } from './dev.ts'
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-codes.ts'
@@ -53,6 +53,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
       getErrHasColors: () => hasColour(terminal, terminal.stderr),
       ...(terminal.stdout.columns === undefined ? {} : { getOutHelpWidth: () => terminal.stdout.columns ?? 80 }),
     })
+  takeBefore(program)
   addStart(program, context, startNode)
   addDev(program, context)
   addClusterViews(program, context)
@@ -61,6 +62,18 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addKv(program, context)
   addConfig(program, context)
   return program
+}
+
+/** `quorate --url U kv list` is what `quorate kv list --url U` is: options that most commands take may stand anywhere. */
+function takeBefore(program: Command): void {
+  for (const option of [urlOption(), jsonOption()]) program.addOption(option.hideHelp())
+  program.hook('preAction', (_, command) => {
+    for (const [name, value] of Object.entries(program.opts())) {
+      const isTaken = command.options.some((option) => option.attributeName() === name)
+      if (!isTaken) command.error(`error: ${command.name()} takes no --${name}`)
+      command.setOptionValue(name, value)
+    }
+  })
 }
 
 /** Help and version that were asked for; help that is shown because a command is missing is bad usage. */

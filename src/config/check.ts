@@ -4,6 +4,7 @@
  */
 import { isLoopbackHost, isWildcardHost, parseAddress } from '../vocabulary/addresses.ts'
 import { isServerName, reservedServerNames } from '../vocabulary/ids.ts'
+import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Config, ServerConfig } from './schema.ts'
 import type { Path } from './source.ts'
@@ -22,11 +23,7 @@ const listeners = ['http', 'peer', 'raft'] as const
 export function checkConfig(config: Config, findings: Findings): void {
   checkCluster(config, findings)
   checkListeners(config, findings)
-  if (config.node.labels['node'] !== undefined)
-    findings.tell(
-      ['node', 'labels', 'node'],
-      'the label node always is the id of the node; take the label away, or set node.id',
-    )
+  checkLabels(config, findings)
   const { heartbeatMs, electionTimeoutMs } = config.consensus
   if (electionTimeoutMs < 5 * heartbeatMs)
     findings.tell(
@@ -34,6 +31,17 @@ export function checkConfig(config: Config, findings: Findings): void {
       `${electionTimeoutMs} ms is less than five heartbeats of ${heartbeatMs} ms, so a slow moment would depose a leader; expected ${5 * heartbeatMs} or more`,
     )
   for (const [name, server] of Object.entries(config.mcpServers)) checkServer(name, server, findings)
+}
+
+/** The directory of members holds them, within its limits. */
+function checkLabels({ node: { labels } }: Config, { tell }: Findings): void {
+  const path = ['node', 'labels']
+  if (labels['node'] !== undefined)
+    tell([...path, 'node'], 'the label node always is the id of the node; take the label away, or set node.id')
+  if (Object.keys(labels).length > labelsMax) tell(path, `are more than ${labelsMax}; take some away`)
+  for (const [name, value] of Object.entries(labels))
+    if (Math.max(name.length, value.length) > labelLengthMax)
+      tell([...path, name], `a label's name and value have at most ${labelLengthMax} characters`)
 }
 
 /** What `quorate start` asks beyond a valid configuration. Throws `bad-config`. */

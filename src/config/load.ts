@@ -27,7 +27,6 @@ export type LoadedConfig = {
 
 const fileBytesMax = 1_048_576
 const secretBytesMax = 4096
-const noFile = '(no file)'
 
 /** `file` null: environment and flags only. Throws `bad-config`. */
 export function loadConfig(options: {
@@ -213,10 +212,14 @@ function badConfig(problems: readonly Problem[]): OperatingError {
   const lineOf = (problem: Problem): number => (problem.place.kind === 'file' ? problem.place.line : Infinity)
   const lines = [...problems]
     .sort((a, b) => lineOf(a) - lineOf(b) || (a.key < b.key ? -1 : 1))
-    .map((problem) => `${placeText(problem.place)}: ${problem.key === '' ? '' : `${problem.key}: `}${problem.text}`)
+    .map((problem) => `${whereText(problem.place)}: ${problem.key === '' ? '' : `${problem.key}: `}${problem.text}`)
   const message =
     lines.length === 1 ? (lines[0] ?? '') : `the configuration has ${lines.length} problems:\n  ${lines.join('\n  ')}`
   return new OperatingError('bad-config', message, { details: { problems: lines } })
+}
+
+function whereText(place: Place): string {
+  return place.kind === 'default' ? 'without a configuration file' : placeText(place)
 }
 
 /** The place of the key, or of the nearest section above it that is in the file. */
@@ -225,7 +228,7 @@ function placeOf(path: Path, places: ReadonlyMap<string, Place>, file: string | 
     const place = places.get(keyText(path.slice(0, length)))
     if (place !== undefined) return place
   }
-  return { kind: 'file', file: file ?? noFile, line: 1 }
+  return file === null ? { kind: 'default' } : { kind: 'file', file, line: 1 }
 }
 
 function isPlainMap(value: unknown): value is Record<string, unknown> {

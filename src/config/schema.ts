@@ -72,6 +72,23 @@ const http = z.strictObject({
     expected: 'a list of origins, for example [https://app.example.org]',
     test: (value) => URL.canParse(value) && new URL(value).origin === value,
   }),
+  health: z
+    .strictObject({
+      path: text({
+        default: '/healthz',
+        about: 'where the liveness probe asks',
+        expected: 'a path, for example /healthz; not /mcp, /v1, /metrics or /readyz',
+        test: isHealthPath,
+      }),
+      status: wholeNumber({ default: 200, unit: 'status code', min: 200, max: 299, about: 'its answer' }),
+      message: text({
+        default: 'ok',
+        about: 'the body of its answer',
+        expected: 'text of at most 200 characters',
+        test: (value) => value.length <= 200,
+      }),
+    })
+    .prefault({}),
 })
 
 const consensus = z.strictObject({
@@ -235,6 +252,11 @@ function childOf(schema: z.ZodType, step: string): z.ZodType | undefined {
 
 function unwrap(schema: z.ZodType): z.ZodType {
   return schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? (schema.unwrap() as z.ZodType) : schema
+}
+
+/** A path that no other surface serves. */
+function isHealthPath(path: string): boolean {
+  return /^\/[\w.~/-]{1,100}$/.test(path) && !/^\/(?:mcp|v1|metrics|readyz)(?:\/|$)/.test(path)
 }
 
 function isAddress(value: string): boolean {

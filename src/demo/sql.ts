@@ -275,9 +275,12 @@ async function answer(work: () => Promise<{ text: string; structured: object }>)
   }
 }
 
-/** Whether the first word of the statement, behind comments, is one of these. SQLite itself enforces the rest. */
+/**
+ * Whether the first word of the statement, behind comments, is one of these. SQLite itself enforces the rest. A comment can
+ * end in one place only, so that no text makes the search try many.
+ */
 function startsWith(sql: string, words: readonly string[]): boolean {
-  const first = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*([A-Za-z]+)/.exec(sql)?.[1]
+  const first = /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*([A-Za-z]+)/.exec(sql)?.[1]
   return first !== undefined && words.includes(first.toUpperCase())
 }
 

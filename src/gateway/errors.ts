@@ -1,6 +1,6 @@
 import { toJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { ErrorCode, OperatingError } from '../vocabulary/operating-error.ts'
+import type { OperatingError } from '../vocabulary/operating-error.ts'
 
 /**
  * How the gateway says errors in JSON-RPC. Codes of the protocol itself are in its range; what goes wrong in the cluster
@@ -18,56 +18,25 @@ export const rpcCodes = {
   refusedRequest: -32_000,
   /** The call reached no server. */
   unavailable: -31_001,
-  /** A server's node refused the call before any work. */
+  /** The server or its node refused the call before any work. */
   rejected: -31_002,
   /** The call may have been done. */
   outcomeUnknown: -31_003,
-  /** A stated limit is reached. */
+  /** A stated limit is reached; nothing was done. */
   overloaded: -31_004,
   /** An accident of ours, masked: the log has it under the trace id. */
   accident: -31_005,
 } as const
 
-/** The classes of operating errors on a call that was provably not done. */
-export const codeOfError: Readonly<Record<ErrorCode, number>> = {
-  'bad-request': rpcCodes.rejected,
-  'bad-config': rpcCodes.rejected,
-  'not-found': rpcCodes.rejected,
-  'method-not-allowed': rpcCodes.rejected,
-  'too-large': rpcCodes.rejected,
-  'unsupported-media-type': rpcCodes.rejected,
-  'not-acceptable': rpcCodes.rejected,
-  'forbidden-host': rpcCodes.rejected,
-  denied: rpcCodes.rejected,
-  'revision-mismatch': rpcCodes.rejected,
-  compacted: rpcCodes.rejected,
-  'change-under-way': rpcCodes.rejected,
-  'change-refused': rpcCodes.rejected,
-  'not-leader': rpcCodes.rejected,
-  'no-leader': rpcCodes.unavailable,
-  'no-quorum': rpcCodes.unavailable,
-  overloaded: rpcCodes.overloaded,
-  'outcome-unknown': rpcCodes.outcomeUnknown,
-  'not-here': rpcCodes.rejected,
-  'server-unavailable': rpcCodes.unavailable,
-  'server-failed': rpcCodes.unavailable,
-  timeout: rpcCodes.unavailable,
-  cancelled: rpcCodes.rejected,
-  locked: rpcCodes.unavailable,
-  'duplicate-node': rpcCodes.unavailable,
-  'wiped-node': rpcCodes.unavailable,
-  'wrong-cluster': rpcCodes.unavailable,
-  'wrong-secret': rpcCodes.unavailable,
-  'incompatible-version': rpcCodes.unavailable,
-  'storage-failed': rpcCodes.unavailable,
-  'listen-failed': rpcCodes.unavailable,
-  stopped: rpcCodes.unavailable,
-  internal: rpcCodes.accident,
-}
-
 export function rpcError(code: number, message: string, data?: Readonly<Record<string, unknown>>): JsonText {
   return toJsonText(data === undefined ? { code, message } : { code, message, data })
 }
+
+const codeOfOutcome = {
+  'not-sent': rpcCodes.unavailable,
+  rejected: rpcCodes.rejected,
+  unknown: rpcCodes.outcomeUnknown,
+} as const
 
 /** The error object for a call that got no word from a server. The message names no cause: that is for the log. */
 export function outcomeError(
@@ -77,7 +46,8 @@ export function outcomeError(
 ): JsonText {
   if (error.code === 'internal' && kind !== 'unknown') return accidentError(traceId)
   const message = error.code === 'internal' ? 'the outcome of the call is unknown' : error.message
-  return rpcError(kind === 'unknown' ? rpcCodes.outcomeUnknown : codeOfError[error.code], message, {
+  const code = kind !== 'unknown' && error.code === 'overloaded' ? rpcCodes.overloaded : codeOfOutcome[kind]
+  return rpcError(code, message, {
     code: error.code,
     retry: kind === 'unknown' ? 'outcome-unknown' : error.retry,
     ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, jsonMembers, sliceJson } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { rpcCodes } from './errors.ts'
@@ -79,8 +80,4 @@ export function notificationMessage(method: string, params?: JsonText): JsonText
 
 function bad(code: number, message: string, id?: RequestId): Incoming {
   return { kind: 'bad', code, message, id: id ?? null }
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

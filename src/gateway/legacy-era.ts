@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { catalogDiff, emptyScope } from '../routing/catalog.ts'
 import type { Catalog, CatalogDiff, CatalogScope } from '../routing/catalog.ts'
+import { isObject } from '../std/is-object.ts'
 import { jsonMembers, sliceJson, toJsonText } from '../std/json-text.ts'
 import { sendJson } from './call-answer.ts'
 import { rpcCodes, rpcError } from './errors.ts'
 import { EventStream } from './event-stream.ts'
 import type { EraOptions } from './gateway-options.ts'
-import { errorMessage, isObject, readMessage, requestId, resultMessage } from './json-rpc.ts'
+import { errorMessage, readMessage, requestId, resultMessage } from './json-rpc.ts'
 import type { Incoming, Params, RequestId } from './json-rpc.ts'
 import { LegacyRequests } from './legacy-requests.ts'
 import { refuse } from './refusal.ts'
@@ -108,14 +109,19 @@ export class LegacyEra {
     const body = await this.#bodies.read(req)
     if (body.kind === 'cut') return
     if (body.kind !== 'bytes') return this.#refuse(res, this.#refusalOfBody(body.kind))
+    // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
+    return this.#take(scope, body.bytes, res).finally(() => body.release())
+  }
+
+  async #take(scope: SessionScope, bytes: Buffer, res: ServerResponse): Promise<void> {
     if (this.#stopped) return this.#refuse(res, stoppedRefusal)
-    const message = readMessage(body.bytes)
+    const message = readMessage(bytes)
     this.counters.messages += 1
     if (message.kind === 'bad')
       return this.#refuse(res, { status: 400, message: message.message, code: message.code, id: message.id })
     if (message.kind === 'request' && message.method === 'initialize')
       return this.#initialize(scope, message.id, { params: message.params, res })
-    const session = this.#sessionOf(scope, req, res)
+    const session = this.#sessionOf(scope, res.req, res)
     if (session === undefined) return
     session.touch()
     if (message.kind === 'request')
@@ -182,7 +188,7 @@ export class LegacyEra {
       headers: { 'Mcp-Session-Id': session.id },
       overflowed: () => log.info('mcp-client-too-slow', { session: session.id.slice(0, 8) }),
     })
-    res.once('close', () => session.hungUp(stream))
+    res.once('close', () => session.hungUp())
     session.listen(stream)
   }
 
@@ -221,7 +227,7 @@ export class LegacyEra {
       },
       overloaded: {
         status: 503,
-        message: 'this node reads too many bodies at once',
+        message: 'this node holds too many bodies at once',
         code: rpcCodes.overloaded,
         headers: { 'Retry-After': '1' },
       },

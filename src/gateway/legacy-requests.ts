@@ -1,19 +1,20 @@
 import type { ServerResponse } from 'node:http'
-import type { Outcome } from '../calls/call.ts'
+import type { Call, Outcome } from '../calls/call.ts'
 import { findResource } from '../routing/catalog.ts'
 import type { CatalogScope } from '../routing/catalog.ts'
 import type { ListKind } from '../routing/listing.ts'
 import { InvariantError } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, editJson, jsonMembers, toJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { CallAnswer, sendJson } from './call-answer.ts'
 import { accidentError, outcomeError, rpcCodes, rpcError } from './errors.ts'
-import { errorMessage, isObject, notificationMessage, resultMessage } from './json-rpc.ts'
-import type { Incoming, Params } from './json-rpc.ts'
+import { errorMessage, notificationMessage, resultMessage } from './json-rpc.ts'
+import type { Incoming, Params, RequestId } from './json-rpc.ts'
 import type { EraOptions } from './gateway-options.ts'
 import type { ActiveCall, Session } from './session.ts'
 
@@ -34,6 +35,9 @@ export type RequestInSession = {
 
 /** Monotone since the start. */
 export type CallCounters = { cancelled: number; clientsGone: number; clientsTooSlow: number; accidents: number }
+
+/** Who waits for a call; `streams`: as an event stream from the start. */
+type Caller = Pick<RequestInSession, 'session' | 'res'> & { readonly id: RequestId; readonly streams: boolean }
 
 /** Where a call goes; or the error that says why nowhere. */
 type Target = { readonly server: ServerName; readonly params: JsonText } | { readonly error: JsonText }
@@ -99,12 +103,19 @@ export class LegacyRequests {
     )
   }
 
-  async #call({ session, request, res }: RequestInSession, target: Target): Promise<void> {
+  #call({ session, request, res }: RequestInSession, target: Target): Promise<void> | void {
     if ('error' in target) return sendJson(res, errorMessage(request.id, target.error))
     const callId = this.#options.nextCallId()
     const overload = this.#overload(session)
     if (overload !== undefined)
       return sendJson(res, errorMessage(request.id, outcomeError('rejected', overload, callId)))
+    const { id, method, params } = request
+    const call: Call = { id: callId, server: target.server, method, params: target.params, timeoutMs: null }
+    return this.#perform(call, { session, id, res, streams: hasProgressToken(params) })
+  }
+
+  /** Is not given the parsed params: they may be many times as large as their text, and the call may take long. */
+  async #perform(call: Call, { session, id, res, streams }: Caller): Promise<void> {
     const cancellation = new AbortController()
     const answer = new CallAnswer({
       res,
@@ -117,32 +128,32 @@ export class LegacyRequests {
       },
     })
     const active: ActiveCall = {
-      id: request.id,
+      id,
       cancel: () => {
         this.counters.cancelled += 1
         answer.finishWithoutAnswer()
         cancellation.abort()
       },
       abandon: () => {
-        answer.finish(errorMessage(request.id, outcomeError('unknown', abandonedError, callId)))
+        answer.finish(errorMessage(id, outcomeError('unknown', abandonedError, call.id)))
         cancellation.abort()
       },
     }
-    if (hasProgressToken(request.params)) answer.openStream()
+    if (streams) answer.openStream()
     session.begin(active)
     this.#active += 1
     try {
       const outcome = await this.#options.calls.call(
-        { id: callId, server: target.server, method: request.method, params: target.params, timeoutMs: null },
+        call,
         ({ method, params }) => answer.notify(notificationMessage(method, params)),
         cancellation.signal,
       )
-      answer.finish(this.#envelope(request, outcome, callId))
+      answer.finish(this.#envelope(id, call, outcome))
     } catch (error) {
       if (error instanceof InvariantError) throw error
       this.counters.accidents += 1
-      this.#options.log.error('mcp-call-accident', { traceId: callId, server: target.server, error })
-      answer.finish(errorMessage(request.id, accidentError(callId)))
+      this.#options.log.error('mcp-call-accident', { traceId: call.id, server: call.server, error })
+      answer.finish(errorMessage(id, accidentError(call.id)))
     } finally {
       session.end(active)
       this.#active -= 1
@@ -160,15 +171,15 @@ export class LegacyRequests {
     return undefined
   }
 
-  #envelope(request: Request, outcome: Outcome, traceId: string): JsonText {
-    if (outcome.kind === 'result') return resultMessage(request.id, outcome.result)
-    if (outcome.kind === 'error') return errorMessage(request.id, outcome.error)
+  #envelope(id: RequestId, call: Call, outcome: Outcome): JsonText {
+    if (outcome.kind === 'result') return resultMessage(id, outcome.result)
+    if (outcome.kind === 'error') return errorMessage(id, outcome.error)
     // `cancelled` stands here only if the call was ended by somebody else than its client.
     const { kind, error } = outcome.kind === 'cancelled' ? { kind: 'unknown' as const, error: abandonedError } : outcome
-    const fields = { traceId, outcome: kind, method: request.method, error }
+    const fields = { traceId: call.id, outcome: kind, server: call.server, method: call.method, error }
     if (error.code === 'internal') this.#options.log.error('mcp-call-accident', fields)
     else this.#options.log.debug('mcp-call-failed', fields)
-    return errorMessage(request.id, outcomeError(kind, error, traceId))
+    return errorMessage(id, outcomeError(kind, error, call.id))
   }
 }
 

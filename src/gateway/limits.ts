@@ -11,7 +11,7 @@ export type GatewayLimits = {
   readonly bodyBytesMax: number
   /** From a request's headers to the end of its body. */
   readonly bodyTimeoutMs: number
-  /** All bodies that are being read, together; above it a POST is answered 503. */
+  /** All bodies that are being read or whose call is in work, together; above it a POST is answered 503. */
   readonly bodiesBytesMax: number
   /** Calls in work at once, of one session and of this node. */
   readonly sessionCallsMax: number

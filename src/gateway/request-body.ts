@@ -3,11 +3,12 @@ import type { Clock } from '../std/clock.ts'
 import type { GatewayLimits } from './limits.ts'
 
 /**
- * Reads requests' bodies within a size, a time and a sum over all that are read at once. What is too large is read on
+ * Reads requests' bodies within a size, a time and a sum over all that are held at once. What is too large is read on
  * for that time and thrown away, because a client that still sends does not see an answer followed by a closed socket.
  */
 export type Body =
-  | { readonly kind: 'bytes'; readonly bytes: Buffer }
+  /** Its share of the sum is held until `release` is called, once: whatever was made of the bytes lives so long. */
+  | { readonly kind: 'bytes'; readonly bytes: Buffer; release(): void }
   | { readonly kind: 'too-large' | 'too-slow' | 'overloaded' }
   /** The client went away before the end: nobody waits for an answer. */
   | { readonly kind: 'cut' }
@@ -28,10 +29,13 @@ export class BodyReader {
       const chunks: Buffer[] = []
       let bytes = 0
       let settled = false
+      const release = (): void => {
+        this.#bytesHeld -= bytes
+      }
       const settle = (body: Body): void => {
         if (settled) return
         settled = true
-        this.#bytesHeld -= bytes
+        if (body.kind !== 'bytes') release()
         chunks.length = 0
         resolve(body)
       }
@@ -49,7 +53,7 @@ export class BodyReader {
       })
       req.on('end', () => {
         timer.cancel()
-        settle({ kind: 'bytes', bytes: Buffer.concat(chunks) })
+        settle({ kind: 'bytes', bytes: Buffer.concat(chunks), release })
       })
       req.on('close', () => {
         timer.cancel()

@@ -112,8 +112,8 @@ export class Session {
     for (const list of owed) this.tellChanged(list)
   }
 
-  hungUp(stream: EventStream): void {
-    if (this.#stream === stream) this.#stream = null
+  hungUp(): void {
+    this.#stream = null
     this.touch()
   }
 
@@ -142,7 +142,7 @@ export class Session {
       protocolVersion: this.protocolVersion,
       client: this.client,
       createdAt: this.#createdAt,
-      idleMs: this.idleMs(),
+      idleMs: Math.round(this.idleMs()),
       activeCalls: this.#calls.size,
       listening: this.#stream !== null,
     }

@@ -3,6 +3,8 @@ import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { formatAddress, parseAddress } from '../vocabulary/addresses.ts'
 import type { Address } from '../vocabulary/addresses.ts'
+import type { HealthAnswer } from '../admin/api.ts'
+import type { Log } from '../log/log.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
 /**
@@ -11,11 +13,14 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
  */
 export class HttpListener {
   readonly #server: Server
-  #serve: Serve = answerStarting
+  #serve: Serve
 
-  constructor() {
+  constructor({ health, log }: HttpListenerOptions) {
+    this.#serve = (req, res) => answerStarting(req, res, health)
     this.#server = createServer(httpLimits, (req, res) => this.#serve(req, res))
     this.#server.maxConnections = connectionsMax
+    // After it listens: a connection that could not be accepted, as when the process has no descriptor left.
+    this.#server.on('error', (error) => log.warn('http-listener-failed', { error }))
   }
 
   /** Error: `listen-failed`. */
@@ -56,9 +61,9 @@ export class HttpListener {
 }
 
 /** The process lives; nothing else can be said yet. */
-function answerStarting(req: IncomingMessage, res: ServerResponse): void {
-  if (req.url === '/healthz') {
-    res.writeHead(200, { 'content-type': 'text/plain' }).end('ok')
+function answerStarting(req: IncomingMessage, res: ServerResponse, health: HealthAnswer): void {
+  if (req.url === health.path) {
+    res.writeHead(health.status, { 'content-type': 'text/plain' }).end(health.message)
     return
   }
   if (req.url === '/readyz') {
@@ -70,6 +75,8 @@ function answerStarting(req: IncomingMessage, res: ServerResponse): void {
   const error = { code: 'no-leader', message: 'this node is starting', retry: 'after', retryAfterMs: 1000, traceId }
   res.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' }).end(JSON.stringify({ error }))
 }
+
+export type HttpListenerOptions = { readonly health: HealthAnswer; readonly log: Log }
 
 export type Serve = (req: IncomingMessage, res: ServerResponse) => void
 

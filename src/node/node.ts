@@ -70,7 +70,8 @@ async function startParts(
   const startedAt = clock.now()
   const failed = onceOnly(onFatal)
 
-  const http = new HttpListener()
+  const { health } = config.http
+  const http = new HttpListener({ health, log })
   stops.add('http', () => http.close(httpGraceMs))
   const bound = await http.open(listenAddress(config.listen.http))
   const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
@@ -181,7 +182,7 @@ async function startParts(
     isStopping: () => stops.isRunning,
     now: () => clock.now(),
   })
-  const admin = makeAdmin({ needs, metrics, clock, log, origins, onBroken: (error) => failed(broken(error)) })
+  const admin = makeAdmin({ needs, metrics, clock, log, origins, health, onBroken: (error) => failed(broken(error)) })
   http.serve((req, res) => {
     if (gateway.serves(pathOf(req.url))) gateway.handle(req, res)
     else admin.listener(req, res)

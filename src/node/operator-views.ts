@@ -264,7 +264,7 @@ export class OperatorViews implements AdminNeeds {
   /** As its node published it, unless that node can not be reached: then no call of ours can get there. */
   #replica({ node, transport, status, reason, priority }: Replica): ReplicaView {
     if (this.#isAlive(node)) return { node, transport, status, reason, priority }
-    const lost = `node ${node} can not be reached from node ${this.#parts.node}`
+    const lost = `its node can not be reached from node ${this.#parts.node}`
     return { node, transport, status: 'failed', reason: lost, priority }
   }
 

@@ -7,7 +7,7 @@ import type { ListingEntry, ListKind } from './listing.ts'
 import { offerContents } from './offer-contents.ts'
 import type { OfferContents, OfferFault } from './offer-contents.ts'
 import { publicName } from './public-name.ts'
-import { templateMatches } from './resource-template.ts'
+import { TemplateMatcher } from './resource-template.ts'
 
 /**
  * The catalog: what the whole cluster offers, as clients see it on `/mcp` and on `/mcp/{server}`. A function of the
@@ -77,9 +77,10 @@ export function buildCatalog(replicas: readonly Replica[]): Catalog {
 export function findResource(scope: CatalogScope, uri: string): ServerName | undefined {
   const listed = scope.resources.find(uri)
   if (listed !== undefined) return listed.server
+  const matcher = new TemplateMatcher(uri)
   let best: ListingEntry | undefined
   for (const entry of scope.resourceTemplates.entries)
-    if ((best === undefined || comparePriority(entry, best) < 0) && templateMatches(entry.name, uri)) best = entry
+    if ((best === undefined || comparePriority(entry, best) < 0) && matcher.matches(entry.name)) best = entry
   return best?.server
 }
 

@@ -1,3 +1,4 @@
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, jsonElements, jsonMembers, sliceJson } from '../std/json-text.ts'
 import type { JsonRange, JsonText } from '../std/json-text.ts'
 import type { Offer } from '../vocabulary/offer.ts'
@@ -101,8 +102,4 @@ function parse(text: string): unknown {
   } catch {
     return undefined
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

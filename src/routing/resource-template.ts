@@ -1,22 +1,35 @@
 import { UriTemplate } from '@modelcontextprotocol/sdk/shared/uriTemplate.js'
 
 /**
- * Whether a URI comes from a resource template (RFC 6570). Template and URI are both foreign, and the match is a regular
- * expression that may backtrack: a pair that could cost too many steps counts as no match.
+ * Whether a URI comes from a resource template (RFC 6570). Templates and URI are both foreign, and each match is a regular
+ * expression that may backtrack: a template that could cost more steps than are left counts as no match.
  */
-const matchStepsMax = 10_000_000
+export class TemplateMatcher {
+  readonly #uri: string
+  #stepsLeft = matchStepsMax
 
-export function templateMatches(template: string, uri: string): boolean {
-  const literal = template.indexOf('{')
-  if (literal === -1) return template === uri
-  if (!uri.startsWith(template.slice(0, literal)) || stepsAtMost(template, uri.length - literal) > matchStepsMax)
-    return false
-  try {
-    return new UriTemplate(template).match(uri) !== null
-  } catch {
-    return false
+  constructor(uri: string) {
+    this.#uri = uri
+  }
+
+  matches(template: string): boolean {
+    const uri = this.#uri
+    const literal = template.indexOf('{')
+    if (literal === -1) return template === uri
+    if (!uri.startsWith(template.slice(0, literal))) return false
+    const steps = stepsAtMost(template, uri.length - literal)
+    if (steps > this.#stepsLeft) return false
+    this.#stepsLeft -= steps
+    try {
+      return new UriTemplate(template).match(uri) !== null
+    } catch {
+      return false
+    }
   }
 }
+
+/** For one URI against all templates. */
+const matchStepsMax = 10_000_000
 
 /**
  * An upper bound of the backtracking: `length^n / n!`, n being how many expressions may share out the same characters.

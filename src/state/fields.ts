@@ -2,6 +2,7 @@ import { asJsonText } from '../std/json-text.ts'
 import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
 import { keyBytesMax, valueBytesMax } from '../vocabulary/kv-limits.ts'
+import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { Member, Replica } from './command.ts'
@@ -48,9 +49,8 @@ export function replicaOf(fields: readonly unknown[]): Replica | undefined {
 const transports = ['stdio', 'http'] as const
 const statuses = ['starting', 'ready', 'failed'] as const
 
-/** An address or version is at most this long, in UTF-16 units; so are a label's name and value. */
+/** An address or version is at most this long, in UTF-16 units. */
 const shortTextMax = 256
-const labelsMax = 64
 /** Longest `reason` of a replica, in UTF-16 units. */
 const reasonMax = 2048
 /** All parts of an offer together, in UTF-16 units. */
@@ -63,7 +63,8 @@ function labelsOf(value: unknown): Record<string, string> | undefined {
     if (!Array.isArray(pair) || pair.length !== 2) return undefined
     const [name, text] = pair as unknown[]
     const before = labels.at(-1)?.[0]
-    if (!isText(name) || !isText(text) || (before !== undefined && compareIds(before, name) >= 0)) return undefined
+    if (!isText(name, labelLengthMax) || !isText(text, labelLengthMax)) return undefined
+    if (before !== undefined && compareIds(before, name) >= 0) return undefined
     labels.push([name, text])
   }
   return Object.fromEntries(labels)
@@ -103,8 +104,8 @@ export function isWhole(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
-export function isText(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= shortTextMax
+export function isText(value: unknown, lengthMax = shortTextMax): value is string {
+  return typeof value === 'string' && value.length <= lengthMax
 }
 
 export function isServer(value: unknown): value is ServerName {

@@ -1,3 +1,4 @@
+import { isObject } from '../std/is-object.ts'
 import { jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
 
 /**
@@ -62,10 +63,6 @@ export function parseObject(text: string): Record<string, unknown> | undefined {
     return undefined
   }
   return isObject(value) ? value : undefined
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isErrorObject(value: unknown): boolean {

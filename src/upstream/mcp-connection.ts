@@ -3,19 +3,12 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
 import type { Call, NotifyCaller, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import { describeRequest, withProgressToken } from './call-params.ts'
-import {
-  errorText,
-  isObject,
-  notificationText,
-  parseObject,
-  readServerMessage,
-  requestText,
-  resultText,
-} from './json-rpc.ts'
+import { errorText, notificationText, parseObject, readServerMessage, requestText, resultText } from './json-rpc.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 import { LogBudget } from './log-budget.ts'
@@ -51,7 +44,9 @@ export type CallTime = {
 }
 
 type Pending = {
-  readonly label: string
+  readonly method: string
+  /** What was asked, for messages: only calls that fail need one. */
+  label(): string
   /** The caller's own token; null: it wants no progress. */
   readonly token: JsonText | null
   readonly notify: NotifyCaller
@@ -196,11 +191,11 @@ export class McpConnection {
     const id = this.#nextId
     this.#nextId += 1
     const { params, token } = withProgressToken(request.params, id)
-    const label = describeRequest(method, params)
+    const label = (): string => describeRequest(method, params)
     return new Promise((resolve) => {
       const onAbort = (): void => this.#abandon(id, 'cancelled by the client', () => ({ kind: 'cancelled' }))
       const timer = this.#options.clock.after(time.leftMs, () =>
-        this.#abandon(id, 'timed out', (way) => this.#timedOut(way, label, time.timeoutMs)),
+        this.#abandon(id, 'timed out', (way) => this.#timedOut(way, label(), time.timeoutMs)),
       )
       signal?.addEventListener('abort', onAbort, { once: true })
       const settle = (outcome: ConnectionOutcome): void => {
@@ -213,7 +208,7 @@ export class McpConnection {
         }
         resolve(outcome)
       }
-      this.#pending.set(id, { label, token, notify, settle })
+      this.#pending.set(id, { method, label, token, notify, settle })
       this.#link.request(id, requestText(id, method, params))
     })
   }
@@ -221,6 +216,8 @@ export class McpConnection {
   #abandon(id: number, reason: string, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
+    // The protocol has no cancel for it; its connection is closed instead.
+    if (pending.method === 'initialize') return pending.settle(outcome('sent'))
     const cancelText = notificationText('notifications/cancelled', toJsonText({ requestId: id, reason }))
     pending.settle(outcome(this.#link.abandon(id, cancelText)))
   }
@@ -351,7 +348,7 @@ export class McpConnection {
   }
 
   #unknown(clause: string, id: number): ConnectionOutcome {
-    const label = this.#pending.get(id)?.label ?? 'a request'
+    const label = this.#pending.get(id)?.label() ?? 'a request'
     const error = new OperatingError('outcome-unknown', `server ${this.#options.server} ${clause} ${label}`)
     return { kind: 'unknown', error }
   }

@@ -1,7 +1,8 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Offer } from '../vocabulary/offer.ts'
+import { isObject } from '../std/is-object.ts'
 import { asJsonText, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
-import { isObject, parseObject } from './json-rpc.ts'
+import { parseObject } from './json-rpc.ts'
 import type { UpstreamLimits } from './limits.ts'
 
 /**

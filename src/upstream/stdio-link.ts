@@ -60,7 +60,8 @@ class StdioLink implements Link {
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
     const waiting = this.#queue.findIndex((message) => message.id === id)
     if (waiting === -1) {
-      void this.tell(cancelText)
+      // Never refused for want of room: it is small, and one at most follows each request that has left.
+      if (!this.#hasEnded) this.#push(null, cancelText)
       return 'sent'
     }
     const [message] = this.#queue.splice(waiting, 1)
@@ -88,15 +89,20 @@ class StdioLink implements Link {
   }
 
   #enqueue(id: number | null, text: string): LinkFailure | null {
+    const { limits, server } = this.#options
+    if (this.#queue.length > 0 && this.#queueBytes + Buffer.byteLength(text) >= limits.stdinQueueBytesMax)
+      return overloaded(server.name)
+    this.#push(id, text)
+    return null
+  }
+
+  #push(id: number | null, text: string): void {
     // Line ends stand between JSON's tokens only, where a space means the same.
     const line = `${text.replaceAll(/[\r\n]/g, ' ')}\n`
     const bytes = Buffer.byteLength(line)
-    if (this.#queue.length > 0 && this.#queueBytes + bytes > this.#options.limits.stdinQueueBytesMax)
-      return overloaded(this.#options.server.name)
     this.#queue.push({ id, text: line, bytes })
     this.#queueBytes += bytes
     this.#flush()
-    return null
   }
 
   #flush(): void {
@@ -107,6 +113,7 @@ class StdioLink implements Link {
       this.#isBlocked = !this.#child.write(message.text)
     }
   }
+
   #end(reason: string): void {
     if (this.#hasEnded) return
     this.#hasEnded = true

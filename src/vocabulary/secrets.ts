@@ -18,7 +18,10 @@ export function isSecretName(name: string): boolean {
   return secretEnds.test(name) || camelKey.test(name) || secretParts.test(name.toLowerCase().replaceAll(/[^a-z]/g, ''))
 }
 
-/** Hides credentials that stand in running text: bearer and basic tokens, user information and secret parameters of URLs. */
+/**
+ * Hides credentials that stand in running text: bearer and basic tokens, user information of URLs, and what stands behind
+ * a secret's name: in JSON, and as `name=value` (parameters, environment, flags).
+ */
 export function redactText(text: string): string {
   return text
     .replaceAll(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${redacted}`)
@@ -26,7 +29,7 @@ export function redactText(text: string): string {
     .replaceAll(/"([\w.-]{1,64})"\s*:\s*"(?:[^"\\]|\\.)*"/g, (whole, name: string) =>
       isSecretName(name) ? `"${name}":"${redacted}"` : whole,
     )
-    .replaceAll(/([?&#;]|^)([\w.-]{1,64})=([^&#;\s"']+)/g, (whole, before: string, name: string) =>
-      isSecretName(name) ? `${before}${name}=${redacted}` : whole,
+    .replaceAll(/(?<![\w.-])([\w.-]{1,64})=("[^"]*"|'[^']*'|["']?[^&#;\s"',)]+)/g, (whole, name: string) =>
+      isSecretName(name) ? `${name}=${redacted}` : whole,
     )
 }

@@ -42,6 +42,7 @@ export async function startAdmin(
     clock: realClock,
     log: logInto(lines),
     origins: { allowedHosts: ['node1.example:6270'], allowedOrigins: ['https://console.example'] },
+    health: { path: '/healthz', status: 200, message: 'ok' },
     onBroken: (error) => broken.push(error),
     ...more,
   })

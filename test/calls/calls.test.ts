@@ -29,16 +29,22 @@ const refused = (kind: 'not-sent' | 'rejected' | 'unknown'): Outcome => ({
 const notify = (): void => undefined
 const never = new AbortController().signal
 
-/** A dispatch on n1 in a cluster whose nodes answer as scripted; `tried` says who was asked, in order. */
+/**
+ * A dispatch on n1 in a cluster whose nodes answer as scripted; `tried` says who was asked, in order, `timesMs` within which
+ * time. Each look at the clock finds it 5 ms later.
+ */
 function scripted(options: { replicas: readonly Replica[]; answer: (node: string, try_: number) => Outcome }): {
   dispatch: Dispatch
   tried: string[]
+  timesMs: (number | null)[]
   ended: CallEnd[]
 } {
   const tried: string[] = []
+  const timesMs: (number | null)[] = []
   const ended: CallEnd[] = []
   const perform = (node: string, given: Call): Promise<Outcome> => {
-    expect(given).toBe(call)
+    expect({ ...given, timeoutMs: null }).toEqual(call)
+    timesMs.push(given.timeoutMs)
     tried.push(node)
     return Promise.resolve(options.answer(node, tried.length))
   }
@@ -60,7 +66,7 @@ function scripted(options: { replicas: readonly Replica[]; answer: (node: string
     log: silentLog,
     observe: (end) => ended.push(end),
   })
-  return { dispatch, tried, ended }
+  return { dispatch, tried, timesMs, ended }
 }
 const on = (...nodes: string[]): Replica[] => nodes.map((node) => replica({ server: 'files', node }))
 
@@ -78,12 +84,13 @@ describe('dispatch', () => {
   })
 
   it.each(['not-sent', 'rejected'] as const)('tries the next replica after %s', async (kind) => {
-    const { dispatch, tried } = scripted({
+    const { dispatch, tried, timesMs } = scripted({
       replicas: on('n2', 'n3'),
       answer: (_, count) => (count === 1 ? refused(kind) : done),
     })
     expect(await dispatch.call(call, notify, never)).toBe(done)
     expect(tried).toEqual(['n2', 'n3'])
+    expect(timesMs).toEqual([null, null])
     expect(dispatch.counters).toMatchObject({ active: 0, retries: 1 })
     expect(dispatch.counters.byOutcome.result).toBe(1)
   })
@@ -103,6 +110,14 @@ describe('dispatch', () => {
     const { dispatch, tried } = scripted({ replicas: on('n2', 'n3', 'n4', 'n5'), answer: () => refused('rejected') })
     expect((await dispatch.call(call, notify, never)).kind).toBe('rejected')
     expect(tried).toEqual(['n2', 'n3', 'n4'])
+  })
+
+  it('gives a further try only what is left of the time', async () => {
+    const { dispatch, tried, timesMs } = scripted({ replicas: on('n2', 'n3', 'n4'), answer: () => refused('not-sent') })
+    expect((await dispatch.call({ ...call, timeoutMs: 8 }, notify, never)).kind).toBe('not-sent')
+    expect(tried).toEqual(['n2', 'n3'])
+    expect(timesMs).toEqual([8, 3])
+    expect(dispatch.counters.retries).toBe(1)
   })
 
   it('tries no further once the caller has cancelled', async () => {

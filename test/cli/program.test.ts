@@ -63,8 +63,39 @@ describe('usage', () => {
     },
   )
 
+  it('takes --url and --json before the command as well as behind it', async () => {
+    node.answers.set('GET /v1/raft', { body: { id: 'n1' } })
+    for (const args of [
+      ['--url', url, '--json', 'raft', 'status'],
+      ['raft', '--url', url, '--json', 'status'],
+      ['raft', 'status', '--json', '--url', url],
+    ])
+      expect(await run(args, { env: { QUORATE_URL: 'http://127.0.0.1:1' } })).toEqual({
+        code: 0,
+        stdout: '{"id":"n1"}\n',
+        stderr: '',
+      })
+  })
+
+  it.each([['--url http://127.0.0.1:1 start'], ['config show --url http://127.0.0.1:1'], ['--json dev']])(
+    '%s is bad usage, since the command takes no such option',
+    async (args) => {
+      const { code, stderr } = await run(args.split(' '))
+      expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/takes no --(?:url|json)\n$/) })
+    },
+  )
+
   it('suggests the command that was meant', async () => {
     expect((await run(['stats'])).stderr).toContain('Did you mean status?')
+  })
+})
+
+describe('a key', () => {
+  it.each(['.', '..', 'a/../b', 'a b?c#d'])('%s reaches the node as it is', async (key) => {
+    const target = `/v1/kv/${encodeURIComponent(key)}`
+    node.answers.set(`DELETE ${target}`, { body: { key, revision: 1 } })
+    expect(await run(['kv', 'delete', key])).toMatchObject({ code: 0 })
+    expect(node.seen[0]?.url).toBe(target)
   })
 })
 

@@ -166,6 +166,16 @@ describe('a configuration that can not be used is refused with key, line and way
       'cluster.yaml:3: node.id: expected 1 to 64 characters of A-Z a-z 0-9 . _ -, got "node one" (permanent id of this node)',
     ],
     [
+      'a label that is too long for the directory of members',
+      `${secretLine}\nnode:\n  labels:\n    rack: ${'x'.repeat(257)}`,
+      "cluster.yaml:4: node.labels.rack: a label's name and value have at most 256 characters",
+    ],
+    [
+      'more labels than the directory of members takes',
+      `${secretLine}\nnode:\n  labels: {${Array.from({ length: 65 }, (_, n) => `l${n}: x`).join(', ')}}`,
+      'cluster.yaml:3: node.labels: are more than 64; take some away',
+    ],
+    [
       'a label that is the id',
       `${secretLine}\nnode:\n  labels:\n    node: n7`,
       'cluster.yaml:4: node.labels.node: the label node always is the id of the node; take the label away, or set node.id',
@@ -315,6 +325,12 @@ describe('a configuration that can be used', () => {
     expect(origins.get('node.id')).toEqual({ kind: 'flag', name: '--node-id' })
     expect(origins.get('node.dataDir')).toEqual({ kind: 'environment', name: 'QUORATE_NODE_DATA_DIR' })
     expect(origins.get('cluster.secret')).toEqual({ kind: 'file', file, line: 1 })
+  })
+
+  it('says that there is no file when the environment does not say enough', () => {
+    expect(() => loadConfig({ file: null, env: {}, flags: [] })).toThrow(
+      /^without a configuration file: cluster\.secret: is not set; name a file/,
+    )
   })
 
   it('needs no file when the environment says enough', () => {

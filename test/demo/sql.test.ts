@@ -37,6 +37,11 @@ describe('the sql server', () => {
     expect(await rowsOf('SELECT count(*) FROM orders')).toEqual([[4000]])
   })
 
+  it('answers at once to a statement of nothing but comments, however many', async () => {
+    expect((await call('query', { sql: `${'/**/'.repeat(4000)}1` })).text).toContain('query takes a SELECT')
+    expect(await rowsOf('/* a * b */ -- c\n/***/ SELECT 1')).toEqual([[1]])
+  })
+
   it('notes that rows were left out', async () => {
     const answer = await call('query', { sql: 'SELECT id FROM orders ORDER BY id', limit: 3 })
     expect(answer.structured).toMatchObject({ truncated: true, rows: [[1], [2], [3]] })

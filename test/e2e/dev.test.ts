@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -34,10 +35,22 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-/** The first node's; the others are 10 and 20 above. */
+/** The first node's; the others are 10 and 20 above, and all of them are free. */
 async function roomyAddresses(): Promise<Record<string, string>> {
-  const [port = 0] = await freePorts(1)
+  const port = await waitFor('nine free ports', async () => {
+    const [first = 0] = await freePorts(1)
+    const all = [0, 10, 20].flatMap((step) => [first + step, first + step + 1, first + step + 2])
+    return (await Promise.all(all.map(isFree))).every(Boolean) ? first : null
+  })
   return { http: `127.0.0.1:${port}`, peer: `127.0.0.1:${port + 1}`, raft: `127.0.0.1:${port + 2}` }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
 }
 
 type Launched = {

@@ -1,4 +1,5 @@
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -53,6 +54,20 @@ describe('a node is refused', () => {
     expect(await second.waitExit()).toBe(1)
     expect(second.said()).toContain('another process holds the data directory')
     expect((await request(`${first.url}/readyz`)).status).toBe(200)
+  })
+
+  // It ends without process.exit: what had been started by then was stopped again, or would keep it alive.
+  it.each(['http', 'raft', 'peer'])('listen.%s while something else has that address', async (listener) => {
+    const [port] = await freePorts(1)
+    const other = createServer()
+    await new Promise<void>((resolve) => other.listen(port, '127.0.0.1', resolve))
+    try {
+      const node = await start({ ...single('n1'), listen: { [listener]: `127.0.0.1:${port}` } })
+      expect(await node.waitExit()).toBe(1)
+      expect(node.said()).toContain(`127.0.0.1:${port}`)
+    } finally {
+      await new Promise((resolve) => other.close(resolve))
+    }
   })
 
   it('another id than the one its data directory belongs to', async () => {

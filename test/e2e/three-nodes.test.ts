@@ -250,7 +250,8 @@ describe('a cluster without its leader', () => {
     })
     expect(errorCode(refused)).toBe('no-leader')
     expect(refused.headers.get('retry-after')).not.toBeNull()
-    expect((await request(`${alone.url}/readyz`)).status).toBe(503)
+    // A write is refused as soon as its way to the leader is gone; that the leader is gone takes an election timeout.
+    await waitFor('the node to be not ready', async () => (await request(`${alone.url}/readyz`)).status === 503)
     expect((await fetch(`${alone.url}/healthz`)).status).toBe(200)
     const read = await request(`${alone.url}/v1/kv/minority`)
     expect(read.status).toBe(503)

@@ -91,9 +91,13 @@ describe('a call', () => {
       -31_001,
       'after',
     ],
+    ['not-sent', new OperatingError('not-here', 'not here', { retry: 'elsewhere' }), -31_001, 'elsewhere'],
+    ['not-sent', new OperatingError('overloaded', 'too much', { retry: 'elsewhere' }), -31_004, 'elsewhere'],
     ['rejected', new OperatingError('not-here', 'not here', { retry: 'elsewhere' }), -31_002, 'elsewhere'],
+    ['rejected', new OperatingError('server-failed', 'status 401', { retry: 'elsewhere' }), -31_002, 'elsewhere'],
     ['rejected', new OperatingError('overloaded', 'too much', { retry: 'after' }), -31_004, 'after'],
     ['unknown', new OperatingError('server-failed', 'server files died'), -31_003, 'outcome-unknown'],
+    ['unknown', new OperatingError('overloaded', 'it had too much'), -31_003, 'outcome-unknown'],
   ] as const)('that is %s says so with a code of its own', async (kind, error, code, retry) => {
     const { url } = await startGateway({ perform: ({ end }) => end({ kind, error }) })
     const session = await openSession(url)

@@ -10,10 +10,10 @@ import type { GatewayLimits } from '../../src/gateway/limits.ts'
 import type { LogFields } from '../../src/log/log.ts'
 import { buildCatalog } from '../../src/routing/catalog.ts'
 import type { Replica } from '../../src/state/command.ts'
-import { realClock } from '../../src/std/clock.ts'
 import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
+import { countingClock } from '../counting-clock.ts'
 import { offer, replica } from '../routing/replicas.ts'
 
 /** A gateway behind a real HTTP server on loopback; what lies behind the calls port is in the test's hands. */
@@ -102,22 +102,7 @@ export async function startGateway(
       version: '0.0.1',
       allowedHosts: ['mcp.example'],
       allowedOrigins: ['https://console.example'],
-      clock: {
-        ...realClock,
-        after(ms, fire) {
-          const timer = realClock.after(ms, () => {
-            timers.delete(timer)
-            fire()
-          })
-          timers.add(timer)
-          return {
-            cancel() {
-              timers.delete(timer)
-              timer.cancel()
-            },
-          }
-        },
-      },
+      clock: countingClock(timers),
       log,
     },
     options.limits,

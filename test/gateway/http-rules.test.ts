@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js'
 import { describe, expect, it } from 'vitest'
 import { legacyVersions } from '../../src/gateway/legacy-era.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
 import { waitFor } from '../wait.ts'
 import {
   echo,
@@ -136,6 +137,20 @@ describe('a session', () => {
     expect((await listening.post(ping)).status).toBe(404)
   })
 
+  it('does not expire while a call is in work', async () => {
+    const under = await startGateway({ limits: { sessionIdleMs: 300 } })
+    const busy = await openSession(under.url)
+    const answer = busy.post(toolCall({ id: '1', tool: 'files__wait' }))
+    const call = await waitFor('the call', () => under.calls[0])
+    await openSession(under.url)
+    await waitFor('the later session to expire', () => under.gateway.counters().sessionsExpired > 0)
+    expect(under.gateway.sessions().map(({ id }) => id)).toEqual([busy.id])
+    expect(call.signal.aborted).toBe(false)
+    call.end({ kind: 'result', result: asJsonText('{}') })
+    expect((await answer).status).toBe(200)
+    await waitFor('it to expire after its call', () => under.gateway.sessions().length === 0)
+  })
+
   it('outlives its server: the lists are empty and calls are answered, until it is back', async () => {
     const { url, show } = await startGateway({ perform: echo })
     const session = await openSession(`${url}/files`)
@@ -256,6 +271,21 @@ describe('a POST', () => {
     await waitFor('the cut to be seen', () => timers.size === before)
     expect(gateway.counters().accidents).toBe(0)
     expect((await post(url, initializeText())).status).toBe(200)
+  })
+
+  it('is 503 while calls in work hold too much, and not any more when they have ended', async () => {
+    const under = await startGateway({ limits: { bodiesBytesMax: 1000 } })
+    const session = await openSession(under.url)
+    const large = toolCall({ id: '1', tool: 'files__wait', args: `{"text":"${'x'.repeat(600)}"}` })
+    const first = session.post(large)
+    const call = await waitFor('the call', () => under.calls[0])
+    expect((await session.post(large)).status).toBe(503)
+    expect((await session.post(ping)).status).toBe(200)
+    call.end({ kind: 'result', result: asJsonText('{}') })
+    expect((await first).status).toBe(200)
+    const second = session.post(large)
+    ;(await waitFor('the next call', () => under.calls[1])).end({ kind: 'result', result: asJsonText('{}') })
+    expect((await second).status).toBe(200)
   })
 
   it('of a notification or an answer is 202', async () => {

@@ -1,11 +1,13 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { HttpListener } from '../../src/node/http-listener.ts'
+import { silentLog } from '../../src/log/log.ts'
 import { deferred } from '../../src/std/deferred.ts'
 
-let listener = new HttpListener()
+const options = { health: { path: '/alive', status: 200, message: 'here' }, log: silentLog }
+let listener = new HttpListener(options)
 afterEach(async () => {
   await listener.close(0)
-  listener = new HttpListener()
+  listener = new HttpListener(options)
 })
 
 async function open(): Promise<string> {
@@ -16,7 +18,7 @@ async function open(): Promise<string> {
 describe('the HTTP listener of a node that is starting', () => {
   it('says that the process lives, that it is not ready and why, and that all else may be tried again', async () => {
     const url = await open()
-    expect((await fetch(`${url}/healthz`)).status).toBe(200)
+    expect(await (await fetch(`${url}/alive`)).text()).toBe('here')
     const ready = await fetch(`${url}/readyz`)
     expect([ready.status, await ready.json()]).toEqual([503, { ready: false, reasons: ['this node is starting'] }])
     const other = await fetch(`${url}/v1/kv/a`, { method: 'PUT', body: '1' })
@@ -26,7 +28,7 @@ describe('the HTTP listener of a node that is starting', () => {
 
   it('names the address that it can not have', async () => {
     const { port } = new URL(await open())
-    const second = new HttpListener()
+    const second = new HttpListener(options)
     await expect(second.open({ host: '127.0.0.1', port: Number(port) })).rejects.toMatchObject({
       code: 'listen-failed',
       message: expect.stringContaining(`127.0.0.1:${port}`),

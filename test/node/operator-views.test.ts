@@ -89,7 +89,7 @@ describe('the view of a server', () => {
     reached = false
     expect(states()).toEqual([
       ['on-n1', 'ready', ''],
-      ['on-n2', 'failed', 'node n2 can not be reached from node n1'],
+      ['on-n2', 'failed', 'its node can not be reached from node n1'],
     ])
     expect(views.members().map(({ status }) => status)).toEqual(['alive', 'unknown'])
   })

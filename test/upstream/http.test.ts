@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import { waitFor } from '../wait.ts'
+import { answerInitialize, answerResult, listen, readMessage } from './raw-http-server.ts'
 import { httpServer, messageOf, resultOf, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
 
 let fixture: ChildProcess
@@ -279,6 +278,26 @@ describe('a Streamable HTTP server', () => {
     }
   })
 
+  it('that never answers initialize is left without a cancel, which the protocol has none for', async () => {
+    const methods: string[] = []
+    const { url, close } = await listen((request, response) => {
+      void readMessage(request).then(({ method = '' }) => {
+        methods.push(method)
+        if (method !== 'initialize') return response.writeHead(202).end()
+        return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+      })
+    })
+    try {
+      const test = await start({ url, limits: { handshakeTimeoutMs: 50 } })
+      const failed = await waitFor('the failure', () => test.statuses.find((status) => status.status === 'failed'))
+      expect(failed.reason).toBe('server http did not answer initialize within 50 ms')
+      await waitFor('more tries', () => methods.length > 2)
+      expect(new Set(methods)).toEqual(new Set(['initialize']))
+    } finally {
+      await close()
+    }
+  })
+
   it('that dies in mid-call ends its calls as unknown, fails, and is ready again when it is back', async () => {
     const test = await start()
     await test.ready('http')
@@ -363,35 +382,3 @@ describe('a Streamable HTTP server', () => {
     await waitFor('the handles to be as before', () => count().length <= before.length, 3000)
   })
 })
-
-type Message = { id?: number | string; method?: string; params?: { name?: string } }
-
-async function readMessage(request: IncomingMessage): Promise<Message> {
-  let body = ''
-  for await (const chunk of request) body += String(chunk)
-  return (body === '' ? {} : JSON.parse(body)) as Message
-}
-
-function answerInitialize(response: ServerResponse, id: Message['id']): void {
-  const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'x', version: '1' } }
-  answerResult(response, id, result)
-}
-
-function answerResult(response: ServerResponse, id: Message['id'], result: object): void {
-  response.setHeader('content-type', 'application/json').end(JSON.stringify({ jsonrpc: '2.0', id, result }))
-}
-
-async function listen(answer: RequestListener): Promise<{ url: string; close: () => Promise<void> }> {
-  const server: Server = createServer(answer)
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections()
-        server.close(() => resolve())
-      }),
-  }
-}

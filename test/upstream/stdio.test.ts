@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -178,6 +178,26 @@ describe('a stdio server', () => {
       'started y',
     ])
     expect(readFileSync(b, 'utf8')).toBe('started x\nfinished x\n')
+  })
+
+  it('is told of a cancel also when it has not read what fills its queue', async () => {
+    const record = path.join(folder, 'record')
+    const test = await start([stdioServer('slow', { SLOW_RECORD: record })], { stdinQueueBytesMax: 1000 })
+    await test.ready('slow')
+    const controller = new AbortController()
+    const input = { steps: 100_000, delayMs: 10, label: 'x' }
+    const cancelled = test.call('slow', 'count', input, { signal: controller.signal })
+    await waitFor('the start', () => existsSync(record))
+    const child = Number(readdirSync(path.join(test.dataDir, 'children'))[0]?.replace('.json', ''))
+    process.kill(child, 'SIGSTOP')
+    const filler = { steps: 1, delayMs: 1, label: 'y'.repeat(500_000) }
+    const fillers = [1, 2].map(() => test.call('slow', 'count', filler))
+    expect(await test.call('slow', 'count', filler)).toMatchObject({ kind: 'rejected', error: { code: 'overloaded' } })
+    controller.abort()
+    expect(await cancelled).toEqual({ kind: 'cancelled' })
+    process.kill(child, 'SIGCONT')
+    for (const outcome of await Promise.all(fillers)) expect(outcome.kind).toBe('result')
+    await waitFor('the cancel', () => readFileSync(record, 'utf8').includes('cancelled x'))
   })
 
   it('is cancelled after the time of the call, whose outcome is then unknown', async () => {

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Call, CallNotification, Outcome } from '../../src/calls/call.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
-import { realClock, type Clock } from '../../src/std/clock.ts'
 import { toJsonText } from '../../src/std/json-text.ts'
 import { Random } from '../../src/std/random.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import type { UpstreamServer, UpstreamStatus } from '../../src/upstream/upstream.ts'
 import { makeUpstreams, type RunningUpstreams } from '../../src/upstream/upstreams.ts'
 import type { CallId, ServerName } from '../../src/vocabulary/ids.ts'
+import { countingClock } from '../counting-clock.ts'
 import { waitFor } from '../wait.ts'
 
 /** Real upstreams in a folder of their own, with what they said and became on record. */
@@ -103,25 +103,6 @@ export async function startUpstreams(
       await upstreams.stop()
       if (timers.size > 0) throw new Error(`${timers.size} timers are left after stop`)
       rmSync(dataDir, { recursive: true, force: true })
-    },
-  }
-}
-
-function countingClock(timers: Set<object>): Clock {
-  return {
-    ...realClock,
-    after(ms, fire) {
-      const timer = realClock.after(ms, () => {
-        timers.delete(timer)
-        fire()
-      })
-      timers.add(timer)
-      return {
-        cancel() {
-          timers.delete(timer)
-          timer.cancel()
-        },
-      }
     },
   }
 }

@@ -1,0 +1,172 @@
+import type { ServerResponse } from 'node:http'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { CallNotification } from '../../src/calls/call.ts'
+import type { UpstreamLimits } from '../../src/upstream/limits.ts'
+import { waitFor } from '../wait.ts'
+import { answerInitialize, answerResult, listen, readMessage, sendEvent, type Message } from './raw-http-server.ts'
+import { httpServer, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
+
+const ends: (() => Promise<void>)[] = []
+
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end()
+})
+
+/** A server that answers initialize, takes notifications and has no GET stream; `answer` true: it did so itself. */
+async function start(options: {
+  answer: (message: Message, response: ServerResponse) => boolean
+  limits?: Partial<UpstreamLimits>
+  capabilities?: object
+}): Promise<UnderTest> {
+  const { url, close } = await listen((request, response) => {
+    void readMessage(request).then((message) => {
+      if (options.answer(request.method === 'GET' ? { method: 'GET' } : message, response)) return
+      if (message.method === 'initialize') answerInitialize(response, message.id, options.capabilities)
+      else response.writeHead(request.method === 'GET' ? 405 : 202).end()
+    })
+  })
+  ends.push(close)
+  const test = await startUpstreams([httpServer('http', url)], options.limits)
+  ends.unshift(() => test.stop())
+  await test.ready('http')
+  return test
+}
+
+describe('the link to a Streamable HTTP server', () => {
+  it('closes the stream of a cancelled call behind its cancel, as often as that happens and whatever is said to it', async () => {
+    const streams = new Map<number, ServerResponse>()
+    const told: number[] = []
+    let sessions = 0
+    const test = await start({
+      limits: { callsInFlightMax: 1, tellsInFlightMax: 1 },
+      answer({ id, method, params }, response) {
+        if (method === 'initialize') response.setHeader('mcp-session-id', `session-${(sessions += 1)}`)
+        if (method === 'notifications/cancelled' && params?.requestId !== undefined) {
+          told.push(params.requestId)
+          response.writeHead(400).end()
+          return true
+        }
+        if (method !== 'tools/call' || typeof id !== 'number') return false
+        streams.set(id, response)
+        sendEvent(response)
+        return true
+      },
+    })
+    for (let round = 1; round <= 4; round += 1) {
+      const controller = new AbortController()
+      const call = test.call('http', 'x', {}, { signal: controller.signal })
+      const [id, stream] = await waitFor('the call', () => [...streams][round - 1])
+      controller.abort()
+      expect(await call).toEqual({ kind: 'cancelled' })
+      await waitFor('the cancel, and the end of the stream', () => told.includes(id) && stream.closed)
+    }
+    expect(sessions).toBe(1)
+  })
+
+  it('closes the stream of an answered call that its server keeps open', async () => {
+    let stream: ServerResponse | null = null
+    const test = await start({
+      limits: { lingerMs: 20 },
+      answer({ id, method }, response) {
+        if (method !== 'tools/call') return false
+        stream = response
+        sendEvent(response, { id, result: {} })
+        return true
+      },
+    })
+    expect((await test.call('http', 'x')).kind).toBe('result')
+    await waitFor('the end of the stream', () => stream?.closed)
+    expect(test.liveTimers()).toBe(0)
+  })
+
+  it('answers the questions of its server, one after the other without end', async () => {
+    const answered = new Map<string, () => void>()
+    let asked = 0
+    const test = await start({
+      limits: { tellsInFlightMax: 1 },
+      answer({ id, method }, response) {
+        if (method === undefined && typeof id === 'string') answered.get(id)?.()
+        if (method !== 'tools/call') return false
+        const question = `question-${(asked += 1)}`
+        answered.set(question, () => {
+          sendEvent(response, { id, result: {} })
+          response.end()
+        })
+        sendEvent(response, { id: question, method: 'ping' })
+        return true
+      },
+    })
+    for (let round = 1; round <= 4; round += 1) {
+      expect((await test.call('http', 'x', {}, { timeoutMs: 3000 })).kind).toBe('result')
+      // The answer to a question may be acknowledged after the call that it belongs to.
+      await waitFor('the acknowledgement', () => test.liveTimers() === 0)
+    }
+  })
+
+  it('drops progress for a call that wants none, though the server guesses its token', async () => {
+    const test = await start({
+      answer({ id, method }, response) {
+        if (method !== 'tools/call') return false
+        sendEvent(response, { method: 'notifications/progress', params: { progressToken: id, progress: 1 } })
+        sendEvent(response, { id, result: {} })
+        response.end()
+        return true
+      },
+    })
+    const notifications: CallNotification[] = []
+    expect((await test.call('http', 'x', {}, { notifications })).kind).toBe('result')
+    expect(notifications).toEqual([])
+  })
+
+  it('asks for the lists anew when its GET stream was cut, because it may have missed a change', async () => {
+    const streams: ServerResponse[] = []
+    let name = 'first'
+    const test = await start({
+      capabilities: { tools: {} },
+      limits: { relistDelayMs: 1 },
+      answer({ id, method }, response) {
+        if (method === 'tools/list') {
+          answerResult(response, id, { tools: [{ name, inputSchema: { type: 'object' } }] })
+          return true
+        }
+        if (method !== 'GET') return false
+        streams.push(response)
+        sendEvent(response)
+        return true
+      },
+    })
+    const stream = await waitFor('the GET stream', () => streams[0])
+    name = 'second'
+    stream.destroy()
+    await waitFor('the new list', () => test.statuses.at(-1)?.offer?.tools.includes('"second"'))
+    expect(test.statuses.map((status) => status.status)).toEqual(['starting', 'ready', 'ready'])
+  })
+
+  it.each([
+    ['goes on with', 'knows', 1],
+    ['renews', 'has forgotten', 2],
+  ])(
+    '%s a session whose GET stream is refused with 400 when a ping says that its server %s it',
+    async (_, says, to) => {
+      let sessions = 0
+      let pings = 0
+      const test = await start({
+        answer({ id, method }, response) {
+          if (method === 'initialize') response.setHeader('mcp-session-id', `session-${(sessions += 1)}`)
+          if (method === 'GET') response.writeHead(sessions === 1 ? 400 : 405).end()
+          else if (method === 'ping') {
+            pings += 1
+            if (says === 'knows') answerResult(response, id, {})
+            else response.writeHead(400).end()
+          } else if (method === 'tools/call') answerResult(response, id, {})
+          else return false
+          return true
+        },
+      })
+      await waitFor('the ping and what follows', () => pings === 1 && sessions === to)
+      expect((await test.call('http', 'x')).kind).toBe('result')
+      expect([pings, sessions]).toEqual([1, to])
+      expect(test.statuses.map((status) => status.status)).toEqual(['starting', 'ready'])
+    },
+  )
+})
