@@ -11,7 +11,7 @@ import { attachThread } from '../../src/consensus/thread.ts'
 import type { startConsensusThread as startFromSource } from '../../src/consensus/thread.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import { crc32 } from '../../src/std/hash.ts'
-import type { NodeId } from '../../src/vocabulary/ids.ts'
+import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { entry } from '../fixtures/log-batches.ts'
 import { waitFor } from '../wait.ts'
 import { Told, consensusOptions, introduce, leaderOf, propose, write } from './test-cluster.ts'
@@ -82,6 +82,57 @@ describe('the consensus thread', () => {
     stranger.addEventListener('open', () => stranger.send('no frame'))
     await waitFor('the count', () => node.told.last?.counters.framesRejected === 1)
     stranger.close()
+  })
+
+  it('takes snapshots, begins from them, and answers reads', async () => {
+    const first = await start(n1, { snapshotEntries: 50 })
+    await leaderOf([first])
+    for (let at = 0; at < 300; at += 1) propose(first, `write ${at}`)
+    await waitFor('a snapshot', () => (first.told.last?.raft?.snapshotIndex ?? 0) > 0)
+    await waitFor('all of them', () => first.told.commands().length === 300)
+    first.started.consensus.read(1)
+    await waitFor('the read', () => (first.told.reads.get(1) ?? 0) > 300)
+    await first.started.consensus.stop()
+    const second = await start(n1, { snapshotEntries: 50 })
+    await leaderOf([second])
+    await write(second, 'after', [second])
+    expect(second.told.restores).toHaveLength(1)
+    expect(second.told.commands()).toEqual([...Array.from({ length: 300 }, (_, at) => `write ${at}`), 'after'])
+    second.started.consensus.transfer(null)
+    await second.started.consensus.stop()
+    second.started.consensus.read(2)
+    expect(second.told.readsRefused).toEqual([2])
+  })
+
+  it('lets a learner in over real sockets, with a snapshot', async () => {
+    const leader = await start(n1, { snapshotEntries: 50 })
+    await leaderOf([leader])
+    for (let at = 0; at < 300; at += 1) propose(leader, `write ${at}`)
+    await waitFor('a snapshot', () => (leader.told.last?.raft?.firstIndex ?? 0) > 1)
+    const joiner = await start(n2, { bootstrapExpect: null })
+    introduce([leader, joiner])
+    const id = 'n1.1.change' as ProposalId
+    const change = { kind: 'add-learner', node: n2, promote: true } as const
+    leader.started.consensus.propose(id, { kind: 'change', change })
+    await waitFor('all of it', () => joiner.told.commands().length === 300)
+    expect(joiner.told.restores.length).toBeGreaterThan(0)
+    await waitFor('its promotion', () => leader.told.last?.raft?.configuration.voters.length === 2)
+    const startMs = performance.now()
+    await leader.started.consensus.stop()
+    await waitFor('the other to lead', () => joiner.told.last?.raft?.role === 'leader')
+    expect(performance.now() - startMs).toBeLessThan(3000)
+  })
+
+  it('gives the snapshot’s bytes away without a copy', async () => {
+    const node = await start(n1)
+    await leaderOf([node])
+    const bytes = new Uint8Array(1000)
+    node.started.consensus.saveSnapshot({ index: 999, bytes })
+    expect(bytes.length).toBe(0)
+    const shared = new Uint8Array(2000)
+    node.started.consensus.saveSnapshot({ index: 999, bytes: shared.subarray(0, 1000) })
+    expect(shared.length).toBe(2000)
+    await write(node, 'goes on', [node])
   })
 
   it('leaves nothing behind when it is stopped', async () => {
