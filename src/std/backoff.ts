@@ -1,7 +1,5 @@
 import type { Random } from './random.ts'
 
-export type BackoffLimits = { minMs: number; maxMs: number }
-
 /** Exponential back-off with full jitter: the n-th wait is uniform in [min, min(max, min * 2^n)]. */
 export class Backoff {
   readonly #limits: BackoffLimits
@@ -30,3 +28,5 @@ export class Backoff {
     this.#attempt = 0
   }
 }
+
+export type BackoffLimits = { minMs: number; maxMs: number }
