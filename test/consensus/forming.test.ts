@@ -93,6 +93,37 @@ describe('Forming', () => {
     expect(core.waitingFor()).toBeNull()
   })
 
+  it('joins the first formed cluster that lets it in, once, whether or not it might found one itself', () => {
+    for (const bootstrapExpect of [null, 3]) {
+      const core = forming({ self: n4, bootstrapExpect })
+      const { persistJoined } = after(core, opened(n1, { clusterId: cluster('first') }))
+      expect(persistJoined).toBe('first')
+      expect(core.joined).toBe('first')
+      expect(core.waitingFor()).toBe('cluster first has let this node in; waiting for its leader to send the log')
+      expect(after(core, opened(n2, { clusterId: cluster('second') }), { kind: 'tick' })).toMatchObject({
+        persistJoined: null,
+        send: [],
+      })
+      after(core, { kind: 'joined-durable' })
+      const { send, persistPromise } = after(core, opened(n3), said(n3, { kind: 'form-propose', ...ofN1 }))
+      expect([persistPromise, send.map(({ message }) => message.kind)]).toEqual([null, ['form-refused']])
+      expect(core.promised).toBeNull()
+    }
+  })
+
+  it('says after a restart what it has joined, and refuses to form another', () => {
+    const core = forming({ self: n2, joined: cluster('first') })
+    expect(core.waitingFor()).toContain('cluster first has let this node in')
+    const { send } = after(core, opened(n1), said(n1, { kind: 'form-propose', ...ofN1 }))
+    expect(send).toMatchObject([{ to: n1, message: { kind: 'form-refused' } }])
+    expect(core.promised).toBeNull()
+  })
+
+  it('tells a node that never forms how it is taken in', () => {
+    const core = forming({ self: n4, bootstrapExpect: null })
+    expect(core.waitingFor()).toContain('run "quorate raft add-learner n4"')
+  })
+
   it('does not count an answer for another cluster', () => {
     const core = forming({ self: n1, promise: ofN1 })
     const other: FormingMessage = { kind: 'form-promised', clusterId: cluster('other') }

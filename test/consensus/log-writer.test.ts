@@ -5,29 +5,44 @@ import type { Persist } from '../../src/raft/effects.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { LogBatch } from '../../src/storage/log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
-import { batch, entry, n1 } from '../fixtures/log-batches.ts'
+import { batch, entry, n1, snapshotOf } from '../fixtures/log-batches.ts'
 
 type Written = Omit<Persist, 'then'>
 
-/** Batches as Raft makes them: each from where the one before left the log; terms rise, the commit index stays behind. */
+/**
+ * Batches as Raft makes them: each from where the one before left the log; terms rise, the commit index stays behind. What
+ * is compacted was durable before them all; an installed snapshot is ahead of what is committed.
+ */
 const persistsOf = fc
-  .array(fc.record({ back: fc.nat(4), append: fc.nat(4), commits: fc.boolean(), mustSync: fc.boolean() }), {
-    minLength: 1,
-    maxLength: 8,
-  })
+  .array(
+    fc.record({
+      back: fc.nat(4),
+      append: fc.nat(4),
+      commits: fc.boolean(),
+      compacts: fc.boolean(),
+      installs: fc.option(fc.nat(6), { freq: 4 }),
+      mustSync: fc.boolean(),
+    }),
+    { minLength: 1, maxLength: 8 },
+  )
   .map((steps) => {
     let last = 3
-    let commit = 1
-    return steps.map(({ back, append, commits, mustSync }, at): Written => {
+    let commit = 2
+    let mayCompact = true
+    return steps.map(({ back, append, commits, compacts, installs, mustSync }, at): Written => {
       const term = at + 2
+      const install = installs === null ? null : snapshotOf(Math.max(commit, 3) + installs, term)
+      const compact = mayCompact && compacts && install === null ? { firstIndex: 2, snapshot: snapshotOf(2, 1) } : null
+      mayCompact &&= compact === null && install === null
       const from = Math.max(commit + 1, last - back + 1)
-      const truncateFrom = back > 0 && from <= last ? from : null
-      const kept = truncateFrom === null ? last : truncateFrom - 1
+      const truncateFrom = install === null && back > 0 && from <= last ? from : null
+      const kept = install?.index ?? (truncateFrom === null ? last : truncateFrom - 1)
       const entries = Array.from({ length: append }, (_, n): Entry => entry(kept + n + 1, term))
       last = kept + append
+      if (install !== null) commit = install.index
       if (commits) commit = Math.max(commit, last - 1)
       const hardState = { term, vote: null, commit }
-      return { seq: at + 1, hardState, install: null, compact: null, truncateFrom, entries, mustSync }
+      return { seq: at + 1, hardState, install, compact, truncateFrom, entries, mustSync }
     })
   })
 
@@ -36,7 +51,7 @@ async function diskAfter(batches: readonly LogBatch[]): Promise<MemoryDisk> {
   const store = new MemoryLogStore(disk)
   await store.open({ nodeId: n1 })
   const entries = [entry(1, 1), entry(2, 1), entry(3, 1)]
-  await store.write(batch({ term: 1, commit: 1, entries }))
+  await store.write(batch({ term: 1, commit: 2, entries }))
   for (const batch of batches) await store.write(batch)
   await store.close()
   return disk
@@ -49,7 +64,7 @@ describe('mergePersists', () => {
         const inTurn = await diskAfter(persists.map((persist) => ({ ...persist, sync: persist.mustSync })))
         expect(await diskAfter([mergePersists(persists)])).toEqual(inTurn)
       }),
-      { numRuns: 300 },
+      { numRuns: 500 },
     )
   })
 
