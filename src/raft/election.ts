@@ -32,10 +32,11 @@ export function tickElection(core: Core): void {
 /**
  * The link to the leader broke, mostly because its process ended: there is no leader to protect any more, and of the
  * election timeout only the random part is left. A leader that lives is heard again soon, and one that a majority still
- * hears is not deposed, since pre-votes find none.
+ * hears is not deposed, since pre-votes find none. A lease that this node has vouched for is kept.
  */
 export function onLeaderLost(core: Core): void {
-  if (!core.isHurried) core.electionElapsed = Math.max(core.electionElapsed, core.options.electionTicks)
+  if (core.isHurried || core.options.leaseReads) return
+  core.electionElapsed = Math.max(core.electionElapsed, core.options.electionTicks)
 }
 
 /**

@@ -6,7 +6,8 @@
  *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
  *   lead NODE (campaign, then settle)   propose NODE TEXT   read NODE   transfer NODE [TO]
  *   change NODE add-learner|promote|remove WHO [promote=yes]   snapshot NODE [INDEX]   persist NODE   crash NODE
- *   restart NODE   state [NODE]   members NODE   status NODE   silent NODE (its state machine no longer says what it applied)
+ *   restart NODE   state [NODE]   members NODE   status NODE   times NODE (of its log)
+ *   silent NODE (its state machine no longer says what it applied)   applies NODE (it does again)
  *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO
  *   install FROM->TO (a snapshot that is on its way)   bring FROM->TO INDEX [term=T] (one that FROM has)   fail FROM->TO
  *   isolate NODE   heal   settle
@@ -130,6 +131,15 @@ class Scenario {
         for (const { node, match, state } of progress) this.#print(`  ${node}: ${state} match ${match}`)
         return
       }
+      case 'times': {
+        const entries = this.#cluster.node(first).log
+        this.#print(`${first}: ${entries.map((entry) => `${placeText(entry)} at ${entry.time}`).join(', ')}`)
+        return
+      }
+      case 'applies':
+        this.#cluster.node(first).isSilent = false
+        this.#cluster.take(first)
+        return
       case 'silent':
         this.#cluster.node(first).isSilent = true
         return
