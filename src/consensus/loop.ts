@@ -304,7 +304,8 @@ class ConsensusLoop implements Consensus {
     this.#handover.raftChanged(status)
     if (status.isConfigurationCommitted) this.#configurationCommitted(status)
     this.#founding.showWaiting()
-    this.#report.changed()
+    if (before?.leader !== leader) this.#report.leaderChanged()
+    else this.#report.changed()
   }
 
   /** Who was removed hears it: its lanes end, and when it dials again it is told why. */

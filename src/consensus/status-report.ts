@@ -19,7 +19,10 @@ export function newCounters(): MutableCounters {
   }
 }
 
-/** When to push a status: at once after a change, but not again within 50 ms; and each second for the counters' sake. */
+/**
+ * When to push a status: at once after a change, but not again within 50 ms, and each second for the counters' sake. News of
+ * who leads is never held back: somebody may wait for it.
+ */
 export class StatusReport {
   readonly #clock: Clock
   readonly #push: () => void
@@ -39,6 +42,10 @@ export class StatusReport {
   changed(): void {
     if (this.#resting) this.#changed = true
     else if (this.#timer !== undefined) this.#pushNow()
+  }
+
+  leaderChanged(): void {
+    if (this.#timer !== undefined) this.#pushNow()
   }
 
   stop(): void {

@@ -63,6 +63,19 @@ describe('Ticker', () => {
 })
 
 describe('StatusReport', () => {
+  it('pushes the news of who leads at once, even within the 50 ms', () => {
+    const clock = new ManualClock()
+    const pushes: number[] = []
+    const report = new StatusReport({ clock, push: () => pushes.push(clock.now()) })
+    report.start()
+    clock.advance(10)
+    report.leaderChanged()
+    expect(pushes).toEqual([0, 10])
+    report.stop()
+    report.leaderChanged()
+    expect([clock.timers, pushes.length]).toEqual([0, 2])
+  })
+
   it('pushes a change at once, then at most every 50 ms, then each second', () => {
     const clock = new ManualClock()
     const pushes: number[] = []
