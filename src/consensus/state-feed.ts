@@ -40,10 +40,13 @@ export class StateFeed {
     const { store, events, failed } = this.#options
     try {
       for (let snapshot = first; ; snapshot = this.#begins ?? snapshot) {
-        const bytes = await store.read(snapshot)
+        const bytes = await store.read(snapshot).catch((error: unknown) => {
+          if (this.#begins === snapshot) throw error
+          return null
+        })
         if (this.#ended) return
-        // A newer one may have come meanwhile.
-        if (this.#begins !== snapshot) continue
+        // A newer one may have come meanwhile, and this one be deleted already.
+        if (bytes === null || this.#begins !== snapshot) continue
         const { index, time } = snapshot
         const entries = this.#held
         this.#begins = null

@@ -26,7 +26,8 @@ export function tickElection(core: Core): void {
   core.electionElapsed += 1
   if (!core.isVoter) return
   const isAlone = otherVoters(core.log.configuration, core.id).length === 0
-  if (core.electionElapsed >= core.electionTimeout || isAlone) preCampaign(core)
+  // Alone, it still heeds a leader that was heard: one that is about to leave may answer reads by a lease.
+  if (core.electionElapsed >= core.electionTimeout || (isAlone && !core.isSticky)) preCampaign(core)
 }
 
 /**
