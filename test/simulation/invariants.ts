@@ -72,7 +72,7 @@ export class Invariants {
       node,
       firstIndex,
       entries: [...stored.entries],
-      base: stored.snapshot === null ? null : { index: stored.snapshot.index, term: stored.snapshot.term },
+      base: stored.snapshot,
       term: stored.hardState.term,
       vote: stored.hardState.vote,
       commit: 0,
@@ -81,10 +81,10 @@ export class Invariants {
       configurations: stored.entries.filter(({ kind }) => kind === 'configuration').map(({ index }) => index),
       configuration: null,
     }
-    let before = termOf(view, firstIndex - 1)
+    let before = placeOf(view, firstIndex - 1)
     for (const entry of stored.entries) {
       this.#checkPlace(node, entry, before)
-      before = entry.term
+      before = entry
     }
     this.#views.set(node, view)
   }
@@ -214,9 +214,9 @@ export class Invariants {
 
   /** Brings the view of the node's log to what the core now has. */
   #follow(view: NodeView, persist: NonNullable<RaftEffects['persist']>, status: RaftStatus): void {
-    const install = persist.install ?? null
+    const { install, compact } = persist
     if (install !== null) {
-      view.base = { index: install.index, term: install.term }
+      view.base = install
       view.firstIndex = install.index + 1
       view.entries = []
       view.configurations = []
@@ -236,9 +236,8 @@ export class Invariants {
       view.configurations = view.configurations.filter((index) => index < (persist.truncateFrom ?? 0))
     }
     for (const entry of persist.entries) this.#append(view, entry)
-    const compact = persist.compact ?? null
     if (compact === null) return
-    view.base = { index: compact.snapshot.index, term: compact.snapshot.term }
+    view.base = compact.snapshot
     if (compact.firstIndex > view.firstIndex) {
       view.entries = view.entries.slice(compact.firstIndex - view.firstIndex)
       view.firstIndex = compact.firstIndex
@@ -256,7 +255,7 @@ export class Invariants {
       this.#violate('a log has no gap', `${view.node} appends ${entry.index} after ${last}`)
       return
     }
-    this.#checkPlace(view.node, entry, termOf(view, last))
+    this.#checkPlace(view.node, entry, placeOf(view, last))
     view.entries.push(entry)
     if (entry.kind === 'configuration') view.configurations.push(entry.index)
   }
@@ -268,8 +267,11 @@ export class Invariants {
       this.#violate('one configuration at a time is uncommitted', `${view.node} has ${uncommitted.join(', ')}`)
   }
 
-  #checkPlace(node: NodeId, entry: Entry, termBefore: Term | undefined): void {
-    if (termBefore === undefined) return
+  #checkPlace(node: NodeId, entry: Entry, before: Place | undefined): void {
+    if (before === undefined) return
+    if (entry.time < before.time)
+      this.#violate('log time never falls', `${node}: ${entry.time} at ${entry.index} after ${before.time}`)
+    const termBefore = before.term
     const key = `${entry.index}/${entry.term}`
     const hash = mix(hashOf(entry), termBefore)
     const known = this.#places.get(key)
@@ -385,7 +387,7 @@ export type NodeView = {
   /** From `firstIndex` on. */
   entries: Entry[]
   /** Where the snapshot ends. */
-  base: { readonly index: Index; readonly term: Term } | null
+  base: { readonly index: Index; readonly term: Term; readonly time: number } | null
   term: Term
   vote: NodeId | null
   commit: Index
@@ -395,14 +397,20 @@ export type NodeView = {
   configuration: Configuration | null
 }
 
+type Place = { readonly term: Term; readonly time: number }
+
+function placeOf(view: NodeView, index: Index): Place | undefined {
+  if (index === 0) return { term: 0, time: 0 }
+  if (view.base?.index === index) return view.base
+  return view.entries[index - view.firstIndex]
+}
+
 function termOf(view: NodeView, index: Index): Term | undefined {
-  if (index === 0) return 0
-  if (view.base?.index === index) return view.base.term
-  return view.entries[index - view.firstIndex]?.term
+  return placeOf(view, index)?.term
 }
 
 function hashOf(entry: Entry): number {
   let hash = mixText(entry.index, entry.kind)
   hash = mixText(hash, entry.id)
-  return mixBytes(mix(hash, entry.time ?? 0), entry.data)
+  return mixBytes(mix(hash, entry.time), entry.data)
 }

@@ -191,9 +191,7 @@ export type LogWatch = { opened(stored: StoredNode): void; write(batch: LogBatch
 /** The rules of the log store's contract, written down a second time. */
 function applyBatch(image: DiskImage, batch: LogBatch, broken: (what: string) => void): void {
   const before = image.hardState
-  const { hardState, entries } = batch
-  const install = batch.install ?? null
-  const compact = batch.compact ?? null
+  const { hardState, entries, install, compact } = batch
   if (hardState.term < before.term) broken(`term ${hardState.term} after ${before.term}`)
   if (hardState.term === before.term && before.vote !== null && hardState.vote !== before.vote)
     broken(`vote for ${hardState.vote} after ${before.vote} in term ${before.term}`)
