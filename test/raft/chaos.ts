@@ -56,6 +56,8 @@ const spares = ['n6', 'n7', 'n8'] as NodeId[]
 class Life {
   readonly #random: Random
   readonly #weather: Weather
+  /** With leases, all clocks go at one pace: that is what a lease rests on. */
+  readonly #hasLeases: boolean
   readonly #lab: Lab
   readonly #invariants = new Invariants()
   #cut: NodeId | null = null
@@ -69,6 +71,7 @@ class Life {
     const random = new Random(seed)
     this.#random = random
     const isSteady = random.below(3) === 0
+    this.#hasLeases = random.below(5) === 0
     this.#weather = {
       tick: 10 + random.below(30),
       deliver: 30 + random.below(60),
@@ -91,6 +94,7 @@ class Life {
       trailingEntries: random.below(5),
       electionTicks: 6,
       heartbeatTicks: 2,
+      leaseReads: this.#hasLeases,
     }
     this.#lab = new Lab({
       size: random.below(3) === 0 ? 5 : 3,
@@ -206,7 +210,10 @@ class Life {
     const node = this.#running()
     // Clocks differ, and go back at times.
     this.#lab.now += this.#random.below(40) - 5
-    if (node !== undefined) this.#lab.tick(node.id, 1 + this.#random.below(3))
+    if (node === undefined) return
+    const ids = this.#hasLeases ? this.#lab.ids.filter((id) => this.#lab.node(id).raft !== undefined) : [node.id]
+    const ticks = 1 + this.#random.below(this.#hasLeases ? 1 : 3)
+    for (const id of ids) this.#lab.tick(id, ticks)
   }
 
   #takeMessage(): Message | undefined {
