@@ -5,6 +5,7 @@
  *   simulate --seed 17               one, with what happened in it
  *   simulate --plan file.json        a plan that was printed
  *   simulate --shrink 17             makes the plan of a failing seed small, and prints it
+ *   simulate --json                  ends with a line for other programs
  *   simulate --report                also tells how fast it goes and what the lives were like
  *
  * Exit code 1: a claim broke.
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     report: { type: 'boolean', default: false },
     lines: { type: 'string', default: '150' },
     'keep-going': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
   },
 })
 
@@ -47,7 +49,7 @@ async function playMany(from: number, count: number): Promise<boolean> {
   const total = new Map<string, number>()
   const add = (name: string, value: number): void => void total.set(name, (total.get(name) ?? 0) + value)
   let played = 0
-  let failed = 0
+  const failed: { seed: number; claim: string }[] = []
   for (let seed = from; seed < from + count; seed += 1) {
     const outcome = await simulate(drawPlan(seed))
     played += 1
@@ -55,7 +57,7 @@ async function playMany(from: number, count: number): Promise<boolean> {
     add('simulated s', outcome.virtualMs / 1000)
     for (const [name, value] of Object.entries(outcome.counts)) add(name, value)
     if (outcome.violation === null) continue
-    failed += 1
+    failed.push({ seed, claim: outcome.violation.claim })
     console.log(describe(seed, outcome))
     const again = await simulate(drawPlan(seed))
     console.log(
@@ -66,9 +68,10 @@ async function playMany(from: number, count: number): Promise<boolean> {
     if (!values['keep-going']) break
   }
   const seconds = (performance.now() - started) / 1000
-  console.log(`${played} seeds, ${failed} failed, ${seconds.toFixed(1)} s`)
+  console.log(`${played} seeds, ${failed.length} failed, ${seconds.toFixed(1)} s`)
   if (values.report) report(total, played, seconds)
-  return failed === 0
+  if (values.json) console.log(JSON.stringify({ played, failed }))
+  return failed.length === 0
 }
 
 function report(total: ReadonlyMap<string, number>, played: number, seconds: number): void {

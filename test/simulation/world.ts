@@ -83,6 +83,7 @@ export class World {
         this.violate('nothing throws out of a node', error instanceof Error ? (error.stack ?? error.message) : 'thrown')
       }
       await this.#settle()
+      if (this.events >= eventsMax) this.violate('a cluster is not busy with itself', `${this.events} events`)
       if (isDone()) return
     }
     if (this.violation === null) this.nowUs = Math.max(this.nowUs, untilUs)
@@ -95,6 +96,9 @@ export class World {
     for (let turn = 0; turn < turns; turn += 1) await nothing
   }
 }
+
+/** Far more than any plan takes. */
+const eventsMax = 3_000_000
 
 const nothing = Promise.resolve()
 

@@ -157,8 +157,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B7',
     what: 'a follower takes its whole log for what the leader has committed',
     file: 'src/raft/follower.ts',
-    search: 'core.commitTo(Math.min(message.commit, match))',
-    replace: 'core.commitTo(Math.min(message.commit, log.lastIndex))',
+    search: 'core.commitTo(Math.min(commit, match))',
+    replace: 'core.commitTo(Math.min(commit, log.lastIndex))',
     within: 'test/raft/scenarios.test.ts',
   },
   {
@@ -202,8 +202,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B11',
     what: 'a snapshot that was read is given to the state machine though a newer one came',
     file: 'src/consensus/state-feed.ts',
-    search: 'if (this.#begins !== snapshot) continue\n',
-    replace: '',
+    search: 'if (bytes === null || this.#begins !== snapshot) continue',
+    replace: 'if (bytes === null) continue',
     within: 1000,
   },
   {
@@ -349,6 +349,15 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/reads.ts',
     search: 'core.leaseUntilTick = round.sentAtTick + electionTicks - heartbeatTicks',
     replace: 'core.leaseUntilTick = core.ticks + 2 * electionTicks',
+    within: 1000,
+  },
+  {
+    name: 'sole-voter-ignores-the-lease',
+    bug: 'B19',
+    what: 'a node that a change leaves as the only voter campaigns at once',
+    file: 'src/raft/election.ts',
+    search: '(isAlone && !core.isSticky)',
+    replace: 'isAlone',
     within: 1000,
   },
   {
