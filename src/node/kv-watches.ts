@@ -12,8 +12,8 @@ import type { KvEvent } from '../state/reader.ts'
 export class KvWatches {
   readonly #limits: KvHistoryLimits
   readonly #watches = new Set<Watch>()
-  /** In the order of revisions; those before `#start` are let go of. */
-  #events: KvEvent[] = []
+  /** In the order of revisions; nothing stands before `#start` any more. */
+  #events: (KvEvent | undefined)[] = []
   #start = 0
   #length = 0
   /** Every change of this revision and later ones is in the history, or yet to come. */
@@ -135,6 +135,7 @@ export class KvWatches {
     while (this.#events.length - this.#start > eventsMax || this.#length > lengthMax) {
       const event = this.#events[this.#start]
       if (event === undefined) break
+      this.#events[this.#start] = undefined
       this.#start += 1
       this.#length -= lengthOf(event)
       this.#since = event.revision + 1

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { KvWatches, makeMatcher } from '../../src/node/kv-watches.ts'
@@ -5,6 +7,7 @@ import type { KvWatch } from '../../src/node/kv-watches.ts'
 import type { KvEvent } from '../../src/state/reader.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { waitFor } from '../wait.ts'
 
 const put = (key: string, revision: number, value = '1'): KvEvent => ({
   kind: 'put',
@@ -13,6 +16,9 @@ const put = (key: string, revision: number, value = '1'): KvEvent => ({
   revision,
 })
 const revisions = async (watch: KvWatch): Promise<number[]> => (await watch.take()).map(({ revision }) => revision)
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 function errorOf(run: () => unknown): unknown {
   try {
@@ -96,6 +102,23 @@ describe('a watch of keys', () => {
     const value = `"${'x'.repeat(400)}"`
     for (let revision = 1; revision <= 5; revision += 1) watches.applied([put('a', revision, value)], revision)
     expect(errorOf(() => watches.open({ pattern: '*', from: 3 }))).toMatchObject({ details: { revision: 4 } })
+  })
+
+  it('holds nothing that its history has let go of', async () => {
+    const watches = new KvWatches({ eventsMax: 100, lengthMax: 1000 })
+    const value = `"${'x'.repeat(400)}"`
+    const applied = Array.from({ length: 10 }, (_, at) => {
+      const event = put('a', at + 1, value)
+      watches.applied([event], at + 1)
+      return new WeakRef(event)
+    })
+    const held = await waitFor('the rest to be collected', () => {
+      collectGarbage()
+      const revisions = applied.flatMap((event) => event.deref()?.revision ?? [])
+      return revisions.length <= 2 && revisions
+    })
+    expect(held).toEqual([9, 10])
+    expect(watches.count).toBe(0)
   })
 
   it('is cut by a new beginning of the state, unless its place is behind that', async () => {
