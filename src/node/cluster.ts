@@ -38,6 +38,7 @@ export class Cluster {
   #changes = 0
   #restores = 0
   #stopped = false
+  #isLost = false
 
   constructor(options: ClusterOptions) {
     const { ask, clock } = options
@@ -119,6 +120,7 @@ export class Cluster {
 
   /** From consensus: entries newly committed. */
   committed(entries: readonly Entry[]): void {
+    if (this.#isLost) return
     for (const entry of entries) {
       const { index, time, id } = entry
       assert(index === this.#state.appliedIndex + 1, `entry ${index} applied out of order`)
@@ -131,13 +133,16 @@ export class Cluster {
 
   /**
    * From consensus: this node starts from a snapshot, or is so far behind that the entries it lacks are gone. Proposals
-   * whose entries are among those stay without an outcome. Error: `storage-failed`, when the bytes are no snapshot.
+   * whose entries are among those stay without an outcome. Error: `storage-failed`, when the bytes are no snapshot; then
+   * the state is not what the entries behind it build on, and no more of them is applied.
    */
   restore(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
     const { index, bytes } = snapshot
     const image = decodeSnapshot(bytes)
-    if ('malformed' in image)
+    if ('malformed' in image) {
+      this.#isLost = true
       throw new OperatingError('storage-failed', `restore the snapshot at ${index}: ${image.malformed}`)
+    }
     assert(image.appliedIndex === index, `the snapshot at ${index} is one at ${image.appliedIndex}`)
     this.#state.restore(image)
     this.#restores += 1

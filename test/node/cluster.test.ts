@@ -189,6 +189,13 @@ describe('a node before its cluster', () => {
     expect(() => cluster.restore({ index: 3, bytes })).toThrow('the snapshot at 3 is one at 0')
   })
 
+  it('applies nothing behind a snapshot that it could not read', () => {
+    const { cluster, applied } = makeCluster()
+    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow('restore the snapshot at 3')
+    cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
+    expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
+  })
+
   it('ends reads, proposals and watches when it stops', async () => {
     const { cluster } = makeCluster()
     const ends = [codeOf(cluster.barrier(5000)), codeOf(cluster.watchKv({ pattern: '*', from: null }).take())]
