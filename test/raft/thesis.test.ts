@@ -312,6 +312,16 @@ describe('thesis 4: changes of who counts', () => {
     change(silent, { kind: 'add-learner', node: n4, promote: true })
     for (let round = 0; round < 10; round += 1) silent.beat('n1')
     expect(silent.raft('n1').status().configuration.voters).toHaveLength(3)
+    const lagging = ledCluster(3)
+    lagging.join('n4')
+    change(lagging, { kind: 'add-learner', node: n4, promote: true })
+    lagging.settle()
+    for (let round = 0; round < 10; round += 1) {
+      lagging.propose('n1', { id: `x${round}` })
+      lagging.settle(({ to, kind }) => to === n4 && kind === 'append-request')
+      lagging.beat('n1', ({ to, kind }) => to === n4 && kind === 'append-request')
+    }
+    expect(lagging.raft('n1').status().configuration.voters).toHaveLength(3)
     const enough = ledCluster(3, { votersMax: 3 })
     enough.join('n4')
     change(enough, { kind: 'add-learner', node: n4, promote: true })
@@ -344,11 +354,15 @@ describe('thesis 4: changes of who counts', () => {
   it('4.2.2: a node that its newest configuration removes may campaign until that is committed', () => {
     const lab = ledCluster(2)
     change(lab, { kind: 'remove', node: n1 })
-    lab.settle(({ kind, to }) => to === n2 && kind === 'append-request')
-    lab.beat('n1', ({ kind, from }) => from === n2 && kind === 'append-accepted')
+    // The joint configuration is committed; what leaves it stays with n1.
+    lab.settle(({ kind, to }) => kind === 'append-request' && to === n2 && lab.raft('n1').status().commitIndex === 3)
     lab.tick('n1', 20)
     lab.network = []
-    expect(lab.raft('n1').status()).toMatchObject({ isConfigurationCommitted: false })
+    expect(lab.raft('n1').status()).toMatchObject({
+      role: 'follower',
+      isConfigurationCommitted: false,
+      configuration: { voters: [n2], votersOutgoing: [] },
+    })
     lab.campaign('n1')
     expect(sent(lab, 'pre-vote-request')).toHaveLength(1)
   })
@@ -440,6 +454,20 @@ describe('thesis 4: changes of who counts', () => {
     ask(99)
     lab.persistAll('n4')
     expect(sent(lab, 'vote-response')).toMatchObject([{ granted: true }])
+  })
+})
+
+describe('who is removed while it can not be reached', () => {
+  it('gets the log for one election timeout more, and then nothing', () => {
+    const lab = ledCluster(3)
+    change(lab, { kind: 'remove', node: n3 })
+    lab.settle(cut(n3))
+    lab.tick('n1', 3)
+    expect(lab.network.map(({ to }) => to)).toEqual([n2, n3])
+    lab.settle(cut(n3))
+    for (let round = 0; round < 4; round += 1) lab.beat('n1', cut(n3))
+    lab.tick('n1', 3)
+    expect(lab.network.map(({ to }) => to)).toEqual([n2])
   })
 })
 
