@@ -209,6 +209,9 @@ class ConsensusLoop implements Consensus {
     const { node, clusterId, promised } = peer
     if (lane === 'ctl') this.#founding.step({ kind: 'peer-opened', peer: node, clusterId, promised })
     if (lane === 'bulk') this.#snapshots?.laneOpened(node)
+    // Lanes to two clusters may have been opened before this node joined one of them.
+    const own = this.#configuration()?.clusterId ?? this.#founding.joined
+    if (own !== null) for (const stranger of this.#links.strangersTo(own)) this.#transport.disconnect(stranger)
   }
 
   #laneClosed(peer: NodeId, lane: string): void {

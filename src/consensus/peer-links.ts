@@ -1,7 +1,7 @@
 import type { Clock } from '../std/clock.ts'
 import type { Message, MessageKind } from '../raft/messages.ts'
 import type { PeerHello, Transport, TransportEvents } from '../transport/transport.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
+import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../wire/forming-codec.ts'
@@ -22,7 +22,8 @@ import type { MutableCounters } from './status-report.ts'
 export class PeerLinks implements TransportEvents {
   readonly #options: PeerLinksOptions
   readonly #transport: Transport
-  readonly #lanes = new Map<NodeId, Set<string>>()
+  /** Of whom a lane is open. `clusterId`: as its handshakes said. */
+  readonly #peers = new Map<NodeId, { readonly lanes: Set<string>; readonly clusterId: ClusterId | null }>()
   readonly #addresses = new Map<NodeId, string>()
   #quietUntilMs = -Infinity
   #unlogged = 0
@@ -35,7 +36,12 @@ export class PeerLinks implements TransportEvents {
   /** Peers whose every lane is open, sorted. */
   connected(): NodeId[] {
     const all = Object.keys(raftLanes).length
-    return [...this.#lanes].flatMap(([peer, lanes]) => (lanes.size === all ? [peer] : [])).sort()
+    return [...this.#peers].flatMap(([peer, { lanes }]) => (lanes.size === all ? [peer] : [])).sort()
+  }
+
+  /** Peers that are of another cluster. */
+  strangersTo(own: ClusterId): NodeId[] {
+    return [...this.#peers].flatMap(([peer, { clusterId }]) => (clusterId !== null && clusterId !== own ? [peer] : []))
   }
 
   /** False: the message provably did not leave. */
@@ -78,16 +84,16 @@ export class PeerLinks implements TransportEvents {
   }
 
   opened(peer: PeerHello, lane: string): void {
-    const lanes = this.#lanes.get(peer.node) ?? new Set()
-    this.#lanes.set(peer.node, lanes.add(lane))
+    const { lanes } = this.#peers.get(peer.node) ?? { lanes: new Set() }
+    this.#peers.set(peer.node, { lanes: lanes.add(lane), clusterId: peer.clusterId })
     this.#options.log('debug', 'lane-opened', { peer: peer.node, lane })
     this.#options.opened(peer, lane)
   }
 
   closed(peer: NodeId, lane: string): void {
-    const lanes = this.#lanes.get(peer)
+    const lanes = this.#peers.get(peer)?.lanes
     lanes?.delete(lane)
-    if (lanes?.size === 0) this.#lanes.delete(peer)
+    if (lanes?.size === 0) this.#peers.delete(peer)
     this.#options.log('debug', 'lane-closed', { peer, lane })
     this.#options.closed(peer, lane)
   }
@@ -138,7 +144,7 @@ export type PeerLinksOptions = {
   readonly closed: (peer: NodeId, lane: string) => void
   readonly message: (message: Message, frame: { lane: string; bytes: number }) => void
   readonly formingMessage: (from: NodeId, message: FormingMessage) => void
-  /** Its bytes are good until this returns to the loop's caller: who keeps them copies them. */
+  /** A chunk's bytes are a view of its frame, which nobody else has. */
   readonly snapshotMessage: (from: NodeId, message: SnapshotMessage) => void
   /** Its process is gone, as its machine says. */
   readonly gone: (peer: NodeId) => void
