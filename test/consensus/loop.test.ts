@@ -133,8 +133,9 @@ describe('three nodes', () => {
       const rubbish = { from: n2, to: leader.id, lane: 'ctl', type: 16 + at, payload: Uint8Array.of(0xc1, at) }
       cluster.hub.inject(rubbish)
     }
-    const forgery = cluster.hub.sent.find(({ type }) => type === frameTypes['heartbeat-response'])
-    if (forgery === undefined) throw new Error('a heartbeat was answered')
+    const forgery = await waitFor('an answered heartbeat', () =>
+      cluster.hub.sent.find(({ type }) => type === frameTypes['heartbeat-response']),
+    )
     cluster.hub.inject({ ...forgery, from: n4, to: leader.id })
     await waitFor('the count', () => (leader.told.last?.counters.framesRejected ?? 0) === before + 51)
     expect(leader.told.lines.filter(({ event }) => event === 'frame-rejected')).toHaveLength(1)

@@ -166,7 +166,7 @@ describe('the members of a cluster', () => {
     const again = await cluster.start(third.id)
     const next = await leaderOf([joiner, back, again])
     await write(next, 'together', [joiner, back, again])
-    expect(votersOf(back)).toEqual([n1, n2, n3, n4])
+    await waitFor('all four', () => votersOf(back)?.join() === 'n1,n2,n3,n4')
   })
 
   it('do not let a voter in that comes back without its data, though it once joined', async () => {

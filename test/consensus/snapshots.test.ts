@@ -211,6 +211,43 @@ describe('a follower that fell behind what the log holds', () => {
     expect(leader.told.lines).toContainEqual(expect.objectContaining({ event: 'snapshot-not-sent' }))
   })
 
+  it('gets the one that was offered, though the leader has taken a newer one meanwhile', async () => {
+    let held: (() => void)[] | null = []
+    const cluster = new LoopCluster(
+      { snapshotEntries: 20, electionTimeoutMs: 1000 },
+      {
+        makeTransport: (_, link) => {
+          const transport = cluster.hub.makeTransport(link)
+          const send = transport.send.bind(transport)
+          transport.send = (to, lane, type, payload) => {
+            if (held === null || type !== frameTypes['snapshot-chunk']) return send(to, lane, type, payload)
+            held.push(() => void send(to, lane, type, payload))
+            return true
+          }
+          return transport
+        },
+      },
+    )
+    const nodes = await cluster.startAll([n1, n2, n3])
+    await leaderOf(nodes)
+    await cluster.stop(cluster.node(n3))
+    const leader = await leaderOf(cluster.nodes)
+    await writeMany(leader, 100)
+    await waitFor('the newest alone', () => cluster.files.get(leader.id)?.whole.size === 1)
+    const back = await cluster.start(n3)
+    await waitFor('the chunk', () => held?.length === 1)
+    const offered = [...(cluster.files.get(leader.id)?.whole.keys() ?? [])]
+    await writeMany(leader, 100)
+    await waitFor('a newer one', () => (cluster.files.get(leader.id)?.whole.size ?? 0) > 1)
+    expect([...(cluster.files.get(leader.id)?.whole.keys() ?? [])]).toEqual(expect.arrayContaining(offered))
+    const chunks = held
+    held = null
+    for (const release of chunks) release()
+    await waitFor('the rest', () => back.told.commands().length === 200)
+    expect(leader.told.lines.map(({ event }) => event)).not.toContain('snapshot-not-sent')
+    await waitFor('one file each', () => [...cluster.files.values()].every(({ whole }) => whole.size === 1))
+  })
+
   it('goes on where it was when the connection breaks in the middle, over real sockets and files', async () => {
     const dataDir = await folder()
     const offsets: number[] = []
