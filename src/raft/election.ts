@@ -96,9 +96,11 @@ export function onPreVoteRequest(core: Core, message: PreVoteRequest): void {
 
 /** The request is of this node's term, or of a lower one, which is told the present one. */
 export function onVoteRequest(core: Core, message: VoteRequest): void {
+  // The term may have come by another message than this one: that frees from no lease.
+  const isFree = core.vote === null && core.leader === null && (message.transfer || !core.isSticky)
   const granted =
     message.term === core.term &&
-    (core.vote === message.from || (core.vote === null && core.leader === null)) &&
+    (core.vote === message.from || isFree) &&
     core.log.isUpToDate(message.lastIndex, message.lastTerm)
   if (granted) {
     core.vote = message.from
