@@ -1,4 +1,5 @@
 import type { Configuration } from '../raft/configuration.ts'
+import type { Message, MessageKind } from '../raft/messages.ts'
 import type { PeerHello } from '../transport/transport.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -69,3 +70,15 @@ export function isMember(configuration: Configuration, id: NodeId): boolean {
   const { voters, votersOutgoing, learners } = configuration
   return voters.includes(id) || votersOutgoing.includes(id) || learners.includes(id)
 }
+
+/** Members are; of others, who may lead a configuration that this node has not got yet. */
+export function isHeard(configuration: Configuration | null, { from, kind }: Message): boolean {
+  return configuration === null || isMember(configuration, from) || mayLead.has(kind)
+}
+
+const mayLead: ReadonlySet<MessageKind> = new Set<MessageKind>([
+  'pre-vote-request',
+  'vote-request',
+  'append-request',
+  'heartbeat-request',
+])

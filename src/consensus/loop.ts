@@ -1,18 +1,16 @@
 import { assert } from '../std/assert.ts'
-import type { Clock } from '../std/clock.ts'
 import type { Configuration } from '../raft/configuration.ts'
 import type { Persist, RaftEvent, RaftStatus } from '../raft/effects.ts'
 import type { Index } from '../raft/entry.ts'
-import type { Message, MessageKind, ProposalContent } from '../raft/messages.ts'
+import type { Message, ProposalContent } from '../raft/messages.ts'
 import { Raft } from '../raft/raft.ts'
-import type { LogStore, StoredNode } from '../storage/log-store.ts'
-import type { SnapshotStore } from '../storage/snapshot-store.ts'
-import type { AdmitPeer, PeerHello, Transport } from '../transport/transport.ts'
+import type { StoredNode } from '../storage/log-store.ts'
+import type { PeerHello, Transport } from '../transport/transport.ts'
 import { formatAddress } from '../vocabulary/addresses.ts'
-import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
+import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
-import { admitPeer, isMember } from './admission.ts'
+import { admitPeer, isHeard, isMember } from './admission.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
 import { EventQueue } from './event-queue.ts'
 import { Founding } from './founding.ts'
@@ -20,6 +18,7 @@ import { Handover } from './handover.ts'
 import * as limits from './limits.ts'
 import { LogWriter } from './log-writer.ts'
 import { PeerLinks } from './peer-links.ts'
+import type { ConsensusPorts } from './ports.ts'
 import { raftOptions } from './raft-options.ts'
 import { recover } from './recovery.ts'
 import type { Recovered } from './recovery.ts'
@@ -48,23 +47,6 @@ export async function startConsensus(
     await ports.store.close()
     throw error
   }
-}
-
-export type ConsensusPorts = {
-  readonly store: LogStore
-  readonly snapshots: SnapshotStore
-  readonly makeTransport: (link: { hello: () => PeerHello; admit: AdmitPeer; frameRejected: () => void }) => Transport
-  readonly clock: Clock
-  /** Runs after the input that is there has been read: `setImmediate`. */
-  readonly afterIo: (run: () => void) => void
-  /** Of Raft's random numbers. */
-  readonly seed: number
-  /** Random id of this process. */
-  readonly boot: string
-  /** The new cluster's id, if this node comes to propose one. */
-  readonly newClusterId: ClusterId
-  /** The largest delay of the event loop since the last call, ms. */
-  readonly takeLoopDelayMs: () => number
 }
 
 class ConsensusLoop implements Consensus {
@@ -223,11 +205,9 @@ class ConsensusLoop implements Consensus {
 
   #receive(message: Message, frame: { lane: string; bytes: number }): void {
     if (this.#raft === undefined) return
-    const configuration = this.#configuration()
-    const isStranger = configuration !== null && !isMember(configuration, message.from)
     if (this.#queue.isFull(frame.bytes, frame.lane === 'log' ? 0.5 : 1))
       this.#links.reject(message.from, 'the queue of the consensus loop is full')
-    else if (isStranger && !mayLead.has(message.kind))
+    else if (!isHeard(this.#configuration(), message))
       this.#links.reject(message.from, 'the sender is not in the configuration')
     else this.#enqueue({ kind: 'message', message }, frame.bytes)
   }
@@ -441,14 +421,6 @@ class ConsensusLoop implements Consensus {
     }
   }
 }
-
-/** What a node may hear from one that it does not know as a member, because it lags behind the configuration. */
-const mayLead: ReadonlySet<MessageKind> = new Set<MessageKind>([
-  'pre-vote-request',
-  'vote-request',
-  'append-request',
-  'heartbeat-request',
-])
 
 function handoverMs({ electionTimeoutMs }: ConsensusOptions): number {
   return Math.min(electionTimeoutMs * limits.handoverShare, limits.handoverMsMax)

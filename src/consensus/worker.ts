@@ -15,7 +15,7 @@ import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { startConsensus } from './loop.ts'
-import type { ConsensusPorts } from './loop.ts'
+import type { ConsensusPorts } from './ports.ts'
 import { contentOf, ownBytes, packEntries, toPlainError } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
 

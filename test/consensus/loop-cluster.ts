@@ -1,5 +1,5 @@
 import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
-import type { ConsensusPorts } from '../../src/consensus/loop.ts'
+import type { ConsensusPorts } from '../../src/consensus/ports.ts'
 import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { LogStore } from '../../src/storage/log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'

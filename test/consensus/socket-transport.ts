@@ -1,4 +1,4 @@
-import type { ConsensusPorts } from '../../src/consensus/loop.ts'
+import type { ConsensusPorts } from '../../src/consensus/ports.ts'
 import { ClusterSecret } from '../../src/identity/secret.ts'
 import { silentLog } from '../../src/log/log.ts'
 import { realClock } from '../../src/std/clock.ts'

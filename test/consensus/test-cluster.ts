@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { startConsensus } from '../../src/consensus/loop.ts'
-import type { ConsensusPorts } from '../../src/consensus/loop.ts'
+import type { ConsensusPorts } from '../../src/consensus/ports.ts'
 import type {
   Consensus,
   ConsensusEvents,
