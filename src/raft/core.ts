@@ -75,8 +75,8 @@ export class Core {
   transfer: Transfer | null = null
   /** While leader: until this tick it needs to ask nobody before it answers a read (leaseReads). */
   leaseUntilTick = 0
-  /** While leader: it asked another to campaign, who may do so at any time; no lease holds against that. */
-  isLeaseVoid = false
+  /** While leader: rounds up to this context give no lease. */
+  leaseAfterContext = 0
 
   /** Since the last take. */
   send: Message[] = []
@@ -173,7 +173,13 @@ export class Core {
     this.ownTermIds.clear()
     this.transfer = null
     this.leaseUntilTick = 0
-    this.isLeaseVoid = false
+    this.leaseAfterContext = 0
+  }
+
+  /** No lease holds, nor will one from the rounds up to `context`. */
+  endLease(context: number): void {
+    this.leaseUntilTick = 0
+    this.leaseAfterContext = Math.max(this.leaseAfterContext, context)
   }
 
   /** In a hurry, soon: to ask again while others come to see that the leader is gone. */

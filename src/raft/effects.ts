@@ -9,6 +9,8 @@ export type RaftEvent =
   | { readonly kind: 'tick'; readonly now: number }
   | { readonly kind: 'message'; readonly message: Message }
   | { readonly kind: 'propose'; readonly id: ProposalId; readonly content: ProposalContent }
+  /** Time has passed that no tick told of or will, as in a pause of the process: no lease outlives that. */
+  | { readonly kind: 'ticks-missed' }
   /** A linearizable read; `id` is the driver's, unique in the process's life. Answered by `reads` or `readsRefused`. */
   | { readonly kind: 'read'; readonly id: number }
   /** Hand leadership over: to the node, or to the voter that is furthest (null). Ends by a change of leader, or in an election timeout. */

@@ -63,6 +63,9 @@ export class Raft {
       case 'tick':
         this.#tick(event.now)
         return
+      case 'ticks-missed':
+        core.endLease(core.reads.context)
+        return
       case 'message':
         this.#receive(event.message)
         return

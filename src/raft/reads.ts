@@ -61,11 +61,17 @@ export function confirmReads(core: Core): void {
   }
 }
 
-/** The declared bound on how much clocks drift apart is one heartbeat in an election timeout. */
+/**
+ * The declared bound on how much clocks drift apart is one heartbeat in an election timeout. Besides, a tick may come up to one
+ * late, so what is counted as a span of ticks may be one longer here, and two shorter at a voter.
+ */
 function extendLease(core: Core, round: ReadRound): void {
   const { leaseReads, electionTicks, heartbeatTicks } = core.options
-  if (leaseReads && !core.isLeaseVoid) core.leaseUntilTick = round.sentAtTick + electionTicks - heartbeatTicks
+  if (!leaseReads || round.context <= core.leaseAfterContext) return
+  core.leaseUntilTick = round.sentAtTick + electionTicks - heartbeatTicks - lateTicks
 }
+
+const lateTicks = 3
 
 function answer(
   core: Core,

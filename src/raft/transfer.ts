@@ -35,8 +35,8 @@ export function onTargetUnreachable(core: Core, peer: NodeId): void {
 }
 
 export function tellToCampaign(core: Core, voter: NodeId): void {
-  core.leaseUntilTick = 0
-  core.isLeaseVoid = true
+  // It may campaign at any time in this term; no lease holds against that.
+  core.endLease(Infinity)
   core.sendNow(voter, { kind: 'timeout-now' })
 }
 

@@ -92,7 +92,7 @@ class Life {
       inflightMax: 1 + random.below(6),
       uncommittedBytesMax: 1_000,
       trailingEntries: random.below(5),
-      electionTicks: 6,
+      electionTicks: this.#hasLeases ? 9 : 6,
       heartbeatTicks: 2,
       leaseReads: this.#hasLeases,
     }

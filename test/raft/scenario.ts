@@ -10,7 +10,7 @@
  *   silent NODE (its state machine no longer says what it applied)   applies NODE (it does again)
  *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO
  *   install FROM->TO (a snapshot that is on its way)   bring FROM->TO INDEX [term=T] (one that FROM has)   fail FROM->TO
- *   isolate NODE   heal   settle
+ *   isolate NODE   heal   settle   miss NODE (ticks)
  *   inject FROM->TO KIND key=value..   unreachable NODE PEER   gone NODE PEER   `quiet` before a command: no output.
  * Disk and network move only by `persist`, `deliver`, `install` and `settle`; `*` stands for any node in FROM->TO.
  */
@@ -94,6 +94,9 @@ class Scenario {
         return
       case 'tick':
         this.#cluster.tick(first, Number(second || '1'))
+        return
+      case 'miss':
+        this.#cluster.step(first, { kind: 'ticks-missed' })
         return
       case 'beat':
         this.#cluster.beat(first, (message) => this.#isCut(message))
