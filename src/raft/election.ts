@@ -24,7 +24,11 @@ type TimeoutNow = Extract<Message, { kind: 'timeout-now' }>
 export function tickElection(core: Core): void {
   if (core.role === 'candidate' && !core.votes.has(core.id)) return
   core.electionElapsed += 1
-  if (!core.isVoter) return
+  if (!core.isVoter) {
+    // It can not look for another; but who asks it whom it follows must not hear of a leader that is long gone.
+    if (core.leader !== null && core.electionElapsed >= core.electionTimeout) core.becomeFollower(core.term, null)
+    return
+  }
   const isAlone = otherVoters(core.log.configuration, core.id).length === 0
   // Alone, it still heeds a leader that was heard: one that is about to leave may answer reads by a lease.
   if (core.electionElapsed >= core.electionTimeout || (isAlone && !core.isSticky)) preCampaign(core)
