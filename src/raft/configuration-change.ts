@@ -31,7 +31,7 @@ export function planChange(core: Core, change: ConfigurationChange): Configurati
  */
 function isServed(core: Core, learner: NodeId): boolean {
   const progress = core.progress.get(learner)
-  if (progress === undefined || progress.state === 'snapshot' || !isActive(core, progress)) return false
+  if (progress?.state !== 'replicate' || !isActive(core, progress)) return false
   return progress.match >= core.log.configurationIndex
 }
 

@@ -8,7 +8,7 @@ import type { Entry, EntryKind, Index } from './entry.ts'
 import type { Message } from './messages.ts'
 import { newProgress } from './progress.ts'
 import type { Progress } from './progress.ts'
-import { otherMembers, quorumIndex } from './quorum.ts'
+import { isVoter, otherMembers, quorumIndex } from './quorum.ts'
 
 /**
  * How the leader's log gets to the other members, and what of it is committed. What is to be sent is decided when effects are
@@ -52,7 +52,10 @@ export function followConfiguration(core: Core): void {
   }
 }
 
-/** Sends each member what it lacks and may get now: entries, or the news that what it waits for is committed. */
+/**
+ * Sends each member what it lacks and may get now: entries, the question where its log ends (after a broken link, too), or
+ * the news that what it waits for is committed.
+ */
 export function replicate(core: Core): void {
   for (const [member, progress] of core.progress) {
     const { leaving } = progress
@@ -69,7 +72,7 @@ export function replicate(core: Core): void {
 
 function sendMissing(core: Core, member: NodeId, progress: Progress): void {
   const { log, options } = core
-  if (progress.awaiting !== 'nothing' || progress.match === log.lastIndex) return
+  if (progress.awaiting !== 'nothing') return
   if (progress.next <= log.baseIndex) {
     sendSnapshot(core, member, progress)
     return
@@ -169,12 +172,18 @@ function beginReplicating(progress: Progress): void {
  * So every probe leaves at least one term behind, and not one entry.
  */
 export function onAppendRejected(core: Core, message: AppendRejected): void {
-  const progress = hear(core, message.from)
-  if (progress === undefined || message.prevIndex <= progress.match || message.prevIndex >= progress.next) return
-  if (progress.state === 'snapshot') return
-  const isAnswerToProbe = progress.awaiting === 'answer' && message.prevIndex === progress.next - 1
+  const { from, prevIndex, hintIndex, hintTerm } = message
+  const progress = hear(core, from)
+  if (progress === undefined || progress.state === 'snapshot' || prevIndex >= progress.next) return
+  const isAnswerToProbe = progress.awaiting === 'answer' && prevIndex === progress.next - 1
   if (progress.state === 'probe' && !isAnswerToProbe) return
-  const agree = core.log.lastIndexWithTermAtMost(message.hintTerm, Math.min(message.hintIndex, message.prevIndex - 1))
+  if (prevIndex <= progress.match) {
+    if (!isAnswerToProbe || isVoter(core.log.configuration, from)) return
+    // A learner that came back without its log. Nobody counts it, so it may begin anew; a voter never may.
+    progress.match = 0
+    progress.toldCommit = 0
+  }
+  const agree = core.log.lastIndexWithTermAtMost(hintTerm, Math.min(hintIndex, prevIndex - 1))
   beginProbing(progress, Math.max(progress.match, agree) + 1)
 }
 

@@ -218,6 +218,30 @@ describe('replication', () => {
   })
 })
 
+describe('a learner that comes back without its log', () => {
+  it('is found out when its link is back, and gets everything anew', () => {
+    const lab = withLearner()
+    lab.propose('n1', { id: 'x' })
+    lab.settle()
+    lab.join('n4')
+    lab.step('n1', { kind: 'unreachable', peer: n4 })
+    for (let round = 0; round < 3; round += 1) lab.beat('n1')
+    expect(lab.node('n4').applied).toHaveLength(4)
+  })
+
+  it('is not promoted for what it had before', () => {
+    const lab = ledCluster(3)
+    lab.join('n4')
+    change(lab, { kind: 'add-learner', node: n4, promote: true })
+    lab.settle()
+    lab.beat('n1')
+    lab.join('n4')
+    lab.step('n1', { kind: 'unreachable', peer: n4 })
+    for (let round = 0; round < 5; round += 1) lab.beat('n1', ({ kind }) => kind === 'append-rejected')
+    expect(lab.raft('n1').status().configuration.voters).toHaveLength(3)
+  })
+})
+
 describe('thesis 3.10: leadership transfer', () => {
   it('a leader that hands over takes no proposals, its own or forwarded, until the transfer ends', () => {
     const lab = ledCluster(3)
