@@ -68,16 +68,17 @@ export class Cluster {
   /** As `propose`; of the same command under the same key only the first is applied, and all are answered alike. */
   proposeOnce(envelope: Envelope, timeoutMs: number): Promise<CommandResult> {
     const content = { kind: 'command', data: encodeCommand(envelope) } as const
-    return this.#propose(content, { title: titles[envelope.command.kind], timeoutMs })
+    return this.#propose(content, { title: titles[envelope.command.kind], change: null, timeoutMs })
   }
 
   /** Resolves when the change is committed; also `change-under-way` and `change-refused` say that nothing was logged. */
   async change(change: ConfigurationChange, timeoutMs: number): Promise<void> {
     this.#changes += 1
-    await this.#propose({ kind: 'change', change }, { title: `${titles[change.kind]} ${change.node}`, timeoutMs })
+    const title = `${titles[change.kind]} ${change.node}`
+    await this.#propose({ kind: 'change', change }, { title, change: change.kind, timeoutMs })
   }
 
-  #propose(content: ProposalContent, { title, timeoutMs }: Proposal): Promise<CommandResult> {
+  #propose(content: ProposalContent, { title, change, timeoutMs }: Proposal): Promise<CommandResult> {
     if (this.#stopped) return Promise.reject(stopped())
     if (this.#waiting.size >= waitingMax) {
       return Promise.reject(
@@ -92,7 +93,7 @@ export class Cluster {
         new OperatingError('outcome-unknown', `${title}: no outcome within ${timeoutMs} ms`),
       )
     })
-    this.#waiting.set(id, { settled, timer, title })
+    this.#waiting.set(id, { settled, timer, title, change })
     submit(id, content)
     return settled.promise
   }
@@ -154,7 +155,7 @@ export class Cluster {
   /** From consensus: a proposal of this node was refused. */
   refused(id: ProposalId, why: RefusalReason): void {
     const waiting = this.#take(id)
-    waiting?.settled.reject(refusal(waiting.title, why))
+    waiting?.settled.reject(refusal(waiting, why))
   }
 
   /** From consensus: the read sees everything once `index` is applied. */
@@ -227,8 +228,10 @@ export type ClusterFigures = ReadFigures & {
   readonly kvWatches: number
 }
 
-type Proposal = { readonly title: string; readonly timeoutMs: number }
-type Waiting = { readonly settled: Deferred<CommandResult>; readonly timer: Timer; readonly title: string }
+/** `title`: what a proposer reads in a message. */
+type Titled = { readonly title: string; readonly change: ConfigurationChange['kind'] | null }
+type Proposal = Titled & { readonly timeoutMs: number }
+type Waiting = Titled & { readonly settled: Deferred<CommandResult>; readonly timer: Timer }
 
 /** Proposals of this node that wait for their outcome. */
 const waitingMax = 4096
@@ -238,7 +241,6 @@ function stopped(): OperatingError {
   return new OperatingError('stopped', 'this node is stopping', { retry: 'elsewhere' })
 }
 
-/** What a proposer reads in a message. */
 const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], string>> = {
   'kv-set': 'put',
   'kv-delete': 'delete',

@@ -31,7 +31,7 @@ export class Directory {
     this.#reconciler.trigger()
   }
 
-  /** Where the learner's raft listener is, until somebody knows more of it. */
+  /** Where the raft listener is of a node that is or becomes a learner, until somebody knows more of it. */
   introduce(learner: NodeId, raftAddress: string): void {
     const [oldest] = this.#told.keys()
     if (oldest !== undefined && this.#told.size >= toldMax) this.#told.delete(oldest)

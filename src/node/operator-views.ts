@@ -149,8 +149,9 @@ export class OperatorViews implements AdminNeeds {
     }),
     addLearner: async ({ id, address, promote }, { timeoutMs }) => {
       const node = id as NodeId
-      await this.#parts.cluster.change({ kind: 'add-learner', node, promote }, timeoutMs)
+      // Also when the outcome stays unknown: a second request would be refused, since it is so already.
       if (address !== null) this.#parts.introduce(node, address)
+      await this.#parts.cluster.change({ kind: 'add-learner', node, promote }, timeoutMs)
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
     remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
@@ -292,7 +293,7 @@ export type OperatorParts = {
   readonly cluster: Cluster
   readonly leadership: Leadership
   readonly snapshots: Snapshots
-  /** Where a learner's raft listener is, by an operator's word. */
+  /** Where the raft listener is of a node that is, or comes to be, a learner; by an operator's word. */
   readonly introduce: (learner: NodeId, raftAddress: string) => void
   readonly calls: Upstreams
   readonly catalog: () => Catalog

@@ -1,8 +1,15 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { ConfigurationChange } from '../raft/configuration.ts'
 import type { RefusalReason } from '../raft/messages.ts'
 
-/** A refusal of consensus as an operating error. All but `outcome-unknown` say that nothing entered a log. */
-export function refusal(title: string, why: RefusalReason): OperatingError {
+/**
+ * A refusal of consensus as an operating error. All but `outcome-unknown` say that nothing entered a log. `change`: what kind
+ * of change of the configuration was proposed, if it was one.
+ */
+export function refusal(
+  { title, change }: { readonly title: string; readonly change: ConfigurationChange['kind'] | null },
+  why: RefusalReason,
+): OperatingError {
   switch (why) {
     case 'no-leader':
       return new OperatingError('no-leader', `${title}: no leader is known; an election may be under way`, soon)
@@ -27,7 +34,7 @@ export function refusal(title: string, why: RefusalReason): OperatingError {
     case 'change-refused':
       return new OperatingError(
         'change-refused',
-        `${title}: it is so already, there is no such node, no voter would be left, or the learner does not follow the log yet`,
+        `${title}: ${change === null ? 'the leader does not make it' : senseless[change]}`,
       )
     case 'overwritten':
       return new OperatingError(
@@ -37,5 +44,11 @@ export function refusal(title: string, why: RefusalReason): OperatingError {
   }
 }
 
+/** Why a leader does not make a change, whenever it is asked for. */
+const senseless: Readonly<Record<ConfigurationChange['kind'], string>> = {
+  'add-learner': 'it is a voter, or such a learner, already',
+  promote: 'it is no learner, or one that does not follow the log yet',
+  remove: 'it is neither voter nor learner, or the only voter',
+}
 const soon = { retry: 'after', retryAfterMs: 1000 } as const
 const shortly = { retry: 'after', retryAfterMs: 100 } as const

@@ -122,7 +122,10 @@ describe('a node before its cluster', () => {
       cluster.refused(submitted.pop()?.id ?? ('' as ProposalId), why)
       expect(await outcome).toBe(why)
     }
-    expect(cluster.figures.changes).toBe(3)
+    const removed = cluster.change({ kind: 'remove', node }, 5000)
+    cluster.refused(submitted.pop()?.id ?? ('' as ProposalId), 'change-refused')
+    await expect(removed).rejects.toThrow('remove n4: it is neither voter nor learner, or the only voter')
+    expect(cluster.figures.changes).toBe(4)
   })
 
   it('answers writes under one idempotency key alike and applies the first', async () => {

@@ -95,6 +95,19 @@ describe('the view of a server', () => {
   })
 })
 
+describe('a learner that is added with its address', () => {
+  it('is introduced also when nobody learns whether it was added', async () => {
+    const introduced: unknown[] = []
+    const unknown = new OperatingError('outcome-unknown', 'add learner n4: no outcome')
+    const cluster = { change: () => Promise.reject(unknown) } as unknown as OperatorParts['cluster']
+    const { membership } = makeViews({ cluster, introduce: (...told) => void introduced.push(told) })
+    const limits = { timeoutMs: 1000, signal: new AbortController().signal }
+    const added = membership.addLearner({ id: 'n4', address: '10.0.0.4:6272', promote: false }, limits)
+    await expect(added).rejects.toBe(unknown)
+    expect(introduced).toEqual([['n4', '10.0.0.4:6272']])
+  })
+})
+
 describe('a write that was applied to no effect', () => {
   it.each<[CommandResult, string, string]>([
     [{ kind: 'revision-mismatch', revision: 7 }, 'revision-mismatch', 'the key "k" has revision 7 now'],
