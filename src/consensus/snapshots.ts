@@ -83,8 +83,7 @@ export class Snapshots {
     const snapshot = raft.snapshotMeta(index)
     if (snapshot === null) return this.#ask()
     if (bytes.length > stateBytesMax) {
-      // To ask again would only repeat it; what the log can not take any more is refused to its proposers.
-      this.#state = 'saving'
+      // Asked again when as much was committed once more: by then it may have become smaller.
       return events.log('error', 'snapshot-too-large', { index, bytes: bytes.length, limit: stateBytesMax })
     }
     this.#state = 'saving'

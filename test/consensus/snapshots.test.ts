@@ -10,6 +10,7 @@ import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import type { SnapshotStore } from '../../src/storage/snapshot-store.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
+import { snapshotBytesMax } from '../../src/wire/limits.ts'
 import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import { waitFor } from '../wait.ts'
 import { LoopCluster, change, stopClusters } from './loop-cluster.ts'
@@ -94,6 +95,21 @@ describe('a snapshot of a node’s own', () => {
     await leaderOf([node])
     for (let at = 0; at < 40; at += 1) await write(node, `${at} `.padEnd(100_000, 'x'), [node])
     expect(raftOf(node).logBytes).toBeLessThan(1024 * 1024)
+  })
+
+  it('that is larger than any may be is not kept, and asked for again when as much was committed once more', async () => {
+    const cluster = new LoopCluster({ bootstrapExpect: 1, snapshotEntries: 20 })
+    const node = await cluster.start(n1)
+    node.told.takesSnapshots = false
+    await leaderOf([node])
+    await writeMany(node, 25)
+    node.told.consensus?.saveSnapshot({ index: node.told.applied, bytes: new Uint8Array(snapshotBytesMax) })
+    expect(node.told.lines.map(({ event }) => event)).toContain('snapshot-too-large')
+    expect([node.told.wanted, raftOf(node).snapshotIndex]).toEqual([1, 0])
+    await writeMany(node, 20)
+    await waitFor('the next wish', () => node.told.wanted === 2)
+    node.told.saveSnapshot()
+    await waitFor('the snapshot', () => raftOf(node).snapshotIndex > 0)
   })
 
   it('is where a restart begins, with the entries behind it after', async () => {
