@@ -243,6 +243,7 @@ class ConsensusLoop implements Consensus {
   #turn(): void {
     assert(this.#raft !== undefined, 'there is no turn before the cluster has formed')
     this.#turnIsDue = false
+    if (this.#ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })
     for (const event of this.#queue.takeAll()) this.#raft.step(event)
     this.#performRaft(this.#raft)
   }

@@ -9,6 +9,7 @@ export class Ticker {
   readonly #options: TickerOptions
   #timer: Timer | undefined
   #dueMs = 0
+  #hasMissed = false
   #running = false
 
   constructor(options: TickerOptions) {
@@ -27,6 +28,17 @@ export class Ticker {
     this.#timer?.cancel()
   }
 
+  /** Whether, since it was last asked, time has passed that no tick tells of, or will. */
+  takeMissed(): boolean {
+    const hasMissed = this.#hasMissed || this.#isLate
+    this.#hasMissed = false
+    return hasMissed
+  }
+
+  get #isLate(): boolean {
+    return this.#options.clock.monotonic() - this.#dueMs >= this.#options.tickMs
+  }
+
   #arm(): void {
     const { clock, tickMs } = this.#options
     this.#dueMs += tickMs
@@ -34,13 +46,14 @@ export class Ticker {
   }
 
   #fire(): void {
-    const { clock, tickMs, afterIo } = this.#options
-    if (clock.monotonic() - this.#dueMs < tickMs) {
+    const { clock, afterIo } = this.#options
+    if (!this.#isLate) {
       this.#tick()
       return
     }
     afterIo(() =>
       afterIo(() => {
+        this.#hasMissed = true
         this.#dueMs = clock.monotonic()
         this.#tick()
       }),

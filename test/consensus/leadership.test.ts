@@ -63,6 +63,31 @@ describe('a read', () => {
   })
 })
 
+describe('a lease', () => {
+  it('answers reads alone, until the process of the leader stood still', async () => {
+    const cluster = new LoopCluster({ leaseReads: true, electionTimeoutMs: 1000 })
+    const leader = await leaderOf(await cluster.startAll(ids))
+    const ask = (): number => {
+      leader.started.consensus.read((reads += 1))
+      return reads
+    }
+    const asked = (): number => cluster.framesOf(leader, 'heartbeat-request')
+    let before = asked()
+    let id = ask()
+    await waitFor('a read that asks nobody', () => {
+      if (leader.told.reads.has(id) && asked() === before) return true
+      before = asked()
+      id = ask()
+      return false
+    })
+    for (const node of others(cluster.nodes, leader)) cluster.hub.cut(node.id)
+    leader.clock.pausedMs += 5000
+    const late = ask()
+    await waitFor('the refusal', () => leader.told.readsRefused.includes(late))
+    expect(leader.told.reads.has(late)).toBe(false)
+  })
+})
+
 describe('leadership', () => {
   it('goes to the wanted node within a fraction of the election timeout', async () => {
     const cluster = new LoopCluster({ electionTimeoutMs: 2000 })

@@ -135,8 +135,10 @@ export function consensusOptions(nodeId: NodeId, change: Partial<ConsensusOption
 /** A clock that knows how many of its timers have neither fired nor been cancelled. */
 export class CountingClock implements Clock {
   pending = 0
+  /** As if the process had stood still for so long. */
+  pausedMs = 0
   now = (): number => realClock.now()
-  monotonic = (): number => realClock.monotonic()
+  monotonic = (): number => realClock.monotonic() + this.pausedMs
 
   after(ms: number, fire: () => void): { cancel(): void } {
     let isPending = true

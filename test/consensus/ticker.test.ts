@@ -49,6 +49,24 @@ describe('Ticker', () => {
     made.stop()
   })
 
+  it('says once that ticks were missed, from when the first one is overdue by an interval', () => {
+    const { clock, ticker: made, runAfterIo } = ticker()
+    made.start()
+    clock.pause(99)
+    expect(made.takeMissed()).toBe(false)
+    clock.pause(1)
+    expect(made.takeMissed()).toBe(true)
+    clock.advance(0)
+    runAfterIo()
+    expect(made.takeMissed()).toBe(true)
+    runAfterIo()
+    expect([made.takeMissed(), made.takeMissed()]).toEqual([true, false])
+    clock.pause(60)
+    clock.advance(0)
+    expect(made.takeMissed()).toBe(false)
+    made.stop()
+  })
+
   it('leaves no timer when it is stopped, also between a pause and its tick', () => {
     const { clock, ticker: made, seen, runAfterIo } = ticker()
     made.start()
