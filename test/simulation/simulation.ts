@@ -259,7 +259,9 @@ export class Simulation {
       const view = this.invariants.view(id)
       if (view === undefined || life === null || view.term !== leader.term) return false
       const last = view.firstIndex + view.entries.length - 1
-      return life.machine.index === commitIndex && last === commitIndex
+      // Of the log stay half of a snapshot's entries behind it, and at most as many again before the next one is due.
+      const isBounded = view.entries.length <= 3 * this.plan.snapshotEntries + 20
+      return isBounded && life.machine.index === commitIndex && last === commitIndex
     })
   }
 
@@ -267,7 +269,7 @@ export class Simulation {
     const states = core.map(({ id, life }) => {
       const view = this.invariants.view(id)
       const last = view === undefined ? 0 : view.firstIndex + view.entries.length - 1
-      return `${id} ${life === null ? 'down' : 'up'} ${view?.role} term ${view?.term} log ..${last} commit ${view?.commit} applied ${life?.machine.index}`
+      return `${id} ${life === null ? 'down' : 'up'} ${view?.role} term ${view?.term} log ${view?.firstIndex}..${last} commit ${view?.commit} applied ${life?.machine.index}`
     })
     return `committed ${this.invariants.commitIndex}; ${states.join('; ')}`
   }

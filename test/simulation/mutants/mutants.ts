@@ -93,10 +93,12 @@ export const mutants: readonly Mutant[] = [
     name: 'votes-of-the-wrong-term',
     bug: 'B3',
     what: 'a late answer to an earlier campaign counts',
-    file: 'src/raft/election.ts',
-    search: 'if (message.term === expected) countVote(core, message.from, message.granted)',
-    replace: 'if (message.term <= expected) countVote(core, message.from, message.granted)',
-    within: 'test/raft/scenarios.test.ts',
+    file: 'src/raft/raft.ts',
+    search:
+      "case 'pre-vote-response':\n      case 'vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
+    replace:
+      "case 'vote-response':\n        onVoteResponse(core, { ...message, term: core.term })\n        return\n      case 'pre-vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
+    within: 1000,
   },
   {
     name: 'commits-old-terms-by-counting',
@@ -286,7 +288,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: 'if (core.knows(message.from) || core.leader === message.from) return true',
     replace: 'if (message.from !== core.id) return true',
-    within: 'test/raft/foreign.test.ts',
+    within: 'test/raft',
   },
   {
     name: 'learner-never-votes',
@@ -431,7 +433,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: "core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })\n        return",
     replace: 'return',
-    within: 'test/raft/scenarios.test.ts',
+    within: 'test/raft',
   },
   {
     name: 'writes-on-after-an-error',
