@@ -28,7 +28,7 @@ export async function recover(stored: StoredNode, snapshots: SnapshotStore): Pro
   } catch (cause) {
     throw new OperatingError(
       'storage-failed',
-      `start from the log: the snapshot of entries 1 to ${snapshot.index}, which are gone from the log, is missing or damaged: restore the data directory from a copy made while the node was stopped, or remove this node from the cluster and let it join under a new id with an empty data directory`,
+      `start from the log: the snapshot of entries 1 to ${snapshot.index}, on which it stands, is missing or damaged: restore the data directory from a copy made while the node was stopped, or remove this node from the cluster and let it join under a new id with an empty data directory`,
       { cause },
     )
   }
