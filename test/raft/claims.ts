@@ -101,12 +101,7 @@ const rows: readonly Row[] = [
     'an entry on less than a majority is not committed',
   ],
   ['Raft 5.3', 'The leader tells the highest committed index with its later messages.', story, 'news-of-a-commit'],
-  [
-    'Raft 5.3',
-    'The leader tries again until every follower has every entry.',
-    paper,
-    'a follower that was down gets everything that it missed',
-  ],
+  ['Raft 5.3', 'The leader tries again until every follower has every entry.', story, 'lost-append-is-sent-again'],
   [
     'Raft 5.3',
     'Log matching: entries of the same index and term are the same, and so is all that precedes them.',
@@ -399,7 +394,12 @@ const rows: readonly Row[] = [
     paper,
     '6.2: a proposal of a lost leader is neither applied nor refused until its place in the log is decided',
   ],
-  ['thesis 6.3', 'A request that is handed on twice is carried out once.', story, 'forwarded-proposal'],
+  [
+    'thesis 6.3',
+    'A request that is handed on twice is carried out once.',
+    paper,
+    'a follower hands a proposal on to the leader, which does not append it twice',
+  ],
   [
     'thesis 6.3',
     'Time that the state machines use comes from the log, from the leader, and never falls.',
@@ -444,7 +444,7 @@ const rows: readonly Row[] = [
     'thesis 9.6',
     'A candidate raises its term only if a majority would vote for it.',
     paper,
-    'a node that a majority would not vote for does not raise its term',
+    'a pre-vote is refused to a node whose log is behind, so it does not raise its term',
   ],
   [
     'thesis 9.6',

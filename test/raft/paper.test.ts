@@ -439,6 +439,14 @@ describe('thesis 3.8: persistent state', () => {
     expect(lab.network.map(({ kind }) => kind)).toEqual(['vote-response'])
     lab.persist('n1')
     expect(lab.network.map(({ kind }) => kind)).toEqual(['vote-response', 'append-accepted'])
+    lab.network = []
+    lab.campaign('n1')
+    lab.network = []
+    hear(lab, message('pre-vote-response', { from: n2, to: n1, term: 3, granted: true }))
+    expect(lab.raft('n1').status()).toMatchObject({ role: 'candidate', term: 3 })
+    expect(lab.network).toEqual([])
+    lab.persist('n1')
+    expect(lab.network.map(({ kind }) => kind)).toEqual(['vote-request', 'vote-request'])
   })
 
   it("a candidate's own vote counts only when it is durable", () => {
@@ -573,6 +581,17 @@ describe('thesis 9.6: pre-vote', () => {
     lab.campaign('n1')
     for (const from of [n2, n3]) hear(lab, message('pre-vote-response', { from, to: n1, term: 1, granted: false }))
     expect(lab.raft('n1').status()).toMatchObject({ role: 'follower', term: 1 })
+  })
+
+  it('a pre-vote is refused to a node whose log is behind, so it does not raise its term', () => {
+    const lab = ledCluster(3)
+    lab.propose('n1', { id: 'x' })
+    lab.settle(({ to }) => to === n3)
+    lab.crash('n1')
+    lab.tick('n2', 10)
+    lab.campaign('n3')
+    lab.settle()
+    expect(lab.raft('n3').status()).toMatchObject({ term: 2 })
   })
 
   it('a node that was cut off does not depose the leader when it is back', () => {

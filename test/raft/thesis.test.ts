@@ -411,30 +411,39 @@ describe('thesis 4: changes of who counts', () => {
   })
 
   it('4.3: while a change is under way, an entry needs a majority of both sets of voters', () => {
-    const lab = withLearner()
-    lab.step('n1', { kind: 'unreachable', peer: n2 })
-    change(lab, { kind: 'promote', node: n4 })
-    lab.settle(cut(n2, n3))
-    // n1 and n4 are two of the four, and one of the three.
-    expect(lab.raft('n1').status().commitIndex).toBe(3)
-    for (let round = 0; round < 4; round += 1) lab.beat('n1', cut(n2))
-    expect(lab.raft('n1').status()).toMatchObject({ commitIndex: 5, configuration: { votersOutgoing: [] } })
+    const growing = withLearner()
+    change(growing, { kind: 'promote', node: n4 })
+    growing.settle(cut(n3, n4))
+    // n1 and n2 are two of the three, and not three of the four.
+    expect(growing.raft('n1').status().commitIndex).toBe(3)
+    for (let round = 0; round < 4; round += 1) growing.beat('n1', cut(n3))
+    expect(growing.raft('n1').status()).toMatchObject({ commitIndex: 5, configuration: { votersOutgoing: [] } })
+    const shrinking = ledCluster(4)
+    change(shrinking, { kind: 'remove', node: n4 })
+    shrinking.settle(cut(n3, n4))
+    // Again two of the three, and not three of the four.
+    expect(shrinking.raft('n1').status().commitIndex).toBe(2)
+    for (let round = 0; round < 4; round += 1) shrinking.beat('n1', cut(n4))
+    expect(shrinking.raft('n1').status()).toMatchObject({ commitIndex: 4, configuration: { votersOutgoing: [] } })
   })
 
   it('4.3: while a change is under way, a candidate needs a majority of both sets of voters', () => {
-    const lab = withLearner()
-    change(lab, { kind: 'promote', node: n4 })
-    lab.settle(({ kind }) => kind === 'append-accepted')
-    lab.crash('n1')
-    for (const id of ['n2', 'n3', 'n4']) lab.tick(id, 10)
-    lab.campaign('n2')
-    lab.network = []
-    const grant = (from: NodeId): void =>
-      lab.deliver(message('pre-vote-response', { from, to: n2, term: 3, granted: true }))
-    grant(n4)
-    expect(lab.raft('n2').status().role).toBe('pre-candidate')
-    grant(n3)
-    expect(lab.raft('n2').status().role).toBe('candidate')
+    for (const [lab, asked] of [
+      [withLearner(), { kind: 'promote', node: n4 }],
+      [ledCluster(4), { kind: 'remove', node: n4 }],
+    ] as const) {
+      change(lab, asked)
+      lab.settle(({ kind }) => kind === 'append-accepted')
+      lab.crash('n1')
+      lab.campaign('n2')
+      const grant = (from: NodeId): void =>
+        lab.deliver(message('pre-vote-response', { from, to: n2, term: 3, granted: true }))
+      // n2 and n3 are two of the three, and not three of the four.
+      grant(n3)
+      expect(lab.raft('n2').status().role).toBe('pre-candidate')
+      grant(n4)
+      expect(lab.raft('n2').status().role).toBe('candidate')
+    }
   })
 
   it('4.3: the log goes to the nodes of both sets, and any of them may lead', () => {
