@@ -274,7 +274,9 @@ class Life {
   }
 
   #toggleCut(): void {
-    this.#cut = this.#cut === null ? (this.#pick(this.#lab.ids) ?? null) : null
+    // Often a leader, which may then take itself for one while another is.
+    const ids = this.#random.below(2) === 0 ? this.#lab.leaders : this.#lab.ids
+    this.#cut = this.#cut === null ? (this.#pick(ids) ?? null) : null
   }
 
   /** A link breaks: one message is known not to have left, or its sender only learns that the peer is gone. */
