@@ -37,7 +37,7 @@ export class Snapshots {
     const log = events.log.bind(events)
     const failed = (error: unknown): void => this.#fail(error)
     this.#options = options
-    this.#feed = new StateFeed({ store, events, failed })
+    this.#feed = new StateFeed({ store, events, restored: () => this.#ask(), failed })
     this.#sending = new SnapshotSending({
       store,
       clock,
@@ -121,7 +121,8 @@ export class Snapshots {
   #ask(): void {
     const { snapshotEntries, logBytesMax, events } = this.#options
     const isDue = this.#entries >= snapshotEntries || this.#bytes >= logBytesMax / 2
-    if (!isDue || this.#state !== 'waiting' || this.#ended) return
+    // A state machine that is not where the log is has nothing to give, and the count would begin anew for nothing.
+    if (!isDue || this.#state !== 'waiting' || this.#feed.isRestoring || this.#ended) return
     this.#state = 'asked'
     this.#entries = 0
     this.#bytes = 0

@@ -18,6 +18,11 @@ export class StateFeed {
     this.#options = options
   }
 
+  /** The state machine has not heard yet where it begins. */
+  get isRestoring(): boolean {
+    return this.#begins !== null
+  }
+
   restore(snapshot: SnapshotMeta): void {
     this.#begins = snapshot
     this.#held = []
@@ -37,7 +42,7 @@ export class StateFeed {
   }
 
   async #read(first: SnapshotMeta): Promise<void> {
-    const { store, events, failed } = this.#options
+    const { store, events, restored, failed } = this.#options
     try {
       for (let snapshot = first; ; snapshot = this.#begins ?? snapshot) {
         const bytes = await store.read(snapshot).catch((error: unknown) => {
@@ -54,6 +59,7 @@ export class StateFeed {
         this.#reading = undefined
         events.restore({ index, time, bytes })
         this.apply(entries)
+        restored()
         return
       }
     } catch (error) {
@@ -65,5 +71,7 @@ export class StateFeed {
 export type StateFeedOptions = {
   readonly store: SnapshotStore
   readonly events: Pick<ConsensusEvents, 'restore' | 'committed'>
+  /** The state machine has heard all that was held up. */
+  readonly restored: () => void
   readonly failed: (error: unknown) => void
 }

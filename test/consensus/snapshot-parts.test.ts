@@ -279,6 +279,7 @@ describe('what the state machine hears', () => {
         restore: ({ index }) => void heard.push(`restore ${index}`),
         committed: (entries) => void heard.push(entries.map(({ index }) => index).join()),
       },
+      restored: () => void heard.push('restored'),
       failed: (error) => void heard.push(String(error)),
     })
     const read = async (at: number): Promise<void> => {
@@ -297,7 +298,7 @@ describe('what the state machine hears', () => {
     expect(heard).toEqual(['1'])
     await read(0)
     made.apply([entry(9, 1)])
-    expect(heard).toEqual(['1', 'restore 5', '6,7,8', '9'])
+    expect(heard).toEqual(['1', 'restore 5', '6,7,8', 'restored', '9'])
   })
 
   it('is only the newest of two snapshots in a row, and what is behind that', async () => {
@@ -309,7 +310,19 @@ describe('what the state machine hears', () => {
     await read(0)
     expect(heard).toEqual([])
     await read(1)
-    expect(heard).toEqual(['restore 9', '10'])
+    expect(heard).toEqual(['restore 9', '10', 'restored'])
+  })
+
+  it('is no failure when a snapshot is gone that a newer one has superseded', async () => {
+    const { made, heard, read, reads } = feed()
+    made.restore(snapshotOf(5, 1))
+    made.restore(snapshotOf(9, 1))
+    reads[0]?.done.reject(new Error('deleted'))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(made.isRestoring).toBe(true)
+    await read(1)
+    expect(heard).toEqual(['restore 9', 'restored'])
+    expect(made.isRestoring).toBe(false)
   })
 
   it('is nothing any more after the end', async () => {

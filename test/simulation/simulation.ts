@@ -260,7 +260,7 @@ export class Simulation {
       if (view === undefined || life === null || view.term !== leader.term) return false
       const last = view.firstIndex + view.entries.length - 1
       // Of the log stay half of a snapshot's entries behind it, and at most as many again before the next one is due.
-      const isBounded = view.entries.length <= 3 * this.plan.snapshotEntries + 20
+      const isBounded = view.entries.length <= 2 * this.plan.snapshotEntries + 20
       return isBounded && life.machine.index === commitIndex && last === commitIndex
     })
   }
