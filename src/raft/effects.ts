@@ -53,7 +53,7 @@ export type Persist = {
   /** Delete every entry from this index on before appending (R5); null: nothing to delete. */
   readonly truncateFrom: Index | null
   readonly entries: readonly Entry[]
-  /** False when only the commit hint or the log's beginning moved: then no fsync is needed (R8). */
+  /** False when only the commit hint moved: then no fsync is needed (R8). */
   readonly mustSync: boolean
   /** Responses that may leave only once this batch is durable (R1). */
   readonly then: readonly Message[]

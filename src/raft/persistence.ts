@@ -39,11 +39,13 @@ export class Persistence {
   /** The batch to write, if any, and the messages that need not wait for one. */
   take(hardState: HardState, log: RaftLog, tick: number): { persist: Persist | null; send: Message[] } {
     const before = this.#hardState
-    const mustSync = log.hasUnwritten || hardState.term !== before.term || hardState.vote !== before.vote
+    // A new beginning too: the snapshots before it are deleted when this batch is durable.
+    const mustSync =
+      log.hasUnwritten || log.hasUnwrittenBeginning || hardState.term !== before.term || hardState.vote !== before.vote
     const waiting = this.#waiting
     this.#waiting = []
     let persist: Persist | null = null
-    if (mustSync || hardState.commit !== before.commit || log.hasUnwrittenBeginning) {
+    if (mustSync || hardState.commit !== before.commit) {
       this.#takenSeq += 1
       const seq = this.#takenSeq
       if (mustSync) this.#syncSeq = seq
