@@ -5,12 +5,14 @@
  *   simulate --seed 17               one, with what happened in it
  *   simulate --plan file.json        a plan that was printed
  *   simulate --shrink 17             makes the plan of a failing seed small, and prints it
+ *   simulate --plans                first the plans of seeds that once broke a claim
  *   simulate --json                  ends with a line for other programs
  *   simulate --report                also tells how fast it goes and what the lives were like
  *
  * Exit code 1: a claim broke.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawPlan } from '../test/simulation/plan.ts'
 import type { Plan } from '../test/simulation/plan.ts'
@@ -28,6 +30,7 @@ const { values } = parseArgs({
     report: { type: 'boolean', default: false },
     lines: { type: 'string', default: '150' },
     'keep-going': { type: 'boolean', default: false },
+    plans: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
@@ -49,7 +52,12 @@ async function playMany(from: number, count: number): Promise<boolean> {
   const total = new Map<string, number>()
   const add = (name: string, value: number): void => void total.set(name, (total.get(name) ?? 0) + value)
   let played = 0
-  const failed: { seed: number; claim: string }[] = []
+  const failed: { seed: number | string; claim: string }[] = []
+  for (const [name, plan] of values.plans ? oldPlans() : []) {
+    const { violation } = await simulate(plan)
+    if (violation !== null) failed.push({ seed: name, claim: violation.claim })
+  }
+  if (failed.length > 0 && !values['keep-going']) return tell(0, failed)
   for (let seed = from; seed < from + count; seed += 1) {
     const outcome = await simulate(drawPlan(seed))
     played += 1
@@ -70,8 +78,20 @@ async function playMany(from: number, count: number): Promise<boolean> {
   const seconds = (performance.now() - started) / 1000
   console.log(`${played} seeds, ${failed.length} failed, ${seconds.toFixed(1)} s`)
   if (values.report) report(total, played, seconds)
+  return tell(played, failed)
+}
+
+function tell(played: number, failed: readonly { seed: number | string; claim: string }[]): boolean {
   if (values.json) console.log(JSON.stringify({ played, failed }))
   return failed.length === 0
+}
+
+function oldPlans(): [string, Plan][] {
+  const folder = path.join(import.meta.dirname, '../test/simulation/plans')
+  return readdirSync(folder).map((name) => [
+    name.replace('.json', ''),
+    JSON.parse(readFileSync(path.join(folder, name), 'utf8')) as Plan,
+  ])
 }
 
 function report(total: ReadonlyMap<string, number>, played: number, seconds: number): void {

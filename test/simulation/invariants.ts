@@ -1,10 +1,11 @@
 import { decodeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
-import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
+import type { RaftEffects, RaftStatus, SnapshotMeta } from '../../src/raft/effects.ts'
 import type { Entry, Index, Term } from '../../src/raft/entry.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import type { StoredNode } from '../../src/storage/log-store.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { newestRules, oneIsOpen, snapshotHoldsItsOwn } from './configuration-claims.ts'
 import { KeyValue } from './key-value.ts'
 import type { SimDisk } from './sim-disk.ts'
 import { mix, mixBytes, mixText } from './streams.ts'
@@ -105,8 +106,8 @@ export class Invariants {
     this.#checkRole(view, status)
     if (status.commitIndex > view.commit) this.#checkCommit(view, status)
     view.commit = status.commitIndex
+    this.#checkConfigurations(view, effects, status)
     view.configuration = status.configuration
-    this.#checkConfigurations(view)
     for (const { id, why } of effects.refused) this.refused(id, why)
   }
 
@@ -260,11 +261,17 @@ export class Invariants {
     if (entry.kind === 'configuration') view.configurations.push(entry.index)
   }
 
-  #checkConfigurations(view: NodeView): void {
-    if (view.configurations.length < 2) return
-    const uncommitted = view.configurations.filter((index) => index > this.committed.length)
-    if (uncommitted.length > 1)
-      this.#violate('one configuration at a time is uncommitted', `${view.node} has ${uncommitted.join(', ')}`)
+  #checkConfigurations(view: NodeView, effects: RaftEffects, status: RaftStatus): void {
+    const { persist } = effects
+    const hasMoved = persist !== null && (persist.truncateFrom !== null || persist.install !== null)
+    if (status.configuration !== view.configuration || hasMoved)
+      this.#claim('the newest configuration rules', view.node, newestRules(view, status.configuration))
+    this.#claim('one configuration at a time is uncommitted', view.node, oneIsOpen(view, this.committed.length))
+    for (const snapshot of [persist?.install ?? null, persist?.compact?.snapshot ?? null]) {
+      if (snapshot === null) continue
+      const broken = snapshotHoldsItsOwn(snapshot, this.committed)
+      this.#claim('a snapshot holds the configuration of its index', view.node, broken)
+    }
   }
 
   #checkPlace(node: NodeId, entry: Entry, before: Place | undefined): void {
@@ -366,6 +373,10 @@ export class Invariants {
       this.#violate('a refused proposal is never applied', `${entry.id} (${why}) stands at ${index}`)
   }
 
+  #claim(claim: string, node: NodeId, broken: string | null): void {
+    if (broken !== null) this.#violate(claim, `${node}: ${broken}`)
+  }
+
   #violate(claim: string, detail: string): void {
     this.#world.violate(claim, detail)
   }
@@ -387,7 +398,7 @@ export type NodeView = {
   /** From `firstIndex` on. */
   entries: Entry[]
   /** Where the snapshot ends. */
-  base: { readonly index: Index; readonly term: Term; readonly time: number } | null
+  base: SnapshotMeta | null
   term: Term
   vote: NodeId | null
   commit: Index

@@ -69,13 +69,15 @@ async function huntOne(copy: string, mutant: Mutant): Promise<Hunt> {
 }
 
 async function bySeeds(copy: string, seeds: number): Promise<Hunt['caught']> {
-  const run = ['--import', 'tsx', 'scripts/simulate.ts', '--json', '--seeds', String(seeds)]
+  const run = ['--import', 'tsx', 'scripts/simulate.ts', '--json', '--plans', '--seeds', String(seeds)]
   const { code, output } = await node(copy, run)
   const line = output.split('\n').findLast((each) => each.startsWith('{'))
   if (line === undefined) throw new Error(`the simulation ended with ${code}:\n${output.slice(-2000)}`)
-  const { failed } = JSON.parse(line) as { failed: { seed: number; claim: string }[] }
+  const { failed } = JSON.parse(line) as { failed: { seed: number | string; claim: string }[] }
   const [first] = failed
-  return first === undefined ? null : { by: first.claim, after: first.seed === 1 ? '1 seed' : `${first.seed} seeds` }
+  if (first === undefined) return null
+  const { seed, claim } = first
+  return { by: claim, after: typeof seed === 'string' ? `plan ${seed}` : seed === 1 ? '1 seed' : `${seed} seeds` }
 }
 
 async function byTest(copy: string, test: string): Promise<Hunt['caught']> {
