@@ -26,7 +26,7 @@ async function send(url: string, init: RequestInit): Promise<Response> {
 async function playRound(cluster: Awaited<ReturnType<typeof startLocalCluster>>, round: number): Promise<Round> {
   const from = await cluster.leader()
   const others = cluster.nodes.filter((node) => node.id !== from)
-  const [to, third] = round % 2 === 0 ? others : others.reverse()
+  const [to, third] = round % 2 === 0 ? others : others.toReversed()
   if (to === undefined || third === undefined) throw new Error('three nodes are needed')
   const begun = performance.now()
   const body = JSON.stringify({ to: to.id })

@@ -49,6 +49,7 @@ describe('simulated clusters', () => {
       let seed = first
       for (; performance.now() < untilMs; seed += 1) await play(seed)
       console.log(`played fresh seeds ${first} to ${seed - 1}`)
+      expect(seed).toBeGreaterThan(first)
     },
     60_000 + 2 * freshMs,
   )
