@@ -102,7 +102,7 @@ export function drawPlan(seed: number): Plan {
     heartbeatMs: electionTimeoutMs / swarm.pick([5, 10]),
     electionTimeoutMs,
     snapshotEntries: swarm.pick([8, 20, 60, 100_000]),
-    leaseReads: swarm.chance(150),
+    leaseReads: swarm.chance(250),
     driftPpm: swarm.pick([0, 200, 20_000]),
     turnUs: swarm.pick([0, 50, 400]),
     mailUs: swarm.pick([50, 500, 5_000]),

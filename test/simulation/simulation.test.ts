@@ -48,6 +48,7 @@ describe('simulated clusters', () => {
       const untilMs = performance.now() + freshMs
       let seed = first
       for (; performance.now() < untilMs; seed += 1) await play(seed)
+      expect(seed).toBeGreaterThan(first)
       console.log(`played fresh seeds ${first} to ${seed - 1}`)
       expect(seed).toBeGreaterThan(first)
     },

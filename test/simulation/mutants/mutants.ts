@@ -336,12 +336,12 @@ export const mutants: readonly Mutant[] = [
     within: 1000,
   },
   {
-    name: 'lease-from-the-answer',
+    name: 'lease-survives-a-pause',
     bug: 'B19',
-    what: 'a lease counts from when the answer came, not from when it was asked',
-    file: 'src/raft/reads.ts',
-    search: 'core.leaseUntilTick = round.sentAtTick + electionTicks - heartbeatTicks - lateTicks',
-    replace: 'core.leaseUntilTick = core.ticks + 2 * electionTicks',
+    what: 'a leader that was stopped for a while answers reads by the lease that it had',
+    file: 'src/raft/raft.ts',
+    search: 'core.endLease(core.reads.context)',
+    replace: 'core.reads.context',
     within: 1000,
   },
   {
@@ -479,15 +479,6 @@ export const mutants: readonly Mutant[] = [
     search: 'if (this.#begins === null) this.#options.events.committed(entries)',
     replace: 'if (entries.length > 0) this.#options.events.committed(entries)',
     within: 50,
-  },
-  {
-    name: 'offers-before-the-size-is-known',
-    bug: 'B10',
-    what: 'a snapshot is offered with no bytes while the disk stalls, and taken for whole',
-    file: 'src/consensus/snapshot-sending.ts',
-    search: 'if (outbound.size > 0) this.#offer(outbound)',
-    replace: 'this.#offer(outbound)',
-    within: 1000,
   },
   {
     name: 'log-time-follows-the-clock',
