@@ -243,11 +243,6 @@ export class Invariants {
       view.entries = view.entries.slice(compact.firstIndex - view.firstIndex)
       view.firstIndex = compact.firstIndex
     }
-    if (compact.snapshot.index > view.applied)
-      this.#violate(
-        'a snapshot holds applied entries only',
-        `${view.node}: ${compact.snapshot.index} of ${view.applied}`,
-      )
   }
 
   #append(view: NodeView, entry: Entry): void {
@@ -269,6 +264,8 @@ export class Invariants {
     this.#claim('one configuration at a time is uncommitted', view.node, oneIsOpen(view, this.committed.length))
     for (const snapshot of [persist?.install ?? null, persist?.compact?.snapshot ?? null]) {
       if (snapshot === null) continue
+      if (this.#disks.get(view.node)?.hasSnapshot(snapshot) === false)
+        this.#violate('a log stands on a snapshot that is durable', `${view.node}: ${snapshot.index} is not there`)
       const broken = snapshotHoldsItsOwn(snapshot, this.committed)
       this.#claim('a snapshot holds the configuration of its index', view.node, broken)
     }

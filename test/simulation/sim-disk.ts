@@ -60,6 +60,10 @@ export class SimDisk {
     this.onBroken = options.onBroken
   }
 
+  hasSnapshot(meta: SnapshotMeta): boolean {
+    return this.snapshots.has(snapshotName(meta))
+  }
+
   delayUs(nowUs: number, sync: boolean): number {
     const us = sync ? 100 + this.stream.around(this.meanUs) : 20 + this.stream.around(this.meanUs / 10)
     return Math.max(us, this.stalledUntilUs - nowUs)
@@ -99,6 +103,11 @@ export class SimDisk {
     for (const write of this.#written) write.apply(this.image)
     this.#written = []
   }
+}
+
+/** What a snapshot is kept under. */
+export function snapshotName({ index, term }: SnapshotMeta): string {
+  return `${index}/${term}`
 }
 
 export type StoredSnapshot = { readonly meta: SnapshotMeta; readonly bytes: Uint8Array }

@@ -1,5 +1,6 @@
 import type { SnapshotMeta } from '../../src/raft/effects.ts'
 import type { SnapshotStore } from '../../src/storage/snapshot-store.ts'
+import { snapshotName } from './sim-disk.ts'
 import type { SimDisk } from './sim-disk.ts'
 import type { SimProcess } from './sim-process.ts'
 import { mixBytes } from './streams.ts'
@@ -26,7 +27,7 @@ export class SimSnapshotStore implements SnapshotStore {
 
   write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void> {
     const stored = withChecksum(bytes)
-    return this.#step(() => void this.#disk.snapshots.set(nameOf(snapshot), { meta: snapshot, bytes: stored }))
+    return this.#step(() => void this.#disk.snapshots.set(snapshotName(snapshot), { meta: snapshot, bytes: stored }))
   }
 
   read(snapshot: SnapshotMeta): Promise<Uint8Array> {
@@ -43,7 +44,7 @@ export class SimSnapshotStore implements SnapshotStore {
   receivedOffset(snapshot: SnapshotMeta, size: number): Promise<number> {
     return this.#step(() => {
       const { partial } = this.#disk
-      if (partial === null || nameOf(partial.meta) !== nameOf(snapshot) || partial.size !== size) return 0
+      if (partial === null || snapshotName(partial.meta) !== snapshotName(snapshot) || partial.size !== size) return 0
       return partial.bytes.length
     })
   }
@@ -55,7 +56,11 @@ export class SimSnapshotStore implements SnapshotStore {
     return this.#step(() => {
       const disk = this.#disk
       const { offset, size, bytes } = chunk
-      if (disk.partial === null || nameOf(disk.partial.meta) !== nameOf(snapshot) || disk.partial.size !== size)
+      if (
+        disk.partial === null ||
+        snapshotName(disk.partial.meta) !== snapshotName(snapshot) ||
+        disk.partial.size !== size
+      )
         disk.partial = { meta: snapshot, size, bytes: new Uint8Array(0), synced: 0 }
       const { partial } = disk
       if (offset !== partial.bytes.length) {
@@ -69,7 +74,7 @@ export class SimSnapshotStore implements SnapshotStore {
       if (together.length < size) return 'more'
       disk.partial = null
       if (!isWhole(together)) return 'damaged'
-      disk.snapshots.set(nameOf(snapshot), { meta: snapshot, bytes: together })
+      disk.snapshots.set(snapshotName(snapshot), { meta: snapshot, bytes: together })
       return 'done'
     })
   }
@@ -87,8 +92,8 @@ export class SimSnapshotStore implements SnapshotStore {
   }
 
   #stored(snapshot: SnapshotMeta): Uint8Array {
-    const stored = this.#disk.snapshots.get(nameOf(snapshot))
-    if (stored === undefined) throw new Error(`there is no snapshot ${nameOf(snapshot)}`)
+    const stored = this.#disk.snapshots.get(snapshotName(snapshot))
+    if (stored === undefined) throw new Error(`there is no snapshot ${snapshotName(snapshot)}`)
     return stored.bytes
   }
 
@@ -120,10 +125,6 @@ export class SimSnapshotStore implements SnapshotStore {
 
 /** Small, so that a snapshot takes several. */
 const chunkBytesMax = 400
-
-function nameOf({ index, term }: SnapshotMeta): string {
-  return `${index}/${term}`
-}
 
 function withChecksum(bytes: Uint8Array): Uint8Array {
   const stored = new Uint8Array(bytes.length + 4)
