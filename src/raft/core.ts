@@ -1,7 +1,7 @@
 import { assert } from '../std/assert.ts'
 import { Random } from '../std/random.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
-import type { RaftEffects, RaftOptions, Role } from './effects.ts'
+import type { RaftEffects, RaftOptions, Role, SnapshotMeta } from './effects.ts'
 import type { Index, Term } from './entry.ts'
 import { RaftLog } from './log.ts'
 import type { Message, MessageBody, RefusalReason } from './messages.ts'
@@ -41,6 +41,8 @@ export class Core {
   commitIndex: Index
   /** Up to where entries were handed out to be applied, or a snapshot in their place. */
   handedOutIndex: Index = 0
+  /** What the log began with at the start, until the state machine stands on it. */
+  startSnapshot: SnapshotMeta | null
   /** Up to where the state machine says that it has applied them. */
   appliedIndex: Index
   /** The highest wall clock reading that this node was told, ms. */
@@ -92,6 +94,7 @@ export class Core {
     assert(heartbeatTicks >= 1 && electionTicks > heartbeatTicks, 'an election timeout is longer than a heartbeat')
     this.id = id
     this.options = options
+    this.startSnapshot = options.snapshot
     this.log = new RaftLog({ snapshot, entries })
     this.persistence = new Persistence(hardState)
     this.pending = new PendingProposals()

@@ -213,7 +213,7 @@ export class RaftLog {
    */
   compact(firstIndex: Index, snapshot: SnapshotMeta): readonly Entry[] {
     assert(firstIndex > this.#base.index && firstIndex <= snapshot.index + 1, `the log can begin at ${firstIndex}`)
-    assert(snapshot.index > this.snapshotIndex && snapshot.index <= this.#durableIndex, 'a snapshot moves forward')
+    assert(snapshot.index >= this.snapshotIndex && snapshot.index <= this.#durableIndex, 'a snapshot never moves back')
     assert(this.term(snapshot.index) === snapshot.term, 'the snapshot is of this log')
     const { index, term, time } = {
       index: firstIndex - 1,

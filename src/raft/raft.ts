@@ -38,7 +38,7 @@ import {
   onSnapshotFailed,
   onUnreachable,
 } from './replication.ts'
-import { onSnapshotReceived, onSnapshotted, snapshotMeta } from './snapshots.ts'
+import { compactFromStart, onSnapshotReceived, onSnapshotted, snapshotMeta } from './snapshots.ts'
 import { onTargetUnreachable, startTransfer } from './transfer.ts'
 import { isWellFormed } from './well-formed.ts'
 
@@ -84,6 +84,7 @@ export class Raft {
       case 'applied':
         assert(event.index <= core.handedOutIndex, 'only what was handed out can have been applied')
         core.appliedIndex = Math.max(core.appliedIndex, event.index)
+        compactFromStart(core)
         return
       case 'snapshotted':
         onSnapshotted(core, event.snapshot)

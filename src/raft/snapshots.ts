@@ -19,14 +19,32 @@ export function snapshotMeta(core: Core, index: Index): SnapshotMeta | null {
 
 /** This node's own snapshot is durable. Some entries stay behind it, for members that are a little behind. */
 export function onSnapshotted(core: Core, snapshot: SnapshotMeta): void {
-  const { log, options } = core
+  const { log } = core
   if (snapshot.index <= log.snapshotIndex) return
   assert(snapshot.index <= core.handedOutIndex, 'a snapshot holds what was applied')
+  const firstIndex = beginningBehind(core, snapshot)
+  for (const entry of log.compact(firstIndex, snapshot)) core.ownTermIds.delete(entry.id)
+}
+
+/**
+ * At a start the snapshot may be newer than the log on the disk knows, because the node ended in between: once the state
+ * machine stands on it, the log lets go of what it stands for.
+ */
+export function compactFromStart(core: Core): void {
+  const snapshot = core.startSnapshot
+  if (snapshot === null || core.appliedIndex < snapshot.index) return
+  core.startSnapshot = null
+  if (core.log.snapshotIndex !== snapshot.index) return
+  const firstIndex = beginningBehind(core, snapshot)
+  if (firstIndex > core.log.baseIndex + 1) core.log.compact(firstIndex, snapshot)
+}
+
+function beginningBehind({ log, options }: Core, snapshot: SnapshotMeta): Index {
   let firstIndex = Math.max(log.baseIndex + 1, snapshot.index - options.trailingEntries + 1)
   const bytesBehind = log.bytesAfter(snapshot.index)
   const isTooMuch = (): boolean => log.bytesAfter(firstIndex - 1) - bytesBehind > options.logBytesMax / trailingShare
   while (firstIndex <= snapshot.index && isTooMuch()) firstIndex += 1
-  for (const entry of log.compact(firstIndex, snapshot)) core.ownTermIds.delete(entry.id)
+  return firstIndex
 }
 
 /**
