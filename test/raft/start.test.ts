@@ -4,7 +4,8 @@ import { Raft } from '../../src/raft/raft.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
 import { logOfTerms } from './lab.ts'
 
-const voters = ['n1', 'n2', 'n3'] as NodeId[]
+const n1 = 'n1' as NodeId
+const voters = [n1, 'n2' as NodeId, 'n3' as NodeId]
 const trailingEntries = 2
 
 /** A node that ended when its snapshot at 8 was durable, and its log did not know of it yet. */
@@ -15,7 +16,7 @@ function startedBehind(snapshotIndex: number): Raft {
   )
   const configuration = makeConfiguration('c' as ClusterId, voters)
   return new Raft({
-    id: voters[0] as NodeId,
+    id: n1,
     hardState: { term: 1, vote: null, commit: snapshotIndex },
     snapshot: { index: snapshotIndex, term: 1, time: 0, configuration },
     entries,
