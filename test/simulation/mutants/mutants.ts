@@ -415,7 +415,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/consensus/snapshot-sending.ts',
     search: '        this.#drop(peer)\n        failed(peer)\n',
     replace: '        this.#drop(peer)\n',
-    within: 1000,
+    within: 'test/consensus/snapshot-parts.test.ts',
   },
   {
     name: 'higher-term-is-ignored',
@@ -442,7 +442,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/consensus/log-writer.ts',
     search: 'entries = entries.filter((entry) => entry.index < from)',
     replace: 'entries = entries.filter((entry) => entry.index <= from)',
-    within: 1000,
+    within: 'test/consensus/log-writer.test.ts',
   },
   {
     name: 'merges-the-first-hard-state',
