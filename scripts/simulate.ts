@@ -5,14 +5,12 @@
  *   simulate --seed 17               one, with what happened in it
  *   simulate --plan file.json        a plan that was printed
  *   simulate --shrink 17             makes the plan of a failing seed small, and prints it
- *   simulate --plans                first the plans of seeds that once broke a claim
  *   simulate --json                  ends with a line for other programs
  *   simulate --report                also tells how fast it goes and what the lives were like
  *
  * Exit code 1: a claim broke.
  */
-import { readFileSync, readdirSync } from 'node:fs'
-import path from 'node:path'
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { drawPlan } from '../test/simulation/plan.ts'
 import type { Plan } from '../test/simulation/plan.ts'
@@ -30,7 +28,6 @@ const { values } = parseArgs({
     report: { type: 'boolean', default: false },
     lines: { type: 'string', default: '150' },
     'keep-going': { type: 'boolean', default: false },
-    plans: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
@@ -44,7 +41,7 @@ async function replay(plan: Plan): Promise<boolean> {
   if (outcome.trace.length > lines) console.log(`... ${outcome.trace.length - lines} lines before (--lines)`)
   for (const line of outcome.trace.slice(-lines)) console.log(line)
   console.log(describe(plan.seed, outcome))
-  return outcome.violation === null
+  return tell(1, outcome.violation === null ? [] : [{ seed: plan.seed, claim: outcome.violation.claim }])
 }
 
 async function playMany(from: number, count: number): Promise<boolean> {
@@ -52,12 +49,7 @@ async function playMany(from: number, count: number): Promise<boolean> {
   const total = new Map<string, number>()
   const add = (name: string, value: number): void => void total.set(name, (total.get(name) ?? 0) + value)
   let played = 0
-  const failed: { seed: number | string; claim: string }[] = []
-  for (const [name, plan] of values.plans ? oldPlans() : []) {
-    const { violation } = await simulate(plan)
-    if (violation !== null) failed.push({ seed: name, claim: violation.claim })
-  }
-  if (failed.length > 0 && !values['keep-going']) return tell(0, failed)
+  const failed: { seed: number; claim: string }[] = []
   for (let seed = from; seed < from + count; seed += 1) {
     const outcome = await simulate(drawPlan(seed))
     played += 1
@@ -81,17 +73,9 @@ async function playMany(from: number, count: number): Promise<boolean> {
   return tell(played, failed)
 }
 
-function tell(played: number, failed: readonly { seed: number | string; claim: string }[]): boolean {
+function tell(played: number, failed: readonly { seed: number; claim: string }[]): boolean {
   if (values.json) console.log(JSON.stringify({ played, failed }))
   return failed.length === 0
-}
-
-function oldPlans(): [string, Plan][] {
-  const folder = path.join(import.meta.dirname, '../test/simulation/plans')
-  return readdirSync(folder).map((name) => [
-    name.replace('.json', ''),
-    JSON.parse(readFileSync(path.join(folder, name), 'utf8')) as Plan,
-  ])
 }
 
 function report(total: ReadonlyMap<string, number>, played: number, seconds: number): void {

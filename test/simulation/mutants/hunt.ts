@@ -61,7 +61,7 @@ async function huntOne(copy: string, mutant: Mutant): Promise<Hunt> {
   )
   try {
     const caught =
-      typeof mutant.within === 'number' ? await bySeeds(copy, mutant.within) : await byTest(copy, mutant.within)
+      typeof mutant.within === 'number' ? await bySeeds(copy, mutant.within) : await byFile(copy, mutant.within)
     return { mutant, caught, seconds: (performance.now() - started) / 1000 }
   } finally {
     await writeFile(file, text)
@@ -69,15 +69,33 @@ async function huntOne(copy: string, mutant: Mutant): Promise<Hunt> {
 }
 
 async function bySeeds(copy: string, seeds: number): Promise<Hunt['caught']> {
-  const run = ['--import', 'tsx', 'scripts/simulate.ts', '--json', '--plans', '--seeds', String(seeds)]
-  const { code, output } = await node(copy, run)
-  const line = output.split('\n').findLast((each) => each.startsWith('{'))
-  if (line === undefined) throw new Error(`the simulation ended with ${code}:\n${output.slice(-2000)}`)
-  const { failed } = JSON.parse(line) as { failed: { seed: number | string; claim: string }[] }
+  const failed = await simulated(copy, ['--seeds', String(seeds)])
   const [first] = failed
   if (first === undefined) return null
-  const { seed, claim } = first
-  return { by: claim, after: typeof seed === 'string' ? `plan ${seed}` : seed === 1 ? '1 seed' : `${seed} seeds` }
+  return { by: first.claim, after: first.seed === 1 ? '1 seed' : `${first.seed} seeds` }
+}
+
+async function byFile(copy: string, file: string): Promise<Hunt['caught']> {
+  if (!file.endsWith('.json')) return byTest(copy, file)
+  const [first] = await simulated(copy, ['--plan', file])
+  return first === undefined ? null : { by: first.claim, after: 'its plan' }
+}
+
+type Failed = readonly { readonly seed: number; readonly claim: string }[]
+
+async function simulated(copy: string, options: readonly string[]): Promise<Failed> {
+  const { code, output } = await node(copy, [
+    '--import',
+    'tsx',
+    'scripts/simulate.ts',
+    '--json',
+    '--lines',
+    '0',
+    ...options,
+  ])
+  const line = output.split('\n').findLast((each) => each.startsWith('{"played"'))
+  if (line === undefined) throw new Error(`the simulation ended with ${code}:\n${output.slice(-2000)}`)
+  return (JSON.parse(line) as { failed: Failed }).failed
 }
 
 async function byTest(copy: string, test: string): Promise<Hunt['caught']> {
@@ -90,7 +108,7 @@ async function byTest(copy: string, test: string): Promise<Hunt['caught']> {
     assertionResults.filter(({ status }) => status === 'failed'),
   )
   const [first] = failed
-  return first === undefined ? null : { by: `test: ${first.fullName}`, after: test }
+  return first === undefined ? null : { by: `test: ${first.fullName}`, after: 'its test' }
 }
 
 function node(cwd: string, args: readonly string[]): Promise<{ code: number | null; output: string }> {

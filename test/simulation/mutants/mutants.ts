@@ -5,13 +5,13 @@
  */
 export type Mutant = {
   readonly name: string
-  /** Of the list of bug classes in docs/TESTING.md. */
+  /** Of the bug classes that docs/MUTANTS.md lists. */
   readonly bug: string
   readonly what: string
   readonly file: string
   readonly search: string
   readonly replace: string
-  /** How many seeds may be needed, from the first on; or the test file that has to fail. */
+  /** How many seeds may be needed, from the first on; or the plan, or the test file, that has to fail. */
   readonly within: number | string
 }
 
@@ -87,7 +87,7 @@ export const mutants: readonly Mutant[] = [
     search: 'if (!core.votes.has(voter)) core.votes.set(voter, granted)',
     replace:
       'const free = otherVoters(core.log.configuration, core.id).find((id) => !core.votes.has(id))\n  core.votes.set(core.votes.has(voter) && granted ? (free ?? voter) : voter, granted)',
-    within: 'test/raft',
+    within: 'test/raft/paper.test.ts',
   },
   {
     name: 'votes-of-the-wrong-term',
@@ -98,7 +98,7 @@ export const mutants: readonly Mutant[] = [
       "case 'pre-vote-response':\n      case 'vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
     replace:
       "case 'vote-response':\n        onVoteResponse(core, { ...message, term: core.term })\n        return\n      case 'pre-vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
-    within: 'test/raft',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'commits-old-terms-by-counting',
@@ -206,7 +206,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/consensus/state-feed.ts',
     search: 'if (bytes === null || this.#begins !== snapshot) continue',
     replace: 'if (bytes === null) continue',
-    within: 1000,
+    within: 'test/consensus/snapshot-parts.test.ts',
   },
   {
     name: 'no-snapshot-for-who-lags',
@@ -270,7 +270,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/core.ts',
     search: 'const isOpen = log.configurationIndex > this.commitIndex\n',
     replace: 'const isOpen = log.configurationIndex < 0\n',
-    within: 400,
+    within: 'test/simulation/plans/removed-leader-alone-has-the-entry.json',
   },
   {
     name: 'everybody-is-heard',
@@ -279,7 +279,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: 'if (core.knows(message.from) || core.leader === message.from) return true',
     replace: 'if (message.from !== core.id) return true',
-    within: 'test/raft',
+    within: 'test/raft/thesis.test.ts',
   },
   {
     name: 'learner-never-votes',
@@ -324,7 +324,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/replication.ts',
     search: 'progress.ackedRead = Math.max(progress.ackedRead, message.read)',
     replace: 'progress.ackedRead = core.reads.context',
-    within: 'test/raft',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'read-answer-commits-all',
@@ -342,7 +342,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: 'core.endLease(core.reads.context)',
     replace: 'core.reads.context',
-    within: 1000,
+    within: 'test/simulation/plans/lease-and-a-pause.json',
   },
   {
     name: 'sole-voter-ignores-the-lease',
@@ -351,7 +351,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/election.ts',
     search: '(isAlone && !core.isSticky)',
     replace: 'isAlone',
-    within: 1000,
+    within: 'test/simulation/plans/sole-voter-and-a-lease.json',
   },
   {
     name: 'lease-survives-transfer',
@@ -360,7 +360,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/transfer.ts',
     search: '  core.endLease(Infinity)\n',
     replace: '',
-    within: 1000,
+    within: 'test/simulation/plans/transfer-and-a-lease.json',
   },
   {
     name: 'takes-proposals-of-any-term',
@@ -424,7 +424,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: "core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })\n        return",
     replace: 'return',
-    within: 'test/raft',
+    within: 'test/raft/paper.test.ts',
   },
   {
     name: 'writes-on-after-an-error',
