@@ -279,7 +279,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: 'if (core.knows(message.from) || core.leader === message.from) return true',
     replace: 'if (message.from !== core.id) return true',
-    within: 'test/raft/thesis.test.ts',
+    within: 'test/raft/paper.test.ts',
   },
   {
     name: 'learner-never-votes',
