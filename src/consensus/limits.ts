@@ -16,7 +16,7 @@ export const uncommittedBytesMax = 32 * MiB
 /** Append requests in flight to one member; no more bytes than its lane's send buffer takes. */
 export const inflightMax = 256
 export const inflightBytesMax = 4 * MiB
-/** What the leader's state machine may have to apply before the leader takes no more. */
+/** What a state machine is given before it has applied the rest; a leader takes no more proposals then. */
 export const unappliedEntriesMax = 65_536
 /** Proposals, and reads, of this node whose outcome is open. */
 export const pendingProposalsMax = 4096

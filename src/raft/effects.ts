@@ -136,11 +136,11 @@ export type RaftOptions = {
   readonly proposalBytesMax: number
   /** The leader refuses proposals while more than this waits uncommitted. */
   readonly uncommittedBytesMax: number
-  /** The leader refuses proposals while its state machine has more than this many entries to apply. */
+  /** The state machine is handed no more than this many entries that it has not applied, and the leader refuses proposals meanwhile. */
   readonly unappliedEntriesMax: number
   /**
    * The leader refuses proposals while the log in memory is longer than this. What a leader adds by itself (a noop each
-   * term) and what is in the log already is taken in any case: to refuse that would end replication.
+   * term) and what is in the log already is taken in any case: to refuse that would end replication. Other nodes let it grow to twice as much.
    */
   readonly logBytesMax: number
   /** Entries that compaction leaves behind the snapshot, for members that are a little behind; a quarter of `logBytesMax` at most. */

@@ -9,6 +9,9 @@ import type { Message } from './messages.ts'
  * durable. The committed part of the log never changes again. Called with messages of the node's own term.
  */
 
+/** A follower's log may be so many times as long as a leader's. */
+const overfullShare = 2
+
 type AppendRequest = Extract<Message, { kind: 'append-request' }>
 type HeartbeatRequest = Extract<Message, { kind: 'heartbeat-request' }>
 
@@ -23,6 +26,7 @@ export function onAppendRequest(core: Core, message: AppendRequest): void {
     core.sendWhenDurable(message.from, { kind: 'append-rejected', prevIndex, hintIndex, hintTerm })
     return
   }
+  if (isOverfull(core)) return
   takeOver(core, message)
   // What is compacted here is every leader's.
   const match = Math.max(prevIndex + entries.length, log.baseIndex)
@@ -37,6 +41,14 @@ export function onHeartbeatRequest(core: Core, message: HeartbeatRequest): void 
   if (!follow(core, message)) return
   if (message.commit <= core.log.lastIndex) core.commitTo(message.commit)
   core.sendNow(message.from, { kind: 'heartbeat-response', read: message.read })
+}
+
+/**
+ * No leader's log grows to that by itself, so it is this node's state machine that lags, and with it the snapshots that would
+ * let the log go. A request that finds no room counts as lost: the leader sends it again after a heartbeat.
+ */
+function isOverfull({ log, options }: Core): boolean {
+  return log.bytes > overfullShare * options.logBytesMax
 }
 
 /** False when the sender can not be the leader of this term, because another node is. */

@@ -208,11 +208,16 @@ export class Raft {
     return snapshot
   }
 
-  /** Committed and durable here (R7); nothing while a snapshot that takes the place of entries is not durable. */
+  /**
+   * Committed and durable here (R7); nothing while a snapshot that takes the place of entries is not durable, and no more than
+   * the state machine may have before it: the rest waits in the log.
+   */
   #takeCommitted(): readonly Entry[] {
     const core = this.#core
-    if (core.handedOutIndex < core.log.snapshotIndex) return []
-    const upTo = Math.min(core.commitIndex, core.log.durableIndex)
+    const { snapshotIndex, durableIndex } = core.log
+    if (core.handedOutIndex < snapshotIndex) return []
+    const roomUpTo = Math.max(core.appliedIndex, snapshotIndex) + core.options.unappliedEntriesMax
+    const upTo = Math.min(core.commitIndex, durableIndex, Math.max(core.handedOutIndex, roomUpTo))
     assert(core.handedOutIndex <= upTo, 'what was handed out stays committed and durable')
     const entries = core.log.between(core.handedOutIndex + 1, upTo)
     core.handedOutIndex = upTo
