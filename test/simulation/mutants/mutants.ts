@@ -431,7 +431,7 @@ export const mutants: readonly Mutant[] = [
     bug: 'B30',
     what: 'what is committed is applied before it is on the own disk',
     file: 'src/raft/raft.ts',
-    search: 'const upTo = Math.min(core.commitIndex, core.log.durableIndex)',
+    search: 'const upTo = Math.min(core.commitIndex, durableIndex, Math.max(core.handedOutIndex, roomUpTo))',
     replace: 'const upTo = core.commitIndex',
     within: 50,
   },
