@@ -26,6 +26,8 @@ export type LocalClusterOptions = {
   env?: Readonly<Record<string, string>>
   config?: Readonly<Record<string, unknown>>
   cli?: string
+  /** Of Node itself, for every node. */
+  nodeArgs?: readonly string[]
 }
 
 export type LocalCluster = {
@@ -40,9 +42,9 @@ export type LocalCluster = {
 
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'quorate-cluster-')))
-  const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli } = options
+  const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli, nodeArgs = [] } = options
   const plans = await planCluster({ dir, nodes: count, servers, labels, config })
-  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, detached: false }))
+  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, nodeArgs, detached: false }))
   const endAll = (): void => {
     for (const node of nodes) node.endNow()
   }
