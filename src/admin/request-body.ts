@@ -9,7 +9,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
  */
 export async function readJsonBody(
   incoming: IncomingMessage,
-  options: { readonly bytesMax: number; readonly signal: AbortSignal },
+  options: BodyOptions,
 ): Promise<{ readonly text: JsonText; readonly value: unknown }> {
   const bytes = await readBytes(incoming, options)
   try {
@@ -20,19 +20,19 @@ export async function readJsonBody(
   }
 }
 
+/** `signal` null: the request itself is all that ends it. */
+type BodyOptions = { readonly bytesMax: number; readonly signal: AbortSignal | null }
+
 // A byte order mark is not JSON, and must not vanish from what is kept byte for byte.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function readBytes(
-  incoming: IncomingMessage,
-  { bytesMax, signal }: { readonly bytesMax: number; readonly signal: AbortSignal },
-): Promise<Buffer> {
+function readBytes(incoming: IncomingMessage, { bytesMax, signal }: BodyOptions): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let length = 0
     const leave = (): void => {
       incoming.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone)
-      signal.removeEventListener('abort', onAbort)
+      signal?.removeEventListener('abort', onAbort)
     }
     const fail = (error: unknown): void => {
       leave()
@@ -45,14 +45,15 @@ function readBytes(
     }
     const onEnd = (): void => {
       leave()
-      resolve(Buffer.concat(chunks, length))
+      const [only] = chunks
+      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, length))
     }
     const onGone = (): void => fail(new OperatingError('cancelled', 'the client went away within its request'))
     // Aborted with a word of its own, or because the client is gone: then the reason is foreign text.
-    const onAbort = (): void => (signal.reason instanceof OperatingError ? fail(signal.reason) : onGone())
+    const onAbort = (): void => (signal?.reason instanceof OperatingError ? fail(signal.reason) : onGone())
     incoming.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted === true) onAbort()
     else if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) fail(tooLarge(bytesMax))
   })
 }
