@@ -46,6 +46,12 @@ export const formingTicks = 10
 /** Between the threads: proposals that were handed in and have not reached the loop. */
 export const portProposalsMax = 8192
 export const portBytesMax = 64 * MiB
+/** What the main thread has applied is told after so many entries, or so many ms. */
+export const appliedLagMax = 1024
+export const appliedLagMs = 20
+/** What the thread has taken in is told with what else there is to tell, or after so many proposals or bytes. */
+export const takenProposalsMax = 1024
+export const takenBytesMax = 4 * MiB
 /** Reads that were asked for and not answered. */
 export const portReadsMax = 8192
 /** A leader that stops waits for another to lead: this part of the election timeout, and no longer than this. */

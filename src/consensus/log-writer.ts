@@ -20,7 +20,12 @@ export class LogWriter {
 
   write(persist: Persist): void {
     this.#gathered.push(persist)
-    if (this.#underWay === undefined) this.#begin(() => this.#writeGathered())
+    if (persist.mustSync && this.#underWay === undefined) this.#begin(() => this.#writeGathered())
+  }
+
+  /** A commit hint waits for the next batch that has to be written, and no longer than until this is called. */
+  writeHints(): void {
+    if (this.#gathered.length > 0 && this.#underWay === undefined) this.#begin(() => this.#writeGathered())
   }
 
   /** A write of forming: they are over before Raft's first. */
@@ -45,7 +50,7 @@ export class LogWriter {
       this.#underWay = undefined
       if (!this.#ended) done()
       // What came between the last look and now.
-      if (this.#gathered.length > 0 && this.#underWay === undefined) this.#begin(() => this.#writeGathered())
+      if (this.#mustWrite && this.#underWay === undefined) this.#begin(() => this.#writeGathered())
     } catch (error) {
       if (this.#ended) return
       this.#ended = true
@@ -54,7 +59,7 @@ export class LogWriter {
   }
 
   async #writeGathered(): Promise<void> {
-    while (this.#gathered.length > 0 && !this.#ended) {
+    for (let isDue = true; isDue && !this.#ended; isDue = this.#mustWrite) {
       const persists = this.#gathered
       this.#gathered = []
       const batch = mergePersists(persists)
@@ -62,6 +67,10 @@ export class LogWriter {
       this.#options.counters.appendedEntries += batch.entries.length
       if (!this.#ended) this.#options.durable(persists)
     }
+  }
+
+  get #mustWrite(): boolean {
+    return this.#gathered.some((persist) => persist.mustSync)
   }
 
   async #timed(isSynced: boolean, write: (store: LogStore) => Promise<void>): Promise<void> {

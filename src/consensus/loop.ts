@@ -221,6 +221,7 @@ class ConsensusLoop implements Consensus {
 
   #tick(): void {
     this.#ticks += 1
+    this.#writer.writeHints()
     this.#tell({ kind: 'tick', now: Math.max(0, Math.floor(this.#ports.clock.now())) })
     this.#snapshots?.tick()
     if (this.#ticks % limits.formingTicks === 0) this.#founding.step({ kind: 'tick' })

@@ -15,8 +15,9 @@ import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { startConsensus } from './loop.ts'
+import { takenBytesMax, takenProposalsMax } from './limits.ts'
 import type { ConsensusPorts } from './ports.ts'
-import { contentOf, ownBytes, packEntries, toPlainError } from './thread-messages.ts'
+import { ownBytes, packEntries, toPlainError, unpackCommands } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
 
 /**
@@ -28,6 +29,8 @@ const options = workerData as ConsensusOptions
 const loopDelayResolutionMs = 20
 const loopDelay = monitorEventLoopDelay({ resolution: loopDelayResolutionMs })
 loopDelay.enable()
+/** Proposals that have reached the loop, not told yet. */
+let taken = { count: 0, bytes: 0 }
 
 try {
   const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
@@ -41,14 +44,13 @@ try {
 function receive(consensus: Consensus, message: ToThread): void {
   switch (message.kind) {
     case 'propose': {
-      let bytes = 0
-      for (const proposal of message.proposals) {
-        const content = contentOf(proposal)
-        if (content.kind === 'command') bytes += content.data.length
-        consensus.propose(proposal.id, content)
-      }
-      return post({ kind: 'taken', count: message.proposals.length, bytes })
+      const commands = unpackCommands(message.block)
+      for (const { id, data } of commands) consensus.propose(id, { kind: 'command', data })
+      return took(commands.length, message.block.bytes.length)
     }
+    case 'propose-change':
+      consensus.propose(message.id, { kind: 'change', change: message.change })
+      return took(1, 0)
     case 'read':
       for (const id of message.ids) consensus.read(id)
       return undefined
@@ -68,6 +70,18 @@ function receive(consensus: Consensus, message: ToThread): void {
   }
 }
 
+/** A message of its own would wake the main thread at every turn. */
+function took(count: number, bytes: number): void {
+  taken = { count: taken.count + count, bytes: taken.bytes + bytes }
+  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) tellTaken()
+}
+
+function tellTaken(): void {
+  if (taken.count === 0) return
+  port.postMessage({ kind: 'taken', ...taken } satisfies FromThread)
+  taken = { count: 0, bytes: 0 }
+}
+
 /** Nothing holds the thread after this. */
 function leave(): void {
   loopDelay.disable()
@@ -81,7 +95,8 @@ function makeEvents(): ConsensusEvents {
       port.postMessage({ kind: 'restore', index, time, bytes } satisfies FromThread, [bytes.buffer])
     },
     committed(entries) {
-      for (const block of packEntries(entries)) port.postMessage({ kind: 'committed', block }, [block.bytes.buffer])
+      tellTaken()
+      for (const block of packEntries(entries)) post({ kind: 'committed', block })
     },
     refused: (id, why) => post({ kind: 'refused', id, why }),
     readable: (id, index) => post({ kind: 'readable', id, index }),

@@ -206,7 +206,7 @@ describe('a block of entries', () => {
     const entries = [entry(1, 1), large, { ...entry(3, 1), data: new Uint8Array(0) }, entry(4, 1, 'x'.repeat(900_000))]
     const more = [entry(5, 1, 'y'.repeat(900_000)), { ...entry(6, 2), kind: 'noop' as const }]
     const blocks = packEntries([...entries, ...more])
-    expect(blocks.map(({ heads }) => heads.length)).toEqual([1, 1, 2, 2])
+    expect(blocks.map(({ ids }) => ids.length)).toEqual([1, 1, 2, 2])
     expect(blocks.flatMap(unpackEntries).map(digest)).toEqual([...entries, ...more].map(digest))
     expect(packEntries([])).toEqual([])
   })
