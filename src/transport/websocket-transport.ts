@@ -128,6 +128,8 @@ export class WebSocketTransport implements Transport {
     const socket = new WebSocket(`ws://${dialer.address}${lanePath(this.#options.kind, dialer.lane)}`, {
       perMessageDeflate: false,
       maxPayload: limits.frameBytesMax,
+      // Masking is for caches between browser and server that read along; a mask of zeros is none, and costs nothing.
+      generateMask: (mask) => mask.fill(0),
     })
     const { address, lane } = dialer
     this.#connect({ role: 'dialer', socket, raw: null, lane, address, dialer })
