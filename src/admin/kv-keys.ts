@@ -9,7 +9,7 @@ import type { StepLimits } from './deadline.ts'
 import type { ErrorAnswer } from './error-answer.ts'
 import { httpStatus } from './http-status.ts'
 import { entryText, lateRead } from './kv-api.ts'
-import type { KvNeeds, WriteLimits } from './needs.ts'
+import type { Consistency, KvNeeds, ReadLimits, WriteLimits } from './needs.ts'
 import { readJsonBody } from './request-body.ts'
 import {
   consistencyOf,
@@ -73,7 +73,7 @@ export class KvKeys {
     const consistency = consistencyOf(queryOf(incoming, ['consistency']).consistency)
     const found = await this.#begin(incoming, outgoing).step(
       () => lateRead('the key'),
-      (limits) => this.#options.kv.get(key, within(limits, { consistency })),
+      (limits) => this.#options.kv.get(key, new KeyLimits(limits, { consistency, ...unconditional })),
     )
     if (found === undefined) throw new OperatingError('not-found', `there is no key ${JSON.stringify(key)}`)
     return entryText(found)
@@ -86,7 +86,7 @@ export class KvKeys {
     const { revision } = await this.#begin(incoming, outgoing).step(late, async (limits) => {
       const { text } = await readJsonBody(incoming, { bytesMax: valueBytesMax, signal: null })
       isAllThere = true
-      return this.#options.kv.put(key, text, within(limits, conditions))
+      return this.#options.kv.put(key, text, new KeyLimits(limits, { consistency: 'linearizable', ...conditions }))
     })
     return revisionText(key, revision)
   }
@@ -95,7 +95,7 @@ export class KvKeys {
     const { key, conditions } = writeOf(incoming)
     const { revision } = await this.#begin(incoming, outgoing).step(
       () => lateWrite('delete'),
-      (limits) => this.#options.kv.delete(key, within(limits, conditions)),
+      (limits) => this.#options.kv.delete(key, new KeyLimits(limits, { consistency: 'linearizable', ...conditions })),
     )
     return revisionText(key, revision)
   }
@@ -148,23 +148,36 @@ function send(outgoing: ServerResponse, { status, headers, body }: Answer): void
 }
 
 type Conditions = Pick<WriteLimits, 'expect' | 'idempotencyKey'>
+const unconditional: Conditions = { expect: null, idempotencyKey: null }
+
+/** What the step may take, with the rest; a class, so that the signal is made only for who asks for it. */
+class KeyLimits implements ReadLimits, WriteLimits {
+  readonly consistency: Consistency
+  readonly expect: number | null
+  readonly idempotencyKey: string | null
+  readonly #limits: StepLimits
+
+  constructor(limits: StepLimits, { consistency, expect, idempotencyKey }: Conditions & { consistency: Consistency }) {
+    this.#limits = limits
+    this.consistency = consistency
+    this.expect = expect
+    this.idempotencyKey = idempotencyKey
+  }
+
+  get timeoutMs(): number {
+    return this.#limits.timeoutMs
+  }
+
+  get signal(): AbortSignal {
+    return this.#limits.signal
+  }
+}
 
 function writeOf(incoming: IncomingMessage): { key: string; conditions: Conditions } {
   refusePromises(incoming)
   const key = keyOf(incoming, keyPrefix)
   queryOf(incoming, [])
   return { key, conditions: { expect: ifMatchOf(incoming), idempotencyKey: idempotencyKeyOf(incoming) } }
-}
-
-/** Not spread, so that the signal is made only for who asks for it. */
-function within<T extends object>(limits: StepLimits, also: T): T & Pick<StepLimits, 'timeoutMs' | 'signal'> {
-  return {
-    ...also,
-    timeoutMs: limits.timeoutMs,
-    get signal() {
-      return limits.signal
-    },
-  }
 }
 
 function revisionText(key: string, revision: number): string {

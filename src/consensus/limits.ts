@@ -13,8 +13,11 @@ export const appendBytesMax = 1 * MiB
 export const proposalBytesMax = 2 * MiB
 /** What the leader takes in before it is committed. */
 export const uncommittedBytesMax = 32 * MiB
-/** Append requests in flight to one member; no more bytes than its lane's send buffer takes. */
-export const inflightMax = 256
+/**
+ * Append requests in flight to one member; no more bytes than its lane's send buffer takes. Few, because what waits goes in
+ * one request: a member's disk has the next batch when it has done one, and no round trip is paid for single entries.
+ */
+export const inflightMax = 4
 export const inflightBytesMax = 4 * MiB
 /** What a state machine is given before it has applied the rest; a leader takes no more proposals then. */
 export const unappliedEntriesMax = 65_536

@@ -29,7 +29,7 @@ class ConsensusThread implements Consensus {
   readonly #events: ConsensusEvents
   readonly #started = deferred<ConsensusStarted>()
   readonly #exited = deferred<void>()
-  /** Posted at the end of this turn, in one message each. */
+  /** Posted when what has come in from outside has been read, in one message each: requests of many sockets gather. */
   #outbox: Command[] = []
   #readsOutbox: number[] = []
   #applied: Index = 0
@@ -152,12 +152,14 @@ class ConsensusThread implements Consensus {
   #flushSoon(): void {
     if (this.#flushIsDue) return
     this.#flushIsDue = true
-    queueMicrotask(() => this.#flush())
+    setImmediate(() => this.#flush())
   }
 
   #flush(): void {
     const [commands, ids] = [this.#outbox, this.#readsOutbox]
     this.#flushIsDue = false
+    // What was handed in and never left stays without an outcome, as what was lost on its way.
+    if (this.#state !== 'running') return
     this.#outbox = []
     this.#readsOutbox = []
     if (ids.length > 0) this.#post({ kind: 'read', ids })
