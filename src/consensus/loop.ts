@@ -251,8 +251,9 @@ class ConsensusLoop implements Consensus {
 
   #performRaft(raft: Raft): void {
     const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = raft.take()
-    if (persist !== null) this.#writer.write(persist)
+    // What leaves at once goes first: it has the longer way to a disk.
     for (const message of send) this.#send(message)
+    if (persist !== null) this.#writer.write(persist)
     for (const { peer, ...what } of sendSnapshot) this.#snapshots?.send(peer, what)
     if (restore !== null) this.#snapshots?.restore(restore)
     if (apply.length > 0) this.#snapshots?.apply(apply)

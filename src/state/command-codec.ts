@@ -25,8 +25,7 @@ import { isIdempotencyKey } from './sessions.ts'
  * shows that every member's version knows it.
  */
 export function encodeCommand({ command, idempotencyKey }: Envelope): Uint8Array {
-  // A copy: what the packer returns shares one large buffer, which a transfer to another thread would take away.
-  return new Uint8Array(packr.pack([format, idempotencyKey, ...commandFields(command)]))
+  return packr.pack([format, idempotencyKey, ...commandFields(command)])
 }
 
 /** Why bytes are no command, in one sentence. */

@@ -74,7 +74,11 @@ export class LevelLogStore implements LogStore {
       const head = this.#head
       const tail = this.#tail()
       const keptTo = keptIndex(tail, batch)
-      const kept = batch.install === null ? await this.#place(keptTo) : { term: batch.install.term, hash: chainStart }
+      // Nothing is waited for that need not be: the disk begins within the call.
+      const kept =
+        batch.install === null
+          ? (this.#endAt(keptTo) ?? (await this.#place(keptTo)))
+          : { term: batch.install.term, hash: chainStart }
       const next = advanceTail(tail, batch, kept.term)
       const writing = this.#db.batch()
       for (let index = keptTo + 1; index <= head.lastIndex; index += 1) writing.del(record.entryKey(index))
@@ -86,7 +90,8 @@ export class LevelLogStore implements LogStore {
         this.#writtenBytes += bytes.length
       }
       const { hardState, snapshot, firstIndex, lastIndex } = next
-      const anchor = batch.install === null ? await this.#anchorOf(firstIndex) : chainStart
+      let anchor = batch.install === null ? head.anchor : chainStart
+      if (batch.install === null && firstIndex !== head.firstIndex) anchor = await this.#anchorOf(firstIndex)
       if (snapshot !== null && snapshot !== tail.snapshot)
         writing.put(record.snapshotKey, record.encodeSnapshotMeta(snapshot))
       const nextHead: Head = { seq: head.seq + 1, hardState, firstIndex, lastIndex, lastHash, anchor }
@@ -196,10 +201,14 @@ export class LevelLogStore implements LogStore {
     return this.#meta
   }
 
-  /** Term and hash of what the next entry is chained to; read back only after a truncation, which is rare. */
+  /** Term and hash of what the next entry is chained to, when that is the end of the log. */
+  #endAt(index: Index): { term: Term; hash: Uint8Array } | undefined {
+    return index === this.#head.lastIndex ? { term: this.#lastTerm, hash: this.#head.lastHash } : undefined
+  }
+
+  /** The same anywhere: read back only after a truncation, which is rare. */
   async #place(index: Index): Promise<{ term: Term; hash: Uint8Array }> {
-    const { firstIndex, lastIndex, lastHash, anchor } = this.#head
-    if (index === lastIndex) return { term: this.#lastTerm, hash: lastHash }
+    const { firstIndex, anchor } = this.#head
     // Nothing below the snapshot is ever truncated.
     if (index === firstIndex - 1) return { term: this.#snapshot?.term ?? 0, hash: anchor }
     const { entry, hash } = await this.#readEntry(index)
@@ -208,7 +217,6 @@ export class LevelLogStore implements LogStore {
 
   /** What the first entry is chained to once the log begins there. */
   async #anchorOf(firstIndex: Index): Promise<Uint8Array> {
-    if (firstIndex === this.#head.firstIndex) return this.#head.anchor
     if (firstIndex === this.#head.lastIndex + 1) return this.#head.lastHash
     return (await this.#readEntry(firstIndex - 1)).hash
   }
