@@ -52,7 +52,7 @@ export class KvKeys {
   async #answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<string | null> {
     const refused = this.#options.refusal(incoming.headers)
     if (refused !== null) throw refused
-    switch (incoming.method) {
+    switch (incoming.method ?? '') {
       case 'GET':
       case 'HEAD':
         return this.#get(incoming, outgoing)

@@ -503,8 +503,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B9',
     what: 'a batch does not wait for the one before it',
     file: 'src/consensus/log-writer.ts',
-    search: 'if (this.#underWay === undefined) this.#begin(() => this.#writeGathered())\n  }',
-    replace: 'this.#begin(() => this.#writeGathered())\n  }',
+    search: 'if (persist.mustSync && this.#underWay === undefined) this.#begin(() => this.#writeGathered())\n  }',
+    replace: 'if (persist.mustSync) this.#begin(() => this.#writeGathered())\n  }',
     within: 100,
   },
   {
