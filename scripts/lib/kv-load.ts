@@ -122,7 +122,7 @@ async function connectAll(plan: KvLoadPlan): Promise<Client[]> {
 process.once('message', (plan: KvLoadPlan) => {
   const answer = (message: KvLoadMessage): void =>
     void process.send?.(message, () => {
-      process.disconnect()
+      if (process.connected) process.disconnect()
     })
   run(plan).then(
     (result) => answer({ kind: 'measured', result }),
