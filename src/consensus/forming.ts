@@ -337,7 +337,7 @@ function noEffects(): FormingEffects {
 function firstOf({ clusterId, voters }: FormingPromise): FormedLog {
   const data = encodeConfiguration(makeConfiguration(clusterId, voters))
   return {
-    hardState: { term: 1, vote: null, commit: 1 },
+    hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
     entry: { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data },
   }
 }

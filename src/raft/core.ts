@@ -34,6 +34,7 @@ export class Core {
   term: Term
   /** Whom this node voted for in `term`; once set, it stays for the term. */
   vote: NodeId | null
+  isRecovering: boolean
   role: Role = 'follower'
   /** The leader of `term`, as far as known: at most one node ever is. */
   leader: NodeId | null = null
@@ -100,6 +101,7 @@ export class Core {
     this.pending = new PendingProposals()
     this.term = hardState.term
     this.vote = hardState.vote
+    this.isRecovering = hardState.isRecovering
     // The first entry is the founders' common promise: nothing can take its place.
     this.commitIndex = Math.max(Math.min(1, this.log.lastIndex), this.log.snapshotIndex, hardState.commit)
     this.appliedIndex = this.log.snapshotIndex

@@ -118,7 +118,8 @@ export class Raft {
     if (core.role === 'leader') lead(core)
     const restore = this.#takeRestore()
     const apply = this.#takeCommitted()
-    const hardState = { term: core.term, vote: core.vote, commit: core.commitIndex }
+    const { term, vote, commitIndex: commit, isRecovering } = core
+    const hardState = { term, vote, commit, isRecovering }
     const { persist, send } = core.persistence.take(hardState, core.log, core.ticks)
     const effects = {
       persist,

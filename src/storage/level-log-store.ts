@@ -358,7 +358,7 @@ export class LevelLogStore implements LogStore {
 type Database = Level<Uint8Array, Uint8Array>
 type LoadedEntry = { readonly index: Index; readonly entry: Entry; readonly hash: Uint8Array }
 
-const emptyHardState: HardState = { term: 0, vote: null, commit: 0 }
+const emptyHardState: HardState = { term: 0, vote: null, commit: 0, isRecovering: false }
 const { chainStart } = record
 const emptyHead: Head = {
   seq: 0,

@@ -174,7 +174,7 @@ export function decodeHead(bytes: Uint8Array): Head | Damage {
     return damaged('the vote in it is no node id')
   return {
     seq,
-    hardState: { term, vote: vote === '' ? null : vote, commit },
+    hardState: { term, vote: vote === '' ? null : vote, commit, isRecovering: false },
     firstIndex,
     lastIndex,
     lastHash: new Uint8Array(bytes.subarray(48, 56)),

@@ -14,7 +14,7 @@ export class MemoryDisk {
   generation = 0
   promise: FormingPromise | null = null
   joined: ClusterId | null = null
-  hardState: HardState = { term: 0, vote: null, commit: 0 }
+  hardState: HardState = { term: 0, vote: null, commit: 0, isRecovering: false }
   snapshot: SnapshotMeta | null = null
   firstIndex: Index = 1
   /** `entries[n]` is the entry of index `firstIndex + n`. */

@@ -41,7 +41,7 @@ const persistsOf = fc
       last = kept + append
       if (install !== null) commit = install.index
       if (commits) commit = Math.max(commit, last - 1)
-      const hardState = { term, vote: null, commit }
+      const hardState = { term, vote: null, commit, isRecovering: false }
       return { seq: at + 1, hardState, install, compact, truncateFrom, entries, mustSync }
     })
   })
@@ -71,7 +71,7 @@ describe('mergePersists', () => {
   it('is synced when one of them must be', () => {
     const persist: Written = {
       seq: 1,
-      hardState: { term: 1, vote: null, commit: 0 },
+      hardState: { term: 1, vote: null, commit: 0, isRecovering: false },
       install: null,
       compact: null,
       truncateFrom: null,

@@ -11,7 +11,7 @@ const stored: StoredNode = {
   generation: 1,
   promise: null,
   joined: null,
-  hardState: { term: 2, vote: null, commit: 9 },
+  hardState: { term: 2, vote: null, commit: 9, isRecovering: false },
   snapshot: snapshotOf(8, 2),
   entries: Array.from({ length: 7 }, (_, at) => entry(at + 6, 2)),
 }
@@ -41,7 +41,7 @@ describe('a node starts from', () => {
     ['the older one, when its log contradicts the newer', [snapshotOf(8, 2), snapshotOf(11, 3)], snapshotOf(8, 2), 9],
   ])('%s', async (_, files, snapshot, commit) => {
     const recovered = await recover(stored, await storeOf(...files))
-    expect(recovered).toEqual({ snapshot, entries: stored.entries, hardState: { term: 2, vote: null, commit } })
+    expect(recovered).toEqual({ snapshot, entries: stored.entries, hardState: { term: 2, vote: null, commit, isRecovering: false } })
   })
 
   it('nothing, when the snapshot is lost on which the log stands', async () => {
@@ -52,7 +52,7 @@ describe('a node starts from', () => {
   })
 
   it('an empty log beside a snapshot that it received while it joined', async () => {
-    const joining = { ...stored, snapshot: null, entries: [], hardState: { term: 0, vote: null, commit: 0 } }
+    const joining = { ...stored, snapshot: null, entries: [], hardState: { term: 0, vote: null, commit: 0, isRecovering: false } }
     const { snapshot, entries } = await recover(joining, await storeOf(snapshotOf(40, 3)))
     expect([snapshot, entries]).toEqual([null, []])
   })

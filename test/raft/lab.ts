@@ -90,7 +90,7 @@ export class Lab {
     this.#observe = options.observe ?? (() => {})
     const ids = nodeIds(options.size)
     for (const id of ids) {
-      const hardState = { term: 1, vote: null, commit: 1 }
+      const hardState = { term: 1, vote: null, commit: 1, isRecovering: false }
       this.nodes.set(id, new LabNode(id, { hardState, snapshot: null, entries: [firstEntry(ids)] }))
     }
   }
@@ -113,7 +113,7 @@ export class Lab {
 
   /** A node with an empty disk, as one that joins begins; in the place of whoever had the id. */
   join(id: string): void {
-    const hardState = { term: 0, vote: null, commit: 0 }
+    const hardState = { term: 0, vote: null, commit: 0, isRecovering: false }
     const lives = this.nodes.get(id as NodeId)?.lives ?? 0
     const node = new LabNode(id as NodeId, { hardState, snapshot: null, entries: [] })
     node.lives = lives

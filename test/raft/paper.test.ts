@@ -19,7 +19,7 @@ function cluster(size: number, logs: Readonly<Record<string, readonly number[]>>
   for (const id of lab.ids) {
     const node = lab.node(id)
     node.disk.entries = logOfTerms(nodeIds(size), logs[id] ?? [1])
-    node.disk.hardState = { term: highest, vote: null, commit: 1 }
+    node.disk.hardState = { term: highest, vote: null, commit: 1, isRecovering: false }
   }
   return lab.startAll()
 }
@@ -463,7 +463,7 @@ describe('thesis 3.8: persistent state', () => {
     const lab = ledCluster(1)
     lab.propose('n1', { id: 'x' })
     lab.persist('n1')
-    expect(lab.node('n1').writes).toMatchObject([{ mustSync: false, entries: [], hardState: { commit: 3 } }])
+    expect(lab.node('n1').writes).toMatchObject([{ mustSync: false, entries: [], hardState: { commit: 3, isRecovering: false } }])
     lab.persistAll('n1')
     lab.crash('n1')
     lab.start('n1')
@@ -472,7 +472,7 @@ describe('thesis 3.8: persistent state', () => {
 
   it('a stored commit index above the stored log is damage, and no node starts on it', () => {
     const lab = cluster(1)
-    lab.node('n1').disk.hardState = { term: 1, vote: null, commit: 2 }
+    lab.node('n1').disk.hardState = { term: 1, vote: null, commit: 2, isRecovering: false }
     expect(() => lab.start('n1')).toThrow(/commit index/)
   })
 })
@@ -606,7 +606,7 @@ describe('thesis 9.6: pre-vote', () => {
 
   it('a node whose term is ahead is led again: the leader hears of the term and is elected in a higher one', () => {
     const lab = cluster(3)
-    lab.node('n3').disk.hardState = { term: 8, vote: n3, commit: 1 }
+    lab.node('n3').disk.hardState = { term: 8, vote: n3, commit: 1, isRecovering: false }
     lab.start('n3')
     lab.campaign('n1')
     for (let round = 0; round < 100; round += 1) {
@@ -692,7 +692,7 @@ describe('determinism', () => {
       const raft = new Raft({
         ...labLimits,
         id: n1,
-        hardState: { term: 1, vote: null, commit: 1 },
+        hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
         snapshot: null,
         entries: [firstEntry([n1, n2, n3])],
         seed: 7,

@@ -230,6 +230,7 @@ class Scenario {
       term: Number(given.get('term') ?? terms.at(-1)),
       vote: (given.get('vote') as NodeId | undefined) ?? null,
       commit: Number(given.get('commit') ?? '1'),
+      isRecovering: false,
     }
   }
 

@@ -17,7 +17,7 @@ function startedBehind(snapshotIndex: number): Raft {
   const configuration = makeConfiguration('c' as ClusterId, voters)
   return new Raft({
     id: n1,
-    hardState: { term: 1, vote: null, commit: snapshotIndex },
+    hardState: { term: 1, vote: null, commit: snapshotIndex, isRecovering: false },
     snapshot: { index: snapshotIndex, term: 1, time: 0, configuration },
     entries,
     seed: 1,

@@ -137,7 +137,7 @@ describe('Raft 7: snapshots', () => {
       {
         install: { index: 3, configuration: { learners: [n4] } },
         entries: [],
-        hardState: { term: 2, commit: 3 },
+        hardState: { term: 2, commit: 3, isRecovering: false },
         mustSync: true,
       },
     ])

@@ -357,7 +357,7 @@ export class Simulation {
     for (const [id, { image }] of disks) {
       if (!founders.includes(id)) continue
       image.promise = { clusterId, voters: founders }
-      image.hardState = { term: 1, vote: null, commit: 1 }
+      image.hardState = { term: 1, vote: null, commit: 1, isRecovering: false }
       image.entries = [{ index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data }]
     }
   }

@@ -141,7 +141,7 @@ describe('LevelLogStore', () => {
   function headBytes(options: { lastIndex: number; commit: number }): Uint8Array {
     return encodeHead({
       seq: 9,
-      hardState: { term: 2, vote: null, commit: options.commit },
+      hardState: { term: 2, vote: null, commit: options.commit, isRecovering: false },
       firstIndex: 1,
       lastIndex: options.lastIndex,
       anchor: chainStart,
