@@ -3,7 +3,7 @@ import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Entry, Index } from '../raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
-import type { RaftStatus } from '../raft/effects.ts'
+import type { RaftStatus, SnapshotMeta } from '../raft/effects.ts'
 
 /**
  * What the rest of a node sees of consensus: one asynchronous port, implemented by the thread (consensus/thread) and, for
@@ -27,7 +27,7 @@ export type Consensus = {
 
 export type ConsensusEvents = {
   /** At start and when this node fell too far behind: the state machine begins anew from these bytes, before what follows. */
-  restore(snapshot: { readonly index: Index; readonly time: number; readonly bytes: Uint8Array }): void
+  restore(snapshot: SnapshotMeta & { readonly bytes: Uint8Array }): void
   /** In index order, each exactly once, at every start from behind the restored snapshot on (from 1 without one). */
   committed(entries: readonly Entry[]): void
   refused(id: ProposalId, why: RefusalReason): void

@@ -1,5 +1,6 @@
 import type { Entry, Index } from '../raft/entry.ts'
 import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
 import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError, describeError } from '../vocabulary/operating-error.ts'
@@ -29,12 +30,7 @@ export type FromThread =
   | { readonly kind: 'start-failed'; readonly error: PlainError }
   /** So many proposals have reached the loop: there is room for others. */
   | { readonly kind: 'taken'; readonly count: number; readonly bytes: number }
-  | {
-      readonly kind: 'restore'
-      readonly index: Index
-      readonly time: number
-      readonly bytes: Uint8Array<ArrayBuffer>
-    }
+  | { readonly kind: 'restore'; readonly snapshot: SnapshotMeta; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'committed'; readonly block: EntryBlock }
   | { readonly kind: 'refused'; readonly id: ProposalId; readonly why: RefusalReason }
   | { readonly kind: 'readable'; readonly id: number; readonly index: Index }

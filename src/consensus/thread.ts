@@ -120,7 +120,7 @@ class ConsensusThread implements Consensus {
       case 'committed':
         return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
       case 'restore':
-        return this.#isHeard ? this.#events.restore(message) : undefined
+        return this.#isHeard ? this.#events.restore({ ...message.snapshot, bytes: message.bytes }) : undefined
       case 'refused':
         return this.#isHeard ? this.#events.refused(message.id, message.why) : undefined
       case 'readable':

@@ -76,9 +76,9 @@ function leave(): void {
 
 function makeEvents(): ConsensusEvents {
   return {
-    restore({ index, time, bytes: stored }) {
+    restore({ bytes: stored, ...snapshot }) {
       const bytes = ownBytes(stored)
-      port.postMessage({ kind: 'restore', index, time, bytes } satisfies FromThread, [bytes.buffer])
+      port.postMessage({ kind: 'restore', snapshot, bytes } satisfies FromThread, [bytes.buffer])
     },
     committed(entries) {
       for (const block of packEntries(entries)) port.postMessage({ kind: 'committed', block }, [block.bytes.buffer])
