@@ -19,6 +19,8 @@ export type LogStore = {
    * `begin`, whose hard state is recovering, durably and so that a crash in between is finished at the next start.
    */
   quarantine(begin: QuarantinedLog): Promise<StoredNode>
+  /** What `StoredNode.quarantine` says, as it is now: by its end, whether the log was verified; it stays until `close`. */
+  readonly quarantined: Quarantine | null
   /** Makes durable that nothing of this node's log and snapshots is to be trusted at its next start; `why` is a sentence. */
   condemn(why: string): Promise<void>
   /**
