@@ -16,6 +16,7 @@ import { peerLanes } from '../wire/limits.ts'
 import { listenAddress } from './agreement.ts'
 import type { Agreement } from './agreement.ts'
 import { advertisedAddress } from './http-listener.ts'
+import { VersionMismatch } from './version-mismatch.ts'
 
 /**
  * The main thread's links to the other nodes, wired: finds peers by `cluster.join` and the member directory, tells consensus
@@ -67,13 +68,16 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     learned.set(peer, at.generation)
     consensus.learnPeer(peer, at.raft)
   }
+  const mismatch = new VersionMismatch(failed)
   const bound = await links.open({
     opened(hello) {
+      mismatch.linked(hello.node)
       linked.set(hello.node, hello)
       learn(hello.node, { generation: hello.generation, raft: hello.addresses.raft })
       for (const listener of listeners) listener()
     },
     closed: (peer) => linked.delete(peer),
+    incompatible: (peer, error) => mismatch.met(peer, error),
     failed,
   })
   addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
@@ -84,6 +88,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
       if (generation > (learned.get(peer) ?? -1)) learn(peer, { generation, raft: told.raft })
     }
   }
+  const followStatus = (): void => mismatch.status(agreement.status().raft)
+  agreement.onStatus(followStatus)
+  followStatus()
   agreement.onNews(followDirectory)
   followDirectory()
   return {

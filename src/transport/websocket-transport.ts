@@ -170,7 +170,7 @@ export class WebSocketTransport implements Transport {
       if (raw) this.#listener.proven(raw)
       this.#lanes.decide(connection, peer)
     },
-    opened: (connection, peer) => this.#opened(connection, peer),
+    opened: (connection, peer, version) => this.#opened(connection, peer, version),
     frame: (connection, type, payload) => {
       if (connection.peer !== null) this.#events?.frame(connection.peer.node, connection.lane, type, payload)
     },
@@ -187,14 +187,14 @@ export class WebSocketTransport implements Transport {
     },
   }
 
-  #opened(connection: LaneConnection, peer: PeerHello): void {
+  #opened(connection: LaneConnection, peer: PeerHello, version: number): void {
     const context = this.#connections.get(connection)
     if (context !== undefined) context.openedAt = this.#options.clock.monotonic()
     this.#refusals.forget(connection.role === 'dialer' ? connection.address : peer.node)
     this.#refusals.forget(`${connection.address} ${connection.lane}`)
     this.#gone.delete(peer.node)
     this.#lanes.opened(connection, peer)
-    this.#events?.opened(peer, connection.lane)
+    this.#events?.opened(peer, connection.lane, version)
   }
 
   #ended(connection: LaneConnection): void {
@@ -236,7 +236,7 @@ export class WebSocketTransport implements Transport {
 
   #refused(connection: LaneConnection, end: NonNullable<LaneConnection['end']> & { why: 'refused' }): void {
     const { address, role } = connection
-    const peer = end.peer?.node ?? null
+    const peer = end.node
     // A dialler's port differs at each try, its address does not.
     const from = role === 'dialer' ? address : (peer ?? address.slice(0, address.lastIndexOf(':')))
     const report = this.#refusals.report({ from, address, role, peer, error: end.error, fatal: end.fatal })

@@ -69,10 +69,16 @@ async function start(
     ...options.limits,
   })
   const links = new PeerLinks({ transport, calls, join: options.join ?? [], log })
-  const said = { opened: [] as PeerHello[], closed: [] as NodeId[], failed: [] as OperatingError[] }
+  const said = {
+    opened: [] as PeerHello[],
+    closed: [] as NodeId[],
+    incompatible: [] as NodeId[],
+    failed: [] as OperatingError[],
+  }
   const bound = await links.open({
     opened: (peer) => said.opened.push(peer),
     closed: (node) => said.closed.push(node),
+    incompatible: (peer) => said.incompatible.push(peer),
     failed: (error) => said.failed.push(error),
   })
   running.push(links)
