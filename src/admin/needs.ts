@@ -22,6 +22,8 @@ export type AdminNeeds = {
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
   readonly membership: MembershipNeeds
+  /** The whole state at one place of the log, as a file to keep; rejects with `overloaded` while another is taken here. */
+  snapshot(limits: ReadLimits): Promise<SnapshotView>
   /** Sorted by id. */
   sessions(): readonly SessionView[]
   /** False: there is no such session. */
@@ -190,6 +192,14 @@ export type MembershipNeeds = {
 }
 
 export type ChangeLimits = { readonly timeoutMs: number; readonly signal: AbortSignal }
+
+/** `close` is owed once there is one. `parts` reject when the node stops, or the signal of the request is aborted. */
+export type SnapshotView = {
+  /** Of all parts together. */
+  readonly bytes: number
+  readonly parts: AsyncIterable<Uint8Array>
+  close(): void
+}
 
 export type KvView = { readonly key: string; readonly value: JsonText; readonly revision: number }
 

@@ -57,6 +57,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   })
   const snapshots = new Snapshots({
     capture: () => cluster.capture(),
+    position: () => cluster.position,
     save: (snapshot) => void starting.promise.then(({ consensus }) => consensus.saveSnapshot(snapshot)),
     clock,
     log,

@@ -4,8 +4,10 @@ import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { ConfigurationChange } from '../raft/configuration.ts'
-import type { Entry, Index } from '../raft/entry.ts'
+import { decodeConfiguration } from '../raft/configuration.ts'
+import type { Configuration, ConfigurationChange } from '../raft/configuration.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
+import type { Entry, Index, Term } from '../raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import { decodeCommand, encodeCommand } from '../state/command-codec.ts'
 import type { Malformed } from '../state/command-codec.ts'
@@ -35,6 +37,10 @@ export class Cluster {
   readonly #watchers = new Set<(change: StateChange) => void>()
   readonly #kvWatches = new KvWatches()
   readonly #reads: Reads
+  /** Of the newest applied entry. */
+  #term: Term = 0
+  /** The newest applied one; the first entry of every log is one. */
+  #configuration: Configuration | null = null
   #changes = 0
   #restores = 0
   #stopped = false
@@ -119,6 +125,12 @@ export class Cluster {
     return this.#state.capture()
   }
 
+  /** Where in the log the state is; null while nothing is applied. */
+  get position(): LogPosition | null {
+    const configuration = this.#configuration
+    return configuration === null ? null : { term: this.#term, configuration }
+  }
+
   /** From consensus: entries newly committed. */
   committed(entries: readonly Entry[]): void {
     if (this.#isLost) return
@@ -127,6 +139,8 @@ export class Cluster {
       assert(index === this.#state.appliedIndex + 1, `entry ${index} applied out of order`)
       const command = entry.kind === 'command' ? this.#decode(entry) : null
       const result = this.#state.apply({ index, time, command })
+      this.#term = entry.term
+      if (entry.kind === 'configuration') this.#configuration = decodeConfiguration(entry.data) ?? this.#configuration
       if (id !== '') this.#take(id)?.settled.resolve(result)
     }
     this.#applied()
@@ -137,8 +151,8 @@ export class Cluster {
    * whose entries are among those stay without an outcome. Error: `storage-failed`, when the bytes are no snapshot; then
    * the state is not what the entries behind it build on, and no more of them is applied.
    */
-  restore(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
-    const { index, bytes } = snapshot
+  restore(snapshot: SnapshotMeta & { readonly bytes: Uint8Array }): void {
+    const { index, term, configuration, bytes } = snapshot
     const image = decodeSnapshot(bytes)
     if ('malformed' in image) {
       this.#isLost = true
@@ -146,6 +160,8 @@ export class Cluster {
     }
     assert(image.appliedIndex === index, `the snapshot at ${index} is one at ${image.appliedIndex}`)
     this.#state.restore(image)
+    this.#term = term
+    this.#configuration = configuration
     this.#restores += 1
     this.#options.log.info('snapshot-restored', { index, bytes: bytes.length, keys: image.kv.length })
     this.#kvWatches.reset(index)
@@ -218,6 +234,9 @@ export type ClusterOptions = {
   readonly clock: Clock
   readonly log: Log
 }
+
+/** The term of the newest applied entry, and the newest configuration among the applied ones. */
+export type LogPosition = Pick<SnapshotMeta, 'term' | 'configuration'>
 
 /** Counts since the start of the process; `sessions` and `kvWatches` are what there is now. */
 export type ClusterFigures = ReadFigures & {

@@ -7,9 +7,11 @@ import type {
   MemberView,
   MetricsSample,
   RaftView,
+  ReadLimits,
   Readiness,
   ServerView,
   SessionView,
+  SnapshotView,
   ToolAnswer,
   ToolCall,
 } from '../admin/needs.ts'
@@ -155,6 +157,11 @@ export class OperatorViews implements AdminNeeds {
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
     remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
+  }
+
+  async snapshot({ consistency, timeoutMs, signal }: ReadLimits): Promise<SnapshotView> {
+    if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
+    return this.#parts.snapshots.export(signal)
   }
 
   sessions(): readonly SessionView[] {

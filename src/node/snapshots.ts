@@ -1,17 +1,23 @@
 import { setImmediate as afterIo } from 'node:timers/promises'
 import type { Clock } from '../std/clock.ts'
+import { crc32 } from '../std/hash.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import { encodeSnapshot } from '../state/snapshot.ts'
 import type { StateImage } from '../state/snapshot.ts'
+import { checkedFrom, encodeBeginning, setChecksum } from '../storage/snapshot-record.ts'
 import type { Log } from '../log/log.ts'
+import type { LogPosition } from './cluster.ts'
 
 /**
  * Takes snapshots of the state while it goes on: what the state holds is collected by reference in one go, then encoded
- * and joined in slices of a few milliseconds, between which the event loop turns and entries are applied. One at a time.
+ * and joined in slices of a few milliseconds, between which the event loop turns and entries are applied. One at a time
+ * for consensus, and one for people, which is handed out part by part and never held as a whole.
  */
 export class Snapshots {
   readonly #options: SnapshotsOptions
   readonly #figures = { taken: 0, takenMs: 0, lastBytes: 0, longestSliceMs: 0 }
   #underWay: Promise<void> | null = null
+  #isExporting = false
   #stopped = false
 
   constructor(options: SnapshotsOptions) {
@@ -32,6 +38,67 @@ export class Snapshots {
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#underWay
+  }
+
+  /**
+   * The state as it is now, as a file to keep (storage/snapshot-record). The beginning of a file tells length and checksum of
+   * all of it, so the image is encoded once for each of them before, and a third time on its way: equal images have equal
+   * bytes, and memory holds none of them. `close` is owed. Errors: `overloaded` (one is under way), `not-found` (there is
+   * no state yet), `stopped`, `cancelled`.
+   */
+  async export(signal: AbortSignal): Promise<SnapshotExport> {
+    const position = this.#options.position()
+    if (position === null)
+      throw new OperatingError('not-found', 'take a snapshot: this node has no state yet; ask another, or wait')
+    if (this.#isExporting)
+      throw new OperatingError('overloaded', 'take a snapshot: one is under way on this node already', {
+        retry: 'elsewhere',
+      })
+    const image = this.#options.capture()
+    this.#isExporting = true
+    try {
+      let length = 0
+      await this.#encode(image, { signal, see: (part) => (length += part.length) })
+      const { appliedIndex: index, time } = image
+      const beginning = encodeBeginning({ ...position, index, time }, length)
+      let checksum = crc32(beginning.subarray(checkedFrom))
+      await this.#encode(image, { signal, see: (part) => (checksum = crc32(part, checksum)) })
+      setChecksum(beginning, checksum)
+      const parts = this.#exported(beginning, { image, signal })
+      return { bytes: beginning.length + length, parts, close: () => (this.#isExporting = false) }
+    } catch (error) {
+      this.#isExporting = false
+      throw error
+    }
+  }
+
+  async *#exported(
+    beginning: Uint8Array,
+    { image, signal }: { readonly image: StateImage; readonly signal: AbortSignal },
+  ): AsyncGenerator<Uint8Array, void, void> {
+    yield beginning
+    for (const part of encodeSnapshot(image)) {
+      yield part
+      await afterIo()
+      this.#checkWanted(signal)
+    }
+  }
+
+  async #encode(
+    image: StateImage,
+    { signal, see }: { readonly signal: AbortSignal; readonly see: (part: Uint8Array) => void },
+  ): Promise<void> {
+    const slice = { startedAt: this.#options.clock.monotonic() }
+    for (const part of encodeSnapshot(image)) {
+      see(part)
+      await this.#rest(slice)
+      this.#checkWanted(signal)
+    }
+  }
+
+  #checkWanted(signal: AbortSignal): void {
+    if (this.#stopped) throw new OperatingError('stopped', 'take a snapshot: this node is stopping')
+    if (signal.aborted) throw new OperatingError('cancelled', 'take a snapshot: whoever asked went away')
   }
 
   async #take(): Promise<void> {
@@ -76,9 +143,19 @@ export class Snapshots {
 
 export type SnapshotsOptions = {
   readonly capture: () => StateImage
+  /** Of what would be captured now; null while there is no state. */
+  readonly position: () => LogPosition | null
   readonly save: (snapshot: { readonly index: number; readonly bytes: Uint8Array }) => void
   readonly clock: Clock
   readonly log: Log
+}
+
+export type SnapshotExport = {
+  /** Of all parts together. */
+  readonly bytes: number
+  readonly parts: AsyncIterable<Uint8Array>
+  /** Nobody takes parts any more. */
+  close(): void
 }
 
 export type SnapshotFigures = {

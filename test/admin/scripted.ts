@@ -66,7 +66,7 @@ function needsOf(scripted: Scripted): AdminNeeds {
     throw new Error(`${name} was not to be asked`)
   }
   const names = ['status', 'raft', 'members', 'servers', 'tools', 'resources', 'resourceTemplates', 'prompts'] as const
-  const more = ['callTool', 'sessions', 'closeSession', 'readiness', 'sample'] as const
+  const more = ['callTool', 'snapshot', 'sessions', 'closeSession', 'readiness', 'sample'] as const
   return {
     ...Object.fromEntries([...names, ...more].map((name) => [name, unscripted(name)])),
     ...scripted,

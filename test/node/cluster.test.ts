@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import type { Clock } from '../../src/std/clock.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { toJsonText } from '../../src/std/json-text.ts'
-import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { makeConfiguration } from '../../src/raft/configuration.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
 import { silentLog } from '../../src/log/log.ts'
@@ -173,7 +174,7 @@ describe('a node before its cluster', () => {
     const told = codeOf(watch.take())
     const read = cluster.barrier(5000)
     cluster.readable(asked[0] ?? 0, 3)
-    cluster.restore({ index: 3, bytes })
+    cluster.restore({ ...at3, bytes })
     await read
     expect(await told).toBe('compacted')
     expect(heard).toEqual([{ kv: [], catalog: true, members: true }])
@@ -187,14 +188,14 @@ describe('a node before its cluster', () => {
 
   it('refuses bytes that are no snapshot, and one of another index', () => {
     const { cluster } = makeCluster()
-    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow(OperatingError)
+    expect(() => cluster.restore({ ...at3, bytes: new Uint8Array([1, 2, 3]) })).toThrow(OperatingError)
     const bytes = new Uint8Array(Buffer.concat([...encodeSnapshot(cluster.capture())]))
-    expect(() => cluster.restore({ index: 3, bytes })).toThrow('the snapshot at 3 is one at 0')
+    expect(() => cluster.restore({ ...at3, bytes })).toThrow('the snapshot at 3 is one at 0')
   })
 
   it('applies nothing behind a snapshot that it could not read', () => {
     const { cluster, applied } = makeCluster()
-    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow('restore the snapshot at 3')
+    expect(() => cluster.restore({ ...at3, bytes: new Uint8Array([1, 2, 3]) })).toThrow('restore the snapshot at 3')
     cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
     expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
   })
@@ -208,3 +209,5 @@ describe('a node before its cluster', () => {
     expect(await codeOf(cluster.barrier(5000))).toBe('stopped')
   })
 })
+
+const at3 = { index: 3, term: 1, time: 30, configuration: makeConfiguration('c1' as ClusterId, ['n1' as NodeId]) }
