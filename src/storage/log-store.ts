@@ -15,7 +15,7 @@ export type LogStore = {
    */
   open(options: { nodeId: NodeId | null }): Promise<StoredNode>
   /**
-   * After damage: sets what is there aside (kept until the node has recovered, for people to look at), and begins anew with
+   * After damage, of the log or of the snapshot that it stands on: sets what is there aside (kept until the node has recovered, for people to look at), and begins anew with
    * `begin`, whose hard state is recovering, durably and so that a crash in between is finished at the next start.
    */
   quarantine(begin: QuarantinedLog): Promise<StoredNode>
