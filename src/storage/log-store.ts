@@ -21,14 +21,23 @@ export type LogStore = {
   quarantine(begin: QuarantinedLog): Promise<StoredNode>
   /** What `StoredNode.quarantine` says, as it is now: by its end, whether the log was verified; it stays until `close`. */
   readonly quarantined: Quarantine | null
-  /** Makes durable that nothing of this node's log and snapshots is to be trusted at its next start; `why` is a sentence. */
+  /** Why it came to a quarantine, while the node is recovering and in the one start after; else null. Ask again after writes. */
+  readonly lastQuarantine: Quarantine | null
+  /**
+   * Makes durable that nothing of this node's log and snapshots is to be trusted at its next start; `why` is a sentence. May
+   * be called beside a write, and when the store is dead.
+   */
   condemn(why: string): Promise<void>
   /**
    * Verifies the next piece of what is on the disk, beside the writes (at most some thousand records or a MiB), and begins anew
-   * behind the last. `damage`: a sentence that names the record, or file.
+   * behind the last. One call at a time; a failed one says nothing about the store.
    */
   scrub(): Promise<ScrubReport>
-  /** Writes these entries, which the log has and which are contiguous, once more in their place: found damaged by `scrub`. */
+  /**
+   * A write like every other: writes these entries, which the log has and which are contiguous, once more in their place,
+   * found damaged by `scrub`; and with them the records that are not entries. An entry that is not what was written before
+   * is refused by an assertion.
+   */
   rewrite(entries: readonly Entry[]): Promise<void>
   /** Makes the batch durable as one: truncate, append, hard state. Resolves after fsync when `sync`. */
   write(batch: LogBatch): Promise<void>
@@ -97,5 +106,15 @@ export type ScrubReport = {
   readonly records: number
   readonly bytes: number
   readonly isRoundDone: boolean
-  readonly damage: { readonly why: string; readonly entry: Index | null } | null
+  readonly damage: ScrubDamage | null
+}
+
+export type ScrubDamage = {
+  /** A sentence that names the file or record, and what is wrong with it. */
+  readonly why: string
+  /**
+   * `done`: the store has mended it. Entries: to be given to `rewrite` (none when `first` is behind `last`). `restart`: not to
+   * be mended while the store is open; the next start finds it.
+   */
+  readonly mend: 'done' | 'restart' | { readonly first: Index; readonly last: Index }
 }
