@@ -36,15 +36,20 @@ export function setChecksum(beginning: Uint8Array, checksum: number): void {
 
 /** What the first `headBytes` of a file of that size say, if they can belong to one. */
 export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Damage {
-  if (bytes.length < headBytes || magic.some((byte, at) => bytes[at] !== byte)) return cut
-  const version = bytes[4] ?? 0
+  if (bytes.length < magic.length || magic.some((byte, at) => bytes[at] !== byte)) return damaged('it is no snapshot')
+  const version = bytes[4] ?? formatVersion
   if (version > formatVersion) return { damage: `it has format ${version}`, newer: true }
+  if (version < formatVersion) return damaged(`it has format ${version}, which is not read any more`)
+  if (bytes.length < headBytes) return damaged(`it is cut: it has ${size} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, headBytes)
   const metaBytes = view.getUint32(12)
   const dataBytes = Number(view.getBigUint64(16))
   // What the checksum does not cover is the same in every file.
-  const isPlain = version === formatVersion && bytes[5] === 0 && bytes[6] === 0 && bytes[7] === 0
-  if (!isPlain || metaBytes > metaBytesMax || headBytes + metaBytes + dataBytes !== size) return cut
+  if (bytes[5] !== 0 || bytes[6] !== 0 || bytes[7] !== 0 || metaBytes > metaBytesMax)
+    return damaged('its beginning is not what was written')
+  const stated = headBytes + metaBytes + dataBytes
+  if (stated > size) return damaged(`it is cut: it has ${size} bytes of ${stated}`)
+  if (stated < size) return damaged(`it has ${size} bytes, and should have ${stated}`)
   return { checksum: view.getUint32(8), metaBytes, dataBytes }
 }
 
@@ -61,8 +66,7 @@ export function encodeSnapshot(snapshot: SnapshotMeta, data: Uint8Array): Uint8A
 export function decodeSnapshot(bytes: Uint8Array): { snapshot: SnapshotMeta; data: Uint8Array } | Damage {
   const head = decodeHead(bytes, bytes.length)
   if (isDamage(head)) return head
-  if (crc32(bytes.subarray(checkedFrom)) !== head.checksum)
-    return { damage: 'its checksum does not match', newer: false }
+  if (crc32(bytes.subarray(checkedFrom)) !== head.checksum) return damaged('its checksum does not match')
   const snapshot = decodeSnapshotMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
   if (isDamage(snapshot)) return snapshot
   return { snapshot, data: new Uint8Array(bytes.subarray(headBytes + head.metaBytes)) }
@@ -77,4 +81,6 @@ export function isSameSnapshot(a: SnapshotMeta, b: SnapshotMeta): boolean {
   return sameBytes(encodeSnapshotMeta(a), encodeSnapshotMeta(b))
 }
 
-const cut: Damage = { damage: 'it is cut or was never a snapshot', newer: false }
+function damaged(damage: string): Damage {
+  return { damage, newer: false }
+}
