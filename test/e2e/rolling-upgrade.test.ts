@@ -71,7 +71,7 @@ it('three nodes are upgraded one by one to a build of another wire version, and 
     expect(await said(node, 'frame-rejected', 'why'), node.id).toEqual([])
     expect(await said(node, 'call-frame-malformed', 'why'), node.id).toEqual([])
   }
-  await load.judge()
+  expect(await load.flaws()).toEqual([])
 })
 
 it('a build that shares no wire version with the others ends with the way out, which they log too, and they go on', async () => {
@@ -89,7 +89,7 @@ it('a build that shares no wire version with the others ends with the way out, w
     for (const node of cluster.nodes.slice(0, 2)) expect((await request(`${node.url}/readyz`)).status).toBe(200)
     await last.restart(newCli)
   })
-  await load.judge()
+  expect(await load.flaws()).toEqual([])
 })
 
 /** One field of each log line of that event, of all lives of the node. */
@@ -128,21 +128,15 @@ class Load {
     await this.#goesOn()
   }
 
-  async judge(): Promise<void> {
-    expect(this.#failures).toEqual([])
+  /** What went wrong so far: what failed for no reason, and acknowledged writes that a node does not have. */
+  async flaws(): Promise<string[]> {
     const acknowledged = [...this.#acknowledged]
+    const flaws = [...this.#failures]
     for (const node of this.#nodes) {
-      const found = new Map<string, unknown>()
-      for (let after = ''; ;) {
-        const page = await getJson(`${node.url}/v1/kv?prefix=load/&limit=1000&after=${encodeURIComponent(after)}`)
-        const entries = page['entries'] as { key: string; value: unknown }[]
-        for (const { key, value } of entries) found.set(key, value)
-        after = entries.at(-1)?.key ?? ''
-        if (entries.length < 1000) break
-      }
-      const lost = acknowledged.filter(([key, value]) => found.get(key) !== value)
-      expect(lost, node.id).toEqual([])
+      const found = await valuesAt(node)
+      for (const [key, value] of acknowledged) if (found.get(key) !== value) flaws.push(`${node.id} lost ${key}`)
     }
+    return flaws
   }
 
   async stop(): Promise<void> {
@@ -159,7 +153,9 @@ class Load {
   }
 
   async #write(node: LocalNode): Promise<void> {
-    for (let n = 0; this.#running; n += 1) {
+    let n = 0
+    while (this.#running) {
+      n += 1
       const key = `load/${node.id}/${n}`
       try {
         const { status } = await request(`${node.url}/v1/kv/${key}`, { method: 'PUT', body: String(n) })
@@ -175,7 +171,9 @@ class Load {
 
   async #call(node: LocalNode, opened: Client | null): Promise<void> {
     let client = opened
-    for (let n = 0; this.#running; n += 1) {
+    let n = 0
+    while (this.#running) {
+      n += 1
       const away = this.#away
       try {
         client ??= await openCaller(node)
@@ -195,6 +193,18 @@ class Load {
       await pause()
     }
     await client?.close()
+  }
+}
+
+/** What the node has, by the cluster's word. */
+async function valuesAt(node: LocalNode): Promise<Map<string, unknown>> {
+  const found = new Map<string, unknown>()
+  for (let after = ''; ;) {
+    const page = await getJson(`${node.url}/v1/kv?prefix=load/&limit=1000&after=${encodeURIComponent(after)}`)
+    const entries = page['entries'] as { key: string; value: unknown }[]
+    for (const { key, value } of entries) found.set(key, value)
+    after = entries.at(-1)?.key ?? ''
+    if (entries.length < 1000) return found
   }
 }
 
