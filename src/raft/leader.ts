@@ -4,6 +4,7 @@ import { promoteCaughtUp, settleConfiguration } from './configuration-change.ts'
 import type { Core } from './core.ts'
 import { otherVoters, tallyVotes } from './quorum.ts'
 import { renewLease } from './reads.ts'
+import { remind } from './recovery.ts'
 import { appendOwn, followConfiguration, isActive, replicate, sendHeartbeat } from './replication.ts'
 import { continueTransfer, furthestVoter, startTransfer, tickTransfer } from './transfer.ts'
 
@@ -42,7 +43,10 @@ export function tickLeader(core: Core): void {
   if (core.heartbeatElapsed < core.options.heartbeatTicks) return
   core.heartbeatElapsed = 0
   renewLease(core)
-  for (const [member, progress] of core.progress) sendHeartbeat(core, member, progress)
+  for (const [member, progress] of core.progress) {
+    sendHeartbeat(core, member, progress)
+    remind(core, member, progress)
+  }
   promoteCaughtUp(core)
 }
 
@@ -72,6 +76,13 @@ function isServedByItsDisk(core: Core): boolean {
 export function lead(core: Core): void {
   settleConfiguration(core)
   if (core.role !== 'leader') return
+  if (core.isHandOverDue) handOver(core)
   continueTransfer(core)
   replicate(core)
+}
+
+/** Because the disk is full: tried once, when there is somebody. */
+function handOver(core: Core): void {
+  if (core.transfer === null) startTransfer(core, null)
+  core.isHandOverDue = core.transfer === null
 }

@@ -28,6 +28,7 @@ import {
   refuseForwarded,
   tickReads,
 } from './reads.ts'
+import { onRecoveryRequest, onRecoveryResponse } from './recovery.ts'
 import {
   acknowledged,
   advanceCommit,
@@ -98,6 +99,10 @@ export class Raft {
       case 'unsent':
         this.#unsent(event.message)
         return
+      case 'disk-full':
+        core.isHandOverDue = event.isFull && (core.isHandOverDue || !core.isDiskFull)
+        core.isDiskFull = event.isFull
+        return
       case 'unreachable':
         this.#unreachable(event.peer)
         if (core.leader === event.peer) onLeaderLost(core)
@@ -155,6 +160,7 @@ export class Raft {
       configuration: log.configuration,
       isConfigurationCommitted: log.configurationIndex <= commitIndex,
       logBytes: log.bytes,
+      isRecovering: core.isRecovering,
       progress: memberProgress(core),
     }
   }
@@ -229,7 +235,7 @@ export class Raft {
   }
 
   #takeStatus(): RaftStatus | null {
-    const { role, term, leader, commitIndex, log } = this.#core
+    const { role, term, leader, commitIndex, isRecovering, log } = this.#core
     const told = this.#toldStatus
     const isTold =
       told !== null &&
@@ -237,6 +243,7 @@ export class Raft {
       told.term === term &&
       told.leader === leader &&
       told.commitIndex === commitIndex &&
+      told.isRecovering === isRecovering &&
       told.configuration === log.configuration &&
       told.firstIndex === log.baseIndex + 1 &&
       told.snapshotIndex === log.snapshotIndex &&
@@ -308,6 +315,12 @@ export class Raft {
         return
       case 'propose-accepted':
         return
+      case 'recovery-request':
+        onRecoveryRequest(core, message)
+        return
+      case 'recovery-response':
+        onRecoveryResponse(core, message)
+        return
       default:
         unreachable(message)
     }
@@ -357,6 +370,8 @@ export class Raft {
       case 'read-response':
       case 'read-refused':
       case 'propose-accepted':
+      case 'recovery-request':
+      case 'recovery-response':
         return
       default:
         unreachable(message)
@@ -372,7 +387,7 @@ export class Raft {
 function isHeard(core: Core, message: Message): boolean {
   if (message.from === core.id) return false
   const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
-  if (isCandidate && !core.mayVote) return false
+  if (isCandidate && core.isRecovering) return false
   if (core.knows(message.from) || core.leader === message.from) return true
   if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
   if (message.kind === 'append-accepted' || message.kind === 'append-rejected') {
