@@ -19,9 +19,10 @@ export type LogStore = {
    * `begin`, whose hard state is recovering, durably and so that a crash in between is finished at the next start.
    */
   quarantine(begin: QuarantinedLog): Promise<StoredNode>
-  /** What `StoredNode.quarantine` says, as it is now: by its end, whether the log was verified; it stays until `close`. */
-  readonly quarantined: Quarantine | null
-  /** Why it came to a quarantine, while the node is recovering and in the one start after; else null. Ask again after writes. */
+  /**
+   * Why it came to a quarantine, while the node is recovering and in the one start after; else null. Ask again after writes: by
+   * its end it says whether the log was verified, and stays until `close`.
+   */
   readonly lastQuarantine: Quarantine | null
   /**
    * Makes durable that nothing of this node's log and snapshots is to be trusted at its next start; `why` is a sentence. May
