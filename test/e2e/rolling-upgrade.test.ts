@@ -184,9 +184,7 @@ class Load {
       } catch (error) {
         await client?.close().catch(() => undefined)
         client = null
-        const isExcused = [away, this.#away].some(
-          (id) => id === node.id || (id !== null && String(error).includes(`node ${id}`)),
-        )
+        const isExcused = [away, this.#away].some((id) => id !== null && (id === node.id || wasThere(id, error)))
         if (!isExcused)
           this.#failures.push(`call through ${node.id} while ${this.#away ?? 'nobody'} was away: ${String(error)}`)
       }
@@ -194,6 +192,11 @@ class Load {
     }
     await client?.close()
   }
+}
+
+/** Whether the call that failed was in flight on the node: its link broke, or the server that it ran there was stopped. */
+function wasThere(id: string, error: unknown): boolean {
+  return String(error).includes(`node ${id}`) || String(error).includes('server echo was stopped during tools/call')
 }
 
 /** What the node has, by the cluster's word. */
