@@ -267,6 +267,7 @@ const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], str
   'member-delete': 'withdraw member',
   'replica-set': 'publish replica',
   'replica-delete': 'withdraw replica',
+  'state-digest': 'report state digest',
   'add-learner': 'add learner',
   promote: 'promote',
   remove: 'remove',

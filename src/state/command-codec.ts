@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr'
 import { unreachable } from '../std/assert.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
+import { isDigest } from './checks.ts'
 import type { Command, Envelope, Revision } from './command.ts'
 import {
   isKey,
@@ -61,6 +62,7 @@ const kindNumbers = {
   'replica-set': 4,
   'replica-delete': 5,
   'member-delete': 7,
+  'state-digest': 8,
 } as const satisfies Record<Command['kind'], number>
 
 /** What the command says, in one order: equal commands have equal fields. */
@@ -79,6 +81,8 @@ export function commandFields(command: Command): unknown[] {
       return [kind, ...replicaFields(command.replica)]
     case 'replica-delete':
       return [kind, command.node, command.generation, command.server]
+    case 'state-digest':
+      return [kind, command.node, command.index, command.digest]
     default:
       return unreachable(command)
   }
@@ -102,6 +106,8 @@ function commandOf(kind: unknown, fields: readonly unknown[]): Command | undefin
     }
     case kindNumbers['replica-delete']:
       return replicaDeleteOf(fields)
+    case kindNumbers['state-digest']:
+      return stateDigestOf(fields)
     default:
       return undefined
   }
@@ -130,6 +136,12 @@ function replicaDeleteOf(fields: readonly unknown[]): Command | undefined {
   if (fields.length !== 3 || !isText(node) || !isNodeId(node) || !isWhole(generation) || !isServer(server))
     return undefined
   return { kind: 'replica-delete', node, generation, server }
+}
+
+function stateDigestOf(fields: readonly unknown[]): Command | undefined {
+  const [node, index, digest] = fields
+  if (fields.length !== 3 || !isText(node) || !isNodeId(node) || !isWhole(index) || !isDigest(digest)) return undefined
+  return { kind: 'state-digest', node, index, digest }
 }
 
 function isExpect(value: unknown): value is Revision | null {

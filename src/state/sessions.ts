@@ -9,8 +9,14 @@ import type { CommandResult } from './command.ts'
  */
 export class Sessions {
   /** In the order of first application; log time never falls, so the oldest is the first to expire. */
-  readonly #records = new Map<string, SessionRecord>()
+  #records = new Map<string, SessionRecord>()
   #time = 0
+  readonly #changed: (record: SessionRecord, isAdded: boolean) => void
+
+  /** `changed` is told of each record that comes or goes, except in `restore`. */
+  constructor(changed: (record: SessionRecord, isAdded: boolean) => void) {
+    this.#changed = changed
+  }
 
   /** Log time of the newest entry. */
   get time(): number {
@@ -24,9 +30,9 @@ export class Sessions {
   /** Log time has come to here: forgets what has expired. */
   advance(time: number): void {
     this.#time = Math.max(this.#time, time)
-    for (const [key, record] of this.#records) {
+    for (const record of this.#records.values()) {
       if (record.time + sessionWindowMs > this.#time) return
-      this.#records.delete(key)
+      this.#forget(record)
     }
   }
 
@@ -35,12 +41,14 @@ export class Sessions {
   }
 
   /** A key that is not there. One too many, and the oldest is forgotten. */
-  add(record: Omit<SessionRecord, 'time'>): void {
-    assert(!this.#records.has(record.key), 'an idempotency key is recorded once')
-    this.#records.set(record.key, { ...record, time: this.#time })
+  add(answered: Omit<SessionRecord, 'time'>): void {
+    assert(!this.#records.has(answered.key), 'an idempotency key is recorded once')
+    const record = { ...answered, time: this.#time }
+    this.#records.set(record.key, record)
+    this.#changed(record, true)
     if (this.#records.size <= sessionsMax) return
-    const [oldest] = this.#records.keys()
-    if (oldest !== undefined) this.#records.delete(oldest)
+    const [oldest] = this.#records.values()
+    if (oldest !== undefined) this.#forget(oldest)
   }
 
   /** Oldest first. */
@@ -48,10 +56,15 @@ export class Sessions {
     return [...this.#records.values()]
   }
 
-  restore(time: number, records: readonly SessionRecord[]): void {
+  /** Begins anew with these records, by their keys, oldest first. */
+  restore(time: number, records: Map<string, SessionRecord>): void {
     this.#time = time
-    this.#records.clear()
-    for (const record of records) this.#records.set(record.key, record)
+    this.#records = records
+  }
+
+  #forget(record: SessionRecord): void {
+    this.#records.delete(record.key)
+    this.#changed(record, false)
   }
 }
 

@@ -23,6 +23,7 @@ function seen(state: ClusterState): unknown {
     kv: state.kvList({ prefix: '', after: null, limit: 1000 }),
     members: state.members(),
     replicas: state.replicas(),
+    digest: state.digest(),
     bytes: Buffer.from(bytesOf(state.capture())).toString('base64'),
   }
 }
@@ -90,7 +91,7 @@ describe('a snapshot of the state', () => {
     expect(state.kvList({ prefix: '', after: null, limit: 10 })).toEqual({ entries: [], next: null })
     expect([state.appliedIndex, state.sessionCount]).toEqual([0, 0])
     expect(state.catalogVersion).toBeGreaterThan(version)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true })
+    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, checks: true })
   })
 
   it('is refused when it is cut, at whatever place, or goes on behind its end', () => {
@@ -116,8 +117,8 @@ describe('a snapshot of the state', () => {
 
   it('of a later format is refused, and says so', () => {
     const bytes = bytesOf(new ClusterState().capture())
-    expect(bytes[6]).toBe(1)
-    bytes[6] = 2
-    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 1' })
+    expect(bytes[6]).toBe(2)
+    bytes[6] = 3
+    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 2' })
   })
 })
