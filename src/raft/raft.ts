@@ -173,6 +173,12 @@ export class Raft {
     return snapshotMeta(this.#core, index)
   }
 
+  /** The entries of [first, last] that the log holds in memory. */
+  entries(first: Index, last: Index): readonly Entry[] {
+    const { log } = this.#core
+    return log.between(Math.max(first, log.baseIndex + 1), Math.min(last, log.lastIndex))
+  }
+
   #tick(now: number): void {
     const core = this.#core
     assert(Number.isSafeInteger(now) && now >= 0, 'the clock shows whole milliseconds')
