@@ -45,6 +45,8 @@ export type StatusView = {
 /** Before the cluster has formed: follower, no leader, term and indexes 0, no voters. */
 export type RaftView = {
   readonly id: string
+  /** Null before this node belongs to a cluster. */
+  readonly clusterId: string | null
   readonly role: RaftRole
   readonly term: number
   readonly leader: string | null

@@ -11,6 +11,7 @@ import { startConsensusThread } from '../consensus/thread.ts'
 import type { Log } from '../log/log.ts'
 import { CatalogSource } from './catalog-source.ts'
 import { Cluster } from './cluster.ts'
+import { refuseUnfinished } from './data-dir.ts'
 import { Leadership } from './leadership.ts'
 import { Snapshots } from './snapshots.ts'
 
@@ -69,6 +70,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   })
 
   const { cluster: settings, node, consensus } = config
+  await refuseUnfinished(node.dataDir)
   const { maxVoters: votersMax, ...timing } = consensus
   assert(settings.secret !== null, 'a loaded configuration has a secret')
   started = await startConsensusThread(

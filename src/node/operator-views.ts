@@ -45,9 +45,10 @@ export class OperatorViews implements AdminNeeds {
 
   raft(): RaftView {
     const { consensus, cluster, node } = this.#parts
-    const { raft } = consensus()
+    const { raft, clusterId } = consensus()
     return {
       id: node,
+      clusterId,
       role: raft?.role ?? 'follower',
       term: raft?.term ?? 0,
       leader: raft?.leader ?? null,

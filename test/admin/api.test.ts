@@ -30,6 +30,7 @@ const member: MemberView = {
 }
 const raft: RaftView = {
   id: 'n1',
+  clusterId: 'c1',
   role: 'leader',
   term: 3,
   leader: 'n1',

@@ -1,0 +1,28 @@
+import { readdir } from 'node:fs/promises'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+
+/** What stands in a data directory, seen from outside: no node runs from one that is only half made. */
+
+/** Where one is made by `snapshot restore` and `raft recover`, until it is whole (see founding-files). */
+export const stagingName = 'founding'
+
+/** Before a node starts. Error: `storage-failed`. */
+export async function refuseUnfinished(dataDir: string): Promise<void> {
+  if (!(await namesIn(dataDir)).includes(stagingName)) return
+  throw new OperatingError(
+    'storage-failed',
+    `start from ${dataDir}: a "snapshot restore" or "raft recover" of it was interrupted: run "raft recover" again, or empty the directory and run "snapshot restore" again`,
+  )
+}
+
+/** All names but those of the file system's own; none when it is not there yet. */
+export async function namesIn(dataDir: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(dataDir)).filter((name) => name !== 'lost+found')
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return []
+    throw new OperatingError('storage-failed', `read ${dataDir}: it must be a folder that this user can read`, {
+      cause,
+    })
+  }
+}
