@@ -8,7 +8,7 @@ import type { Quarantine } from '../storage/log-store.ts'
 
 /**
  * What the rest of a node sees of consensus: one asynchronous port, implemented by the thread (consensus/thread) and, for
- * tests in one process, by the loop itself (consensus/loop).
+ * tests in one process, by the loop itself (consensus/start).
  */
 export type Consensus = {
   /** Hands a proposal in. Exactly one of `committed` (an entry with this id) or `refused` follows, or neither: unknown. */

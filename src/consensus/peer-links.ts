@@ -171,4 +171,6 @@ const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
   'read-refused': 'ctl',
   'snapshot-installed': 'ctl',
   'timeout-now': 'ctl',
+  'recovery-request': 'ctl',
+  'recovery-response': 'ctl',
 }

@@ -18,6 +18,7 @@ export type ToThread =
   | { readonly kind: 'applied'; readonly index: Index }
   | { readonly kind: 'save-snapshot'; readonly index: Index; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'learn-peer'; readonly node: NodeId; readonly raftAddress: string }
+  | { readonly kind: 'condemn'; readonly why: string }
   | { readonly kind: 'stop' }
 
 /** A command's `data` has a buffer of its own. */

@@ -91,6 +91,10 @@ class ConsensusThread implements Consensus {
     this.#post({ kind: 'save-snapshot', index, bytes: own }, [own.buffer])
   }
 
+  condemn(why: string): void {
+    if (this.#state === 'running') this.#post({ kind: 'condemn', why })
+  }
+
   learnPeer(node: NodeId, raftAddress: string): void {
     if (this.#state === 'running') this.#post({ kind: 'learn-peer', node, raftAddress })
   }

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { statfs } from 'node:fs/promises'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
@@ -14,7 +15,7 @@ import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
-import { startConsensus } from './loop.ts'
+import { startConsensus } from './start.ts'
 import type { ConsensusPorts } from './ports.ts'
 import { contentOf, ownBytes, packEntries, toPlainError } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
@@ -60,6 +61,8 @@ function receive(consensus: Consensus, message: ToThread): void {
       return consensus.saveSnapshot(message)
     case 'learn-peer':
       return consensus.learnPeer(message.node, message.raftAddress)
+    case 'condemn':
+      return consensus.condemn(message.why)
     case 'stop':
       void consensus.stop().then(leave)
       return undefined
@@ -121,8 +124,14 @@ function makePorts(): ConsensusPorts {
     seed: random.uint32(),
     boot: randomUUID(),
     newClusterId: randomUUID() as ClusterId,
+    freeBytes,
     takeLoopDelayMs,
   }
+}
+
+async function freeBytes(): Promise<number> {
+  const { bavail, bsize } = await statfs(options.dataDir)
+  return bavail * bsize
 }
 
 /** The histogram counts its own interval with every delay. */

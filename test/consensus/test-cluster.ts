@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { startConsensus } from '../../src/consensus/loop.ts'
+import { startConsensus } from '../../src/consensus/start.ts'
 import type { ConsensusPorts } from '../../src/consensus/ports.ts'
 import type {
   Consensus,

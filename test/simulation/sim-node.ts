@@ -1,5 +1,5 @@
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStatus } from '../../src/consensus/consensus.ts'
-import { startConsensus } from '../../src/consensus/loop.ts'
+import { startConsensus } from '../../src/consensus/start.ts'
 import type { Entry, Index } from '../../src/raft/entry.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { describeError } from '../../src/vocabulary/operating-error.ts'
