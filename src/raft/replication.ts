@@ -258,15 +258,18 @@ export function hear(core: Core, from: NodeId): Progress | undefined {
  * term is committed by counting; those before it are then committed with it (paper 5.4.2).
  */
 export function advanceCommit(core: Core): void {
-  const index = quorumIndex(core.log.configuration, (voter) => {
-    if (voter === core.id) return core.log.durableIndex
-    const progress = core.progress.get(voter)
-    return progress !== undefined && counts(progress) ? progress.match : 0
-  })
+  const index = quorumIndex(core.log.configuration, (voter) =>
+    voter === core.id ? core.log.durableIndex : countedMatch(core, voter),
+  )
   if (index > core.commitIndex && core.log.term(index) === core.term) core.commitTo(index)
   let isAnyoneBack = false
   for (const progress of core.progress.values()) isAnyoneBack = countAgain(core, progress) || isAnyoneBack
   if (isAnyoneBack) advanceCommit(core)
+}
+
+function countedMatch(core: Core, voter: NodeId): Index {
+  const progress = core.progress.get(voter)
+  return progress !== undefined && counts(progress) ? progress.match : 0
 }
 
 /** A member that is recovering counts again when what it waits for is committed without it, and it has that. */

@@ -113,7 +113,7 @@ export class Lab {
 
   /** A node with an empty disk, as one that joins begins; in the place of whoever had the id. */
   join(id: string): void {
-    const hardState = { term: 0, vote: null, commit: 0, isRecovering: false }
+    const hardState = { term: 0, vote: null, commit: 0, isRecovering: true }
     const lives = this.nodes.get(id as NodeId)?.lives ?? 0
     const node = new LabNode(id as NodeId, { hardState, snapshot: null, entries: [] })
     node.lives = lives
@@ -151,6 +151,19 @@ export class Lab {
     const node = this.node(id)
     node.raft = undefined
     node.writes = []
+  }
+
+  /**
+   * The crashed node's disk has no entry behind `index` any more, nor the vote; `term`: nor any later term. Told, the next
+   * start knows.
+   */
+  lose(id: string, index: Index, { term, isTold }: { term: string | undefined; isTold: boolean }): void {
+    const { raft, disk } = this.node(id)
+    assert(raft === undefined, `${id} has crashed`)
+    if (index < (disk.snapshot?.index ?? 0)) disk.snapshot = null
+    disk.entries = disk.entries.filter((entry) => entry.index <= index)
+    const commit = Math.min(disk.hardState.commit, lastIndexOf(disk))
+    disk.hardState = { term: Number(term ?? disk.hardState.term), vote: null, commit, isRecovering: isTold }
   }
 
   step(id: string, event: RaftEvent): RaftEffects {
@@ -378,9 +391,11 @@ function assertKept(disk: LabNode['disk'], message: Message): void {
   const isTermKept = hardState.term === message.term
   if (message.kind === 'vote-request') {
     assert(hardState.term >= message.term, `${message.from} asks for votes before its own is durable`)
+    assert(!hardState.isRecovering, `${message.from} asks for votes before it has recovered`)
   } else if (message.kind === 'vote-response') {
     const isKept = isTermOver || (isTermKept && hardState.vote === message.to)
     assert(!message.granted || isKept, `${message.from} votes before the vote is durable`)
+    assert(!hardState.isRecovering, `${message.from} votes before it has recovered`)
   } else if (message.kind === 'append-accepted') {
     const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.match)
     assert(isKept, `${message.from} accepts up to ${message.match} before that is durable`)
