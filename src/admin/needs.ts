@@ -40,6 +40,32 @@ export type StatusView = {
   readonly commitIndex: number
   readonly appliedIndex: number
   readonly version: string
+  readonly stateCheck: StateCheckView
+  readonly quarantine: QuarantineView | null
+  /** This node's disk has no room left but the reserve. */
+  readonly diskFull: boolean
+}
+
+/** The newest comparison of the nodes' states. */
+export type StateCheckView = {
+  /** The entry after which they were compared; 0: not yet. */
+  readonly index: number
+  /** Voters that make a majority with the same state; empty: there is none. */
+  readonly agreed: readonly string[]
+  /** Voters with another state than the majority's; without one, all that reported. */
+  readonly diverged: readonly string[]
+}
+
+/** What became of the damage of this node's log; it stays to be read until the next start. */
+export type QuarantineView = {
+  /** A sentence: what is damaged. */
+  readonly why: string
+  /** The last entry that the damaged log is known to have had; 0: not known. */
+  readonly lostUpTo: number
+  /** Whether the log came to be what it was up to there, as the hash chain says; null: not yet, or not to be told. */
+  readonly verified: boolean | null
+  /** False: this node does not vote, and counts for no majority. */
+  readonly over: boolean
 }
 
 /** Before the cluster has formed: follower, no leader, term and indexes 0, no voters. */
@@ -65,6 +91,9 @@ export type RaftView = {
   readonly votersOutgoing: readonly string[]
   /** False while the newest change of the configuration is not committed. */
   readonly configurationCommitted: boolean
+  /** This node has lost what it promised, or joins: it does not vote, and counts for no majority. */
+  readonly recovering: boolean
+  readonly quarantine: QuarantineView | null
   /** Of the leader: what it knows of each other node; else empty. */
   readonly progress: readonly RaftProgressView[]
 }
@@ -77,6 +106,8 @@ export type RaftProgressView = {
   readonly state: 'probe' | 'replicate' | 'snapshot'
   /** Heard from within the last election timeout. */
   readonly active: boolean
+  /** It said that it has lost what it promised, or joins: it counts for no majority. */
+  readonly recovering: boolean
 }
 
 export const raftRoles = ['follower', 'pre-candidate', 'candidate', 'leader'] as const
@@ -256,7 +287,25 @@ export type MetricsSample = {
     readonly refusals: number
     readonly appendedEntries: number
     readonly persistBatches: number
+    readonly persistSyncs: number
     readonly persistMs: number
+    readonly oldestWriteMsNow: number
+    readonly stalls: number
+    readonly stallHandovers: number
+    readonly snapshotsSaved: number
+    readonly snapshotBytesSaved: number
+    readonly snapshotsSent: number
+    readonly snapshotBytesSent: number
+    readonly snapshotsReceived: number
+    readonly snapshotBytesReceived: number
+    readonly scrubbedBytes: number
+    readonly scrubRounds: number
+    readonly damageFound: number
+    readonly damageMended: number
+    /** Null: not known. */
+    readonly diskFreeBytesNow: number | null
+    readonly isDiskFullNow: boolean
+    readonly isQuarantinedNow: boolean
     readonly framesIn: number
     readonly framesOut: number
     readonly framesRejected: number
@@ -277,6 +326,8 @@ export type MetricsSample = {
     readonly changes: number
     readonly idempotencyKeysNow: number
     readonly kvWatchesNow: number
+    readonly stateCheckedIndexNow: number
+    readonly stateDivergedNow: number
   }
   readonly sessions: number
   /** This node's, as many as its configuration names. */

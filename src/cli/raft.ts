@@ -70,7 +70,7 @@ const idLists = ['voters', 'votersOutgoing', 'learners', 'promotable'] as const
 const columns: readonly Column<Row>[] = [
   { title: 'NODE', text: (row) => fieldText(row, 'id') },
   { title: 'MATCH', text: (row) => fieldText(row, 'matchIndex') },
-  { title: 'STATE', text: (row) => fieldText(row, 'state') },
+  { title: 'STATE', text: (row) => (row['recovering'] === true ? 'recovering' : fieldText(row, 'state')) },
   { title: 'ACTIVE', text: (row) => (row['active'] === true ? 'yes' : 'no') },
 ]
 

@@ -44,7 +44,9 @@ const raft: RaftView = {
   promotable: ['n2'],
   votersOutgoing: [],
   configurationCommitted: true,
-  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true }],
+  recovering: false,
+  quarantine: { why: 'entry 7 is damaged', lostUpTo: 9, verified: true, over: true },
+  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true, recovering: true }],
 }
 const server: ServerView = {
   name: 'files',
@@ -64,7 +66,16 @@ const session: SessionView = {
   startedAt: 1,
   lastUsedAt: 2,
 }
-const status = { node: 'n1', leader: null, term: 3, commitIndex: 9, appliedIndex: 8, version: '0.1.0' }
+const status = {
+  node: 'n1',
+  leader: null,
+  term: 3,
+  commitIndex: 9,
+  appliedIndex: 8,
+  version: '0.1.0',
+  quarantine: null,
+  diskFull: false,
+}
 const item = (name: string, definition: string): CatalogItem => ({
   server: 'files',
   name,
