@@ -76,9 +76,17 @@ async function startParts(
   const bound = await http.open(listenAddress(config.listen.http))
   const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
 
-  const agreement = await startAgreement({ config, version, clock, log, failed })
+  const agreement = await startAgreement({
+    config,
+    version,
+    clock,
+    random,
+    log,
+    lost: (why) => http.refuse(why.message),
+    failed,
+  })
   stops.add('consensus', () => agreement.stop())
-  const { cluster, catalog, leadership, snapshots } = agreement
+  const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
   const nextCallId = makeCallIds(node, generation)
 
@@ -132,7 +140,8 @@ async function startParts(
   }
   const directory = new Directory({
     ...reconciling,
-    raft: () => agreement.status().raft,
+    // Of a state that is still becoming the snapshot's nobody knows who is missing.
+    raft: () => (cluster.isRestoring ? null : agreement.status().raft),
     linked: () => peers.linked(),
   })
   stops.add('directory', () => directory.stop())
@@ -170,6 +179,7 @@ async function startParts(
     cluster,
     leadership,
     snapshots,
+    checks,
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     calls,
     catalog: () => catalog.current(),

@@ -73,6 +73,7 @@ const status = {
   commitIndex: 9,
   appliedIndex: 8,
   version: '0.1.0',
+  stateCheck: { index: 4096, agreed: ['n1', 'n2'], diverged: ['n3'] },
   quarantine: null,
   diskFull: false,
 }

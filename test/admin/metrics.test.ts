@@ -67,6 +67,8 @@ describe('the metrics', () => {
       'quorate_snapshot_longest_slice_seconds 0.004',
       'quorate_idempotency_keys 8',
       'quorate_kv_watches 9',
+      'quorate_state_checked_index 8192',
+      'quorate_state_diverged 1',
       'quorate_sessions 4',
       'quorate_upstream_status{server="files",status="ready"} 1',
       'quorate_upstream_status{server="sql",status="ready"} 0',

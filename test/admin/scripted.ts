@@ -196,6 +196,8 @@ export const sampleOfOne: MetricsSample = {
     changes: 7,
     idempotencyKeysNow: 8,
     kvWatchesNow: 9,
+    stateCheckedIndexNow: 8192,
+    stateDivergedNow: 1,
   },
   consensus: {
     elections: 2,

@@ -22,17 +22,20 @@ function makeCluster(clock: Clock = realClock): {
   asked: number[]
   /** What consensus was told to be applied. */
   applied: number[]
+  failures: OperatingError[]
   commit: (n?: number) => void
 } {
   const submitted: Submitted[] = []
   const asked: number[] = []
   const applied: number[] = []
+  const failures: OperatingError[] = []
   let proposals = 0
   const cluster = new Cluster({
     submit: (id, content) => submitted.push({ id, content }),
     ask: (id) => asked.push(id),
     applied: (index) => applied.push(index),
     nextId: () => `n1.1.${(proposals += 1)}` as ProposalId,
+    failed: (why) => failures.push(why),
     clock,
     log: silentLog,
   })
@@ -42,6 +45,7 @@ function makeCluster(clock: Clock = realClock): {
     submitted,
     asked,
     applied,
+    failures,
     commit(n = submitted.length) {
       const entries = submitted.splice(0, n).map(({ id, content }): Entry => {
         index += 1
@@ -66,6 +70,10 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   } catch (error) {
     return error instanceof OperatingError ? error.code : String(error)
   }
+}
+
+function emptySnapshot(): Uint8Array {
+  return new Uint8Array(Buffer.concat([...encodeSnapshot(makeCluster().cluster.capture())]))
 }
 
 describe('a node before its cluster', () => {
@@ -175,9 +183,12 @@ describe('a node before its cluster', () => {
     const read = cluster.barrier(5000)
     cluster.readable(asked[0] ?? 0, 3)
     cluster.restore({ ...at3, bytes })
+    expect([cluster.isRestoring, cluster.state.appliedIndex]).toEqual([true, 0])
     await read
+    await cluster.settled()
+    expect(cluster.isRestoring).toBe(false)
     expect(await told).toBe('compacted')
-    expect(heard).toEqual([{ kv: [], catalog: true, members: true }])
+    expect(heard).toEqual([{ kv: [], catalog: true, members: true, checks: true }])
     expect(applied).toEqual([3])
     expect(cluster.state.kvGet('c')).toEqual({ key: 'c', value: '1', revision: 3 })
     const data = encodeCommand({ command: set('a', 2), idempotencyKey: null })
@@ -186,18 +197,37 @@ describe('a node before its cluster', () => {
     source.cluster.stop()
   })
 
-  it('refuses bytes that are no snapshot, and one of another index', () => {
-    const { cluster } = makeCluster()
-    expect(() => cluster.restore({ ...at3, bytes: new Uint8Array([1, 2, 3]) })).toThrow(OperatingError)
-    const bytes = new Uint8Array(Buffer.concat([...encodeSnapshot(cluster.capture())]))
-    expect(() => cluster.restore({ ...at3, bytes })).toThrow('the snapshot at 3 is one at 0')
+  it.each([
+    ['bytes that are no snapshot', () => new Uint8Array([1, 2, 3]), 'no block begins at byte 0'],
+    ['a snapshot of another index', () => emptySnapshot(), 'its state is of index 0'],
+  ])('has no state any more after %s, and applies nothing behind it', async (_, makeBytes, why) => {
+    const { cluster, applied, failures } = makeCluster()
+    const ends = [codeOf(cluster.barrier(5000)), codeOf(cluster.watchKv({ pattern: '*', from: null }).take())]
+    cluster.restore({ ...at3, bytes: makeBytes() })
+    cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
+    await cluster.settled()
+    cluster.committed([{ index: 5, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
+    expect(failures.map(({ code, message }) => [code, message])).toEqual([
+      ['storage-failed', `restore the snapshot at 3: ${why}`],
+    ])
+    expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
+    expect(await Promise.all(ends)).toEqual(['storage-failed', 'storage-failed'])
+    expect(() => cluster.known).toThrow('restore the snapshot at 3')
+    expect(await codeOf(cluster.propose(set('a', 1), 5000))).toBe('storage-failed')
   })
 
-  it('applies nothing behind a snapshot that it could not read', () => {
-    const { cluster, applied } = makeCluster()
-    expect(() => cluster.restore({ ...at3, bytes: new Uint8Array([1, 2, 3]) })).toThrow('restore the snapshot at 3')
-    cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
-    expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
+  it('that is lost answers nothing any more, and never says of a write that it failed', async () => {
+    const { cluster, commit } = makeCluster()
+    const settled = cluster.propose(set('a', 1), 5000)
+    commit()
+    await settled
+    const waiting = codeOf(cluster.propose(set('b', 1), 5000))
+    cluster.lose(new OperatingError('state-diverged', 'another state'))
+    commit()
+    expect(await waiting).toBe('outcome-unknown')
+    expect(await codeOf(cluster.barrier(5000))).toBe('state-diverged')
+    expect(() => cluster.known).toThrow('another state')
+    expect(cluster.state.kvGet('b')).toBeUndefined()
   })
 
   it('ends reads, proposals and watches when it stops', async () => {

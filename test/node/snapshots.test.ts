@@ -4,6 +4,7 @@ import { Snapshots } from '../../src/node/snapshots.ts'
 import { makeConfiguration } from '../../src/raft/configuration.ts'
 import { decodeSnapshot } from '../../src/state/snapshot.ts'
 import { ClusterState } from '../../src/state/state.ts'
+import { deferred } from '../../src/std/deferred.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import * as record from '../../src/storage/snapshot-record.ts'
@@ -25,16 +26,22 @@ const configuration = makeConfiguration('c1' as ClusterId, ['n1' as NodeId, 'n2'
 
 type Saved = { index: number; bytes: Uint8Array }
 
-function makeSnapshots(state: ClusterState): { snapshots: Snapshots; saved: Saved[] } {
+function makeSnapshots(
+  state: ClusterState,
+  settled = Promise.resolve(),
+): { snapshots: Snapshots; saved: Saved[]; damages: OperatingError[] } {
   const saved: Saved[] = []
+  const damages: OperatingError[] = []
   const snapshots = new Snapshots({
+    settled: () => settled,
+    damaged: (why) => damages.push(why),
     capture: () => state.capture(),
     position: () => (state.appliedIndex === 0 ? null : { term: 7, configuration }),
     save: (snapshot) => saved.push(snapshot),
     clock: realClock,
     log: silentLog,
   })
-  return { snapshots, saved }
+  return { snapshots, saved, damages }
 }
 
 describe('a snapshot of a running state', () => {
@@ -66,6 +73,31 @@ describe('a snapshot of a running state', () => {
     await waitFor('the snapshot', () => saved.length > 0)
     await snapshots.stop()
     expect(saved).toHaveLength(1)
+  })
+
+  it('of a state that is still being restored is taken when it is', async () => {
+    const restored = deferred<void>()
+    const state = stateOf(10, 1)
+    const { snapshots, saved } = makeSnapshots(state, restored.promise)
+    snapshots.wanted()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(saved).toEqual([])
+    state.restore(stateOf(20, 1).capture())
+    restored.resolve()
+    await waitFor('the snapshot', () => saved.length > 0)
+    expect(saved[0]?.index).toBe(20)
+  })
+
+  it('is not given out when a record in memory is not what was applied, and whoever holds the state hears of it', async () => {
+    const state = stateOf(100, 1)
+    state.digest()
+    Object.assign(state.kvGet('key/7') ?? {}, { revision: 8 })
+    const { snapshots, saved, damages } = makeSnapshots(state)
+    snapshots.wanted()
+    await waitFor('the alarm', () => damages.length > 0)
+    await snapshots.stop()
+    expect(saved).toEqual([])
+    expect(damages[0]).toMatchObject({ code: 'state-diverged', message: expect.stringContaining('at 100') })
   })
 
   it('is dropped when the node stops, and none is begun afterwards', async () => {
