@@ -151,7 +151,8 @@ export class ConsensusLoop implements Consensus {
 
   propose(id: ProposalId, content: ProposalContent): void {
     this.#counters.proposals += 1
-    if (this.#ending === undefined && this.#raft !== undefined) return this.#raft.propose({ kind: 'propose', id, content })
+    if (this.#ending === undefined && this.#raft !== undefined)
+      return this.#raft.propose({ kind: 'propose', id, content })
     this.#counters.refusals += 1
     return this.#events.refused(id, 'no-leader')
   }

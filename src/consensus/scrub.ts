@@ -91,7 +91,8 @@ export class Scrub {
     this.#found(why)
     if (mend === 'restart') throw beyondMending(why)
     if (mend !== 'done') {
-      if (this.#mended.some((range) => overlap(range, mend))) throw beyondMending(`${why} (it was written again before)`)
+      if (this.#mended.some((range) => overlap(range, mend)))
+        throw beyondMending(`${why} (it was written again before)`)
       this.#hurriedEnds = 2
       const outcome = await this.#rewrite(mend)
       if (outcome !== 'changed') this.#mended.push(mend)

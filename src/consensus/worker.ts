@@ -1,5 +1,4 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { statfs } from 'node:fs/promises'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
@@ -8,6 +7,7 @@ import type { Log, LogFields } from '../log/log.ts'
 import { assert, unreachable } from '../std/assert.ts'
 import { realClock } from '../std/clock.ts'
 import { Random } from '../std/random.ts'
+import { freeBytes } from '../storage/disk-space.ts'
 import { LevelLogStore } from '../storage/level-log-store.ts'
 import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import { WebSocketTransport, transportDefaults } from '../transport/websocket-transport.ts'
@@ -124,14 +124,9 @@ function makePorts(): ConsensusPorts {
     seed: random.uint32(),
     boot: randomUUID(),
     newClusterId: randomUUID() as ClusterId,
-    freeBytes,
+    freeBytes: () => freeBytes(options.dataDir),
     takeLoopDelayMs,
   }
-}
-
-async function freeBytes(): Promise<number> {
-  const { bavail, bsize } = await statfs(options.dataDir)
-  return bavail * bsize
 }
 
 /** The histogram counts its own interval with every delay. */

@@ -74,7 +74,10 @@ describe('Forming', () => {
     const { form, send } = after(core, said(n3, promised))
     expect(send).toEqual([])
     expect(core.waitingFor()).toBe('cluster of-n1 of n1, n2, n3 is agreed; writing it down')
-    expect(form).toMatchObject({ hardState: { term: 1, vote: null, commit: 1, isRecovering: false }, entry: { index: 1, term: 1, id: '' } })
+    expect(form).toMatchObject({
+      hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
+      entry: { index: 1, term: 1, id: '' },
+    })
     expect(form && decodeConfiguration(form.entry.data)).toMatchObject({ clusterId: 'of-n1', voters: [n1, n2, n3] })
     expect(after(core, { kind: 'formed-durable' }).send.map(({ to, message }) => [to, message.kind])).toEqual([
       ['n2', 'formed'],
