@@ -140,7 +140,7 @@ export class Handshake {
     }
     if (peer.clusterId !== null && own.peer.clusterId !== null && peer.clusterId !== own.peer.clusterId) {
       const ids = `${own.peer.clusterId} (${own.peer.node}) and ${peer.clusterId} (${peer.node})`
-      const message = `two clusters are called "${peer.clusterName}": ${ids}`
+      const message = `two clusters are called "${peer.clusterName}": ${ids}; when one was restored or recovered, a node of the other joins it with an empty data directory`
       return this.#refuse(new OperatingError('wrong-cluster', message), false)
     }
     if (peer.boot === own.peer.boot) return this.#end({ why: 'self' }, [])
@@ -306,6 +306,7 @@ function yieldsTo(own: PeerHello, peer: PeerHello): boolean {
 
 /** Foreign text on its way to a log or a terminal. */
 function printable(text: string): string {
-  const printed = text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, ' ')
-  return printed.length > refusalMessageCharsMax ? `${printed.slice(0, refusalMessageCharsMax - 3)}...` : printed
+  const cut = text.length > refusalMessageCharsMax ? `${text.slice(0, refusalMessageCharsMax - 3)}...` : text
+  // Half a character, too, which would not arrive as it was proven.
+  return cut.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, ' ')
 }

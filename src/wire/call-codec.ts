@@ -8,7 +8,7 @@ import { errorCodes, OperatingError } from '../vocabulary/operating-error.ts'
 import type { OperatingErrorOptions, Retry } from '../vocabulary/operating-error.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
-import { isText, pack, unpack } from './pack.ts'
+import { cutText, isText, pack, unpack } from './pack.ts'
 import type { PackedValue } from './pack.ts'
 
 /**
@@ -82,7 +82,7 @@ function outcomeFields(outcome: Outcome): readonly PackedValue[] {
     case 'rejected':
     case 'unknown': {
       const { code, message, retry, retryAfterMs, details } = outcome.error
-      return [code, message.slice(0, messageCharsMax), retry, retryAfterMs ?? null, packDetails(details)]
+      return [code, cutText(message, messageCharsMax), retry, retryAfterMs ?? null, packDetails(details)]
     }
     case 'cancelled':
       return []
