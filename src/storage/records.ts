@@ -74,5 +74,6 @@ export type SlotFile = {
   write(bytes: Uint8Array, at: number): Promise<void>
   /** All writes before it are durable, and so is that the file is there. */
   sync(): Promise<void>
+  /** The next write opens it again. */
   close(): Promise<void>
 }

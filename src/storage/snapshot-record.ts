@@ -1,6 +1,14 @@
 import { crc32 } from '../std/hash.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
-import { decodeSnapshotMeta, encodeSnapshotMeta, formatVersion, isDamage, sameBytes } from './log-record.ts'
+import {
+  checkVersion,
+  damaged,
+  decodeSnapshotMeta,
+  encodeSnapshotMeta,
+  isDamage,
+  sameBytes,
+  writeVersion,
+} from './log-record.ts'
 import type { Damage } from './log-record.ts'
 
 /**
@@ -8,7 +16,7 @@ import type { Damage } from './log-record.ts'
  * record, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
  */
 
-// head: magic 4 bytes | version u8 | 3 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
+// head: magic 4 bytes | version u8 | its complement u8 | 2 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
 export const headBytes = 24
 export const checkedFrom = 12
 const magic = Uint8Array.of(0x51, 0x53, 0x4e, 0x50)
@@ -23,7 +31,7 @@ export function encodeBeginning(snapshot: SnapshotMeta, dataBytes: number): Uint
   const bytes = new Uint8Array(headBytes + meta.length)
   const view = new DataView(bytes.buffer)
   bytes.set(magic)
-  bytes[4] = formatVersion
+  writeVersion(bytes, 4)
   view.setUint32(12, meta.length)
   view.setBigUint64(16, BigInt(dataBytes))
   bytes.set(meta, headBytes)
@@ -37,15 +45,14 @@ export function setChecksum(beginning: Uint8Array, checksum: number): void {
 /** What the first `headBytes` of a file of that size say, if they can belong to one. */
 export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Damage {
   if (bytes.length < magic.length || magic.some((byte, at) => bytes[at] !== byte)) return damaged('it is no snapshot')
-  const version = bytes[4] ?? formatVersion
-  if (version > formatVersion) return { damage: `it has format ${version}`, newer: true }
-  if (version < formatVersion) return damaged(`it has format ${version}, which is not read any more`)
   if (bytes.length < headBytes) return damaged(`it is cut: it has ${size} bytes`)
+  const wrong = checkVersion(bytes, 4)
+  if (wrong !== undefined) return wrong
   const view = new DataView(bytes.buffer, bytes.byteOffset, headBytes)
   const metaBytes = view.getUint32(12)
   const dataBytes = Number(view.getBigUint64(16))
   // What the checksum does not cover is the same in every file.
-  if (bytes[5] !== 0 || bytes[6] !== 0 || bytes[7] !== 0 || metaBytes > metaBytesMax)
+  if (bytes[6] !== 0 || bytes[7] !== 0 || metaBytes > metaBytesMax)
     return damaged('its beginning is not what was written')
   const stated = headBytes + metaBytes + dataBytes
   if (stated > size) return damaged(`it is cut: it has ${size} bytes of ${stated}`)
@@ -79,8 +86,4 @@ export function snapshotName({ index, term }: SnapshotMeta): string {
 
 export function isSameSnapshot(a: SnapshotMeta, b: SnapshotMeta): boolean {
   return sameBytes(encodeSnapshotMeta(a), encodeSnapshotMeta(b))
-}
-
-function damaged(damage: string): Damage {
-  return { damage, newer: false }
 }

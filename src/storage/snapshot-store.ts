@@ -6,10 +6,12 @@ import type { SnapshotMeta } from '../raft/effects.ts'
  */
 export type SnapshotStore = {
   /**
-   * Verifies what is there, removes what never became whole, and sets aside what was whole and is damaged (`damaged`: a
-   * sentence for each).
+   * Verifies what is there, and sets aside what was whole and is damaged (`damaged`: a sentence for each); what an earlier
+   * start has set aside is removed. What was being received may go on.
    */
   open(): Promise<{ readonly newest: SnapshotMeta | null; readonly damaged: readonly string[] }>
+  /** After damage: sets every snapshot aside as damaged, so that none is left. */
+  setAside(): Promise<void>
   /** Reads all of it again: null when it is as it was written, else a sentence. */
   verify(snapshot: SnapshotMeta): Promise<string | null>
   /** Writes to a temporary file, syncs, renames, syncs the folder. */

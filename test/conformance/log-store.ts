@@ -61,6 +61,8 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
         hardState: { term: 0, vote: null, commit: 0, isRecovering: false },
         snapshot: null,
         entries: [],
+        damage: null,
+        quarantine: null,
       })
     })
 
