@@ -1,5 +1,5 @@
 import type { Configuration } from '../raft/configuration.ts'
-import type { RaftEvent, RaftStatus } from '../raft/effects.ts'
+import type { RaftStatus } from '../raft/effects.ts'
 import type { Index } from '../raft/entry.ts'
 import type { Message, ProposalContent } from '../raft/messages.ts'
 import type { StoredNode } from '../storage/log-store.ts'

@@ -143,7 +143,8 @@ export class Snapshots {
 
   #ask(): void {
     const { snapshotEntries, logBytesMax, events } = this.#options
-    const isLost = this.#damaged?.snapshot === this.#current && this.#damaged?.isAsked === false
+    const damaged = this.#damaged
+    const isLost = damaged !== null && !damaged.isAsked && damaged.snapshot === this.#current
     const isDue = isLost || this.#entries >= snapshotEntries || this.#bytes >= logBytesMax / 2
     // A state machine that is not where the log is has nothing to give, and the count would begin anew for nothing.
     if (!isDue || this.#state !== 'waiting' || this.#feed.isRestoring || this.#ended) return
