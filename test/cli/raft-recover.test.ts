@@ -64,7 +64,10 @@ async function survivor({ peer = '', raft = '', isRecovering = false } = {}): Pr
   }
   await store.write({
     hardState: { term: 3, vote: 'n2' as NodeId, commit: 3, isRecovering },
-    ...{ install: null, compact: null, truncateFrom: null, sync: true },
+    install: null,
+    compact: null,
+    truncateFrom: null,
+    sync: true,
     entries: [
       entry(1, 'configuration', encodeConfiguration(makeConfiguration(cluster, voters))),
       command(2, { kind: 'member-set', member }),
@@ -110,6 +113,7 @@ describe('raft recover without --force-new-cluster', () => {
 
   it('says that a node that was recovering may lack acknowledged writes', async () => {
     await survivor({ isRecovering: true })
+    node.answers.set('GET /v1/raft', { body: leaderless })
     expect((await recover()).stdout).toContain('doubt\tit was recovering when it was stopped')
     expect((await recover(force)).stderr).toContain('acknowledged writes that this node once had may be lost too')
   })
@@ -184,7 +188,7 @@ describe('raft recover --force-new-cluster', () => {
       voters: ['n1'],
       keys: 2,
       others: [],
-      lastTerm: 2,
+      lastTerm: 3,
       term: 3,
     })
     const before = path.join(dir, `before-recover-of-${cluster}`)

@@ -120,7 +120,7 @@ describe('snapshot inspect', () => {
 
   it('names what is wrong with every other file, and fails', async () => {
     const sound = savedSnapshot(20)
-    const newer = savedSnapshot(20).fill(0x7f, 4, 5)
+    const newer = savedSnapshot(20).fill(0x7f, 4, 5).fill(0x80, 5, 6)
     const damaged = savedSnapshot(20)
     flip(damaged, sound.length - 9)
     for (const [bytes, said] of [

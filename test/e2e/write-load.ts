@@ -41,7 +41,9 @@ export class WriteLoad {
   }
 
   async #write(writer: number): Promise<void> {
-    for (let n = 0; this.#isRunning; n += 1) {
+    let n = 0
+    while (this.#isRunning) {
+      n += 1
       const key = `${this.#name}/${writer}-${n}`
       for (let at = writer + n; !this.acknowledged.has(key); at += 1) {
         const node = this.#nodes[at % this.#nodes.length]

@@ -29,7 +29,13 @@ const clusterId = 'c2' as ClusterId
 const voters = ['n1', 'n2', 'n3'] as NodeId[]
 const dataDir = (): string => path.join(dir, 'data')
 const founding = (): Founding => ({
-  ...{ dataDir: dataDir(), nodeId: 'n1' as NodeId, clusterId, voters, image, term: 5, aside: null },
+  dataDir: dataDir(),
+  nodeId: 'n1' as NodeId,
+  clusterId,
+  voters,
+  image,
+  term: 5,
+  aside: null,
 })
 
 /** What a node finds in the directory. */
