@@ -119,14 +119,31 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       expect((await receive(store, older, first)).at(-1)).toBe('done')
     })
 
-    it('forgets a part at a restart', async () => {
+    it('goes on with a part after a restart', async () => {
       const whole = await stored(newer, bytes(3000))
       const at = await place()
       const store = await openStore(at)
       await store.receive(newer, { offset: 0, size: whole.length, bytes: whole.subarray(0, 1000) })
       await store.close()
       const again = await openStore(at)
-      expect(await again.receivedOffset(newer, whole.length)).toBe(0)
+      expect(await again.receivedOffset(newer, whole.length)).toBe(1000)
+      expect(await again.receivedOffset(newer, whole.length + 1)).toBe(0)
+      expect((await receive(again, newer, whole)).at(-1)).toBe('done')
+      expect(await again.read(newer)).toEqual(bytes(3000))
+    })
+
+    it('tells whether a snapshot is what was written, and sets all aside when told', async () => {
+      const at = await place()
+      const store = await openStore(at)
+      await store.write(older, bytes(10))
+      await store.write(newer, bytes(5000))
+      expect(await store.verify(newer)).toBeNull()
+      await at.damage(newer)
+      expect(await store.verify(newer)).toMatch(/25-3.* is damaged: its checksum/)
+      expect(await store.verify(older)).toBeNull()
+      await store.setAside()
+      await expect(store.read(older)).rejects.toMatchObject({ code: 'storage-failed' })
+      expect(await at.newStore().open()).toEqual({ newest: null, damaged: [] })
     })
 
     it.each([0, 5, 13, 60, 4000, -1])('throws a part away that came damaged at byte %i', async (where) => {
