@@ -35,12 +35,21 @@ export const labLimits: LabLimits = {
 /** A log as it lies somewhere: what follows the snapshot, and maybe some entries before its end. */
 export type LogImage = { snapshot: SnapshotMeta | null; entries: Entry[] }
 
+/** As much of its past as a node's disk may fall back to, in writes. */
+const beforeMax = 20
+
 /** A leader's snapshot on its way. */
 export type SnapshotOnItsWay = { from: NodeId; to: NodeId; term: number; snapshot: SnapshotMeta }
 
+export type Disk = LogImage & { hardState: HardState }
+
 export class LabNode {
   readonly id: NodeId
-  disk: LogImage & { hardState: HardState }
+  disk: Disk
+  /** What the disk was before its last writes, the oldest first: what a disk that loses writes may come back to. */
+  before: Disk[] = []
+  /** While it recovers: the end of the longest log that it lost some of. */
+  lostUpTo: Index = 0
   /** Whole snapshots on the disk, by index; their content is what was applied up to there. */
   readonly snapshots = new Map<Index, { readonly meta: SnapshotMeta; readonly content: readonly Entry[] }>()
   /** Undefined while crashed or not started yet. */
@@ -58,7 +67,7 @@ export class LabNode {
   readsRefused: number[] = []
   lives = 0
 
-  constructor(id: NodeId, disk: LabNode['disk']) {
+  constructor(id: NodeId, disk: Disk) {
     this.id = id
     this.disk = disk
   }
@@ -158,12 +167,27 @@ export class Lab {
    * start knows.
    */
   lose(id: string, index: Index, { term, isTold }: { term: string | undefined; isTold: boolean }): void {
-    const { raft, disk } = this.node(id)
-    assert(raft === undefined, `${id} has crashed`)
-    if (index < (disk.snapshot?.index ?? 0)) disk.snapshot = null
-    disk.entries = disk.entries.filter((entry) => entry.index <= index)
-    const commit = Math.min(disk.hardState.commit, lastIndexOf(disk))
-    disk.hardState = { term: Number(term ?? disk.hardState.term), vote: null, commit, isRecovering: isTold }
+    const { disk } = this.node(id)
+    this.damage(id, { left: disk, upTo: index, term: Number(term ?? disk.hardState.term), isTold })
+  }
+
+  /** Of the crashed node's disk only this is left; `upTo` is in `left`, or before its snapshot, which then is lost too. */
+  damage(id: string, sound: { left: LogImage; upTo: Index; term: number; isTold: boolean }): void {
+    const node = this.node(id)
+    assert(node.raft === undefined, `${id} has crashed`)
+    const { left, upTo, term, isTold } = sound
+    const { commit, isRecovering } = node.disk.hardState
+    node.lostUpTo = Math.max(isRecovering ? node.lostUpTo : 0, lastIndexOf(node.disk))
+    const snapshot = upTo < (left.snapshot?.index ?? 0) ? null : left.snapshot
+    const entries = left.entries.filter((entry) => entry.index <= upTo)
+    // Without what comes before them, entries are worth nothing.
+    const isWhole = snapshot !== null || entries[0]?.index === 1
+    node.disk = { snapshot, entries: isWhole ? entries : [], hardState: node.disk.hardState }
+    // The commit index is a hint of the log that was lost, and not of an older one.
+    const known = isTold ? (snapshot?.index ?? 0) : commit
+    const least = Math.max(known, Math.min(1, lastIndexOf(node.disk)))
+    node.disk.hardState = { term, vote: null, commit: Math.min(least, lastIndexOf(node.disk)), isRecovering: isTold }
+    node.before = []
   }
 
   step(id: string, event: RaftEvent): RaftEffects {
@@ -197,6 +221,8 @@ export class Lab {
     const node = this.node(id)
     const batch = node.writes.shift()
     if (batch === undefined) throw new Error(`${id} has nothing to write`)
+    node.before.push({ ...node.disk, entries: [...node.disk.entries] })
+    if (node.before.length > beforeMax) node.before.shift()
     writeInto(node.disk, batch)
     node.disk.hardState = batch.hardState
     return batch
@@ -385,7 +411,7 @@ function writeInto(image: LogImage, batch: Persist): void {
   }
 }
 
-function assertKept(disk: LabNode['disk'], message: Message): void {
+function assertKept(disk: Disk, message: Message): void {
   const { hardState } = disk
   const isTermOver = hardState.term > message.term
   const isTermKept = hardState.term === message.term
