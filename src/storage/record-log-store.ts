@@ -48,6 +48,8 @@ export class RecordLogStore implements LogStore {
   #snapshot: SnapshotMeta | null = null
   #condemned: string | null = null
   #damaged: Damaged | null = null
+  /** No write has changed the log since it was opened. */
+  #isUntouched = true
   #lastQuarantine: StoredQuarantine | null = null
   #writing = false
   /** What the first failed write ended with; every later write ends with it too. */
@@ -105,9 +107,7 @@ export class RecordLogStore implements LogStore {
   }
 
   async quarantine(begin: QuarantinedLog): Promise<StoredNode> {
-    const damaged = this.#damaged
-    assert(damaged !== null, 'only a damaged log is set aside')
-    const { log, vote, identity } = damaged
+    const { log, vote, identity } = this.#damaged ?? this.#whole()
     const generation = identity.generation + 1
     const seq = Math.max(log.head?.seq ?? 0, vote?.seq ?? 0) + 1
     const end = knownEnd(log, vote)
@@ -165,7 +165,10 @@ export class RecordLogStore implements LogStore {
       const isPromise = hardState.term !== term || hardState.vote !== vote || hardState.isRecovering !== isRecovering
       if (isPromise && sync) await this.#vote.saveDurably(this.#voteRecord(nextMeta))
       else if (sync) this.#vote.save(this.#voteRecord(nextMeta))
-      this.#leftBehind.leave(before.firstIndex, Math.min(firstIndex - 1, before.lastIndex))
+      // Not before: until the first write what is there may still be set aside.
+      if (this.#isUntouched) this.#leftBehind.leaveUnknown(firstIndex)
+      else this.#leftBehind.leave(before.firstIndex, Math.min(firstIndex - 1, before.lastIndex))
+      this.#isUntouched = false
     })
   }
 
@@ -244,10 +247,19 @@ export class RecordLogStore implements LogStore {
     await this.#vote.saveDurably(this.#voteRecord(meta))
     if (kept === null && !hardState.isRecovering) await this.#records.removeAside()
     this.#meta = meta
-    this.#leftBehind.leaveUnknown(this.#head.firstIndex)
     const { snapshot, entries } = log
     const { quarantine: _, ...node } = meta
     return { ...node, hardState, snapshot, entries, damage: null, quarantine: this.lastQuarantine }
+  }
+
+  /** A log that is sound, and has to be set aside all the same: the snapshot on which it stands is lost. */
+  #whole(): Damaged {
+    const meta = this.#opened()
+    assert(this.#isUntouched, 'a log is set aside before anything is written')
+    const { quarantine: _, ...identity } = meta
+    const snapshot = this.#snapshot
+    const log = { meta, head: this.#head, snapshot, entries: [], places: this.#places, isEmpty: false, why: null }
+    return { why: 'the snapshot is lost', log, vote: null, identity }
   }
 
   #append(writing: RecordBatch, entries: readonly Entry[]): void {
