@@ -338,6 +338,10 @@ describe('the limits', () => {
     await waitFor('the large call', () => b.serving.length === 3)
     b.serving[2]?.end(result('2'))
     expect(await alone.promise).toEqual(result('2'))
+    const again = [ask(a, b, large()), ask(a, b, large())]
+    await waitFor('both again', () => b.serving.length === 5)
+    for (const served of b.serving.slice(3)) served.end(result('3'))
+    for (const { promise } of again) expect(await promise).toEqual(result('3'))
   })
 
   const small = { limits: { frameBytesMax: 4096, sendBufferBytesMax: 1024 }, outboxBytesMax: 8192 }
