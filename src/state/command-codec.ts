@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr'
 import { unreachable } from '../std/assert.ts'
+import { unpackArray } from '../std/message-pack.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import { isDigest } from './checks.ts'
 import type { Command, Envelope, Revision } from './command.ts'
@@ -34,14 +35,9 @@ export function encodeCommand({ command, idempotencyKey }: Envelope): Uint8Array
 export type Malformed = { readonly malformed: string }
 
 export function decodeCommand(bytes: Uint8Array): Envelope | Malformed {
-  let value: unknown
-  try {
-    value = packr.unpack(bytes)
-  } catch {
-    return { malformed: 'the bytes are no MessagePack' }
-  }
-  if (!Array.isArray(value)) return { malformed: 'the value is no array' }
-  const [formatFound, idempotencyKey, kind, ...fields] = value as unknown[]
+  const unpacked = unpackArray(bytes, { depthMax: 4, valuesMax })
+  if ('flaw' in unpacked) return { malformed: `the entry ${unpacked.flaw}` }
+  const [formatFound, idempotencyKey, kind, ...fields] = unpacked.values
   if (formatFound !== format) return { malformed: `format ${shown(formatFound)} is not known, only ${format}` }
   if (idempotencyKey !== null && !isIdempotencyKey(idempotencyKey))
     return { malformed: 'the idempotency key is not what one may be' }
@@ -53,6 +49,8 @@ export function decodeCommand(bytes: Uint8Array): Envelope | Malformed {
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
 const format = 2
+/** More than any command has. */
+const valuesMax = 1024
 
 /** Numbers on the disk; never used again for another meaning. 6 was a barrier, which format 2 does not have. */
 const kindNumbers = {

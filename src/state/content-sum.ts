@@ -1,58 +1,29 @@
 import { SequenceHash } from '../std/hash.ts'
 import type { SequenceValue } from '../std/hash.ts'
-import { fieldsOf } from './records.ts'
+import { fieldsOf, recordKinds } from './records.ts'
 import type { RecordKind, StateRecords } from './records.ts'
 
-/**
- * The sum of the 64-bit hashes of all records of the state: the same for the same records, in whatever order they came. A
- * change is only noted; what was added and removed is hashed when there is much of it, or when the sum is asked for, so a
- * record that was replaced meanwhile costs nothing. What is removed is hashed as it is then: a record that was damaged in
- * memory before leaves its difference in the sum.
- */
-export class ContentSum {
+/** The sum of the 64-bit hashes of records: the same for the same records, in whatever order they come. */
+export class RecordSum {
   readonly #hash = new SequenceHash()
-  readonly #added = new Map<object, RecordKind>()
-  readonly #removed = new Map<object, RecordKind>()
-  #length = 0
   #low: number
   #high: number
 
-  constructor({ low, high }: Sum = noRecords) {
+  constructor({ low, high }: Sum = { low: 0, high: 0 }) {
     this.#low = low
     this.#high = high
   }
 
-  add<Kind extends RecordKind>(kind: Kind, record: StateRecords[Kind]): void {
-    if (!this.#removed.delete(record)) this.#added.set(record, kind)
-    this.#note(kind, record)
-  }
-
-  remove<Kind extends RecordKind>(kind: Kind, record: StateRecords[Kind]): void {
-    if (!this.#added.delete(record)) this.#removed.set(record, kind)
-    this.#note(kind, record)
-  }
-
-  /** The list of a record that is added for good, as `fieldsOf` makes it. */
-  addFields(kind: RecordKind, fields: readonly SequenceValue[]): void {
-    this.#count(kind, fields, 1)
-  }
-
-  total(): Sum {
-    this.#fold()
+  get value(): Sum {
     return { low: this.#low, high: this.#high }
   }
 
-  #note(kind: RecordKind, record: StateRecords[RecordKind]): void {
-    this.#length += lengthOf(kind, record)
-    if (this.#added.size + this.#removed.size >= notedMax || this.#length >= notedLengthMax) this.#fold()
+  add(kind: RecordKind, fields: readonly SequenceValue[]): void {
+    this.#count(kind, fields, 1)
   }
 
-  #fold(): void {
-    for (const [record, kind] of this.#added) this.#count(kind, fieldsOf(kind, record as never), 1)
-    for (const [record, kind] of this.#removed) this.#count(kind, fieldsOf(kind, record as never), -1)
-    this.#added.clear()
-    this.#removed.clear()
-    this.#length = 0
+  subtract(kind: RecordKind, fields: readonly SequenceValue[]): void {
+    this.#count(kind, fields, -1)
   }
 
   #count(kind: RecordKind, fields: readonly SequenceValue[], sign: 1 | -1): void {
@@ -65,14 +36,74 @@ export class ContentSum {
   }
 }
 
+/**
+ * The sum of all records of a state that changes. A change is only noted, with the record as it was before the first; both
+ * are hashed when much has changed, or when the sum is asked for, so what a record was in between costs nothing. What is
+ * gone is hashed as it is then: a record that was damaged in memory before leaves its difference in the sum.
+ */
+export class ContentSum {
+  readonly #current: CurrentRecords
+  readonly #sum: RecordSum
+  readonly #noted: NotedRecords = { kv: new Map(), member: new Map(), replica: new Map(), session: new Map() }
+  #count = 0
+  #length = 0
+
+  /** `sum`: of all records that the state has. */
+  constructor(current: CurrentRecords, sum?: Sum) {
+    this.#current = current
+    this.#sum = new RecordSum(sum)
+  }
+
+  /** The very next change of the state makes the record of that name, which was `before`, what `after` is. */
+  note<Kind extends RecordKind>(
+    kind: Kind,
+    name: string,
+    { before, after }: { before: StateRecords[Kind] | undefined; after: StateRecords[Kind] | undefined },
+  ): void {
+    if (this.#count >= notedMax || this.#length >= notedLengthMax) this.#settle()
+    if (after !== undefined) this.#length += lengthOf(kind, after)
+    const noted = this.#noted[kind]
+    if (noted.has(name)) return
+    noted.set(name, before)
+    this.#count += 1
+    if (before !== undefined) this.#length += lengthOf(kind, before)
+  }
+
+  total(): Sum {
+    this.#settle()
+    return this.#sum.value
+  }
+
+  #settle(): void {
+    for (const kind of recordKinds) this.#settleKind(kind)
+    this.#count = 0
+    this.#length = 0
+  }
+
+  #settleKind<Kind extends RecordKind>(kind: Kind): void {
+    const noted = this.#noted[kind]
+    for (const [name, before] of noted) {
+      const now = this.#current[kind](name)
+      if (before === now) continue
+      if (before !== undefined) this.#sum.subtract(kind, fieldsOf(kind, before))
+      if (now !== undefined) this.#sum.add(kind, fieldsOf(kind, now))
+    }
+    noted.clear()
+  }
+}
+
+/** The record of a name that the state has now. */
+export type CurrentRecords = { readonly [Kind in RecordKind]: (name: string) => StateRecords[Kind] | undefined }
+
 /** Both modulo 2^32, as signed integers. */
 export type Sum = { readonly low: number; readonly high: number }
 
-const noRecords: Sum = { low: 0, high: 0 }
+type NotedRecords = { readonly [Kind in RecordKind]: Map<string, StateRecords[Kind] | undefined> }
+
 const seeds: Readonly<Record<RecordKind, number>> = { kv: 1, member: 2, replica: 3, session: 4 }
-/** Changes that are noted and not hashed yet, and their text in UTF-16 units: a millisecond's work, about. */
-const notedMax = 1024
-const notedLengthMax = 512 * 1024
+/** Changes that are noted, and the text in them, in UTF-16 units: one or two milliseconds' work. */
+const notedMax = 2048
+const notedLengthMax = 1024 * 1024
 
 function lengthOf(kind: RecordKind, record: StateRecords[RecordKind]): number {
   if (kind === 'kv') return (record as StateRecords['kv']).value.length

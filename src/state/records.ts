@@ -16,6 +16,7 @@ export type StateRecords = {
 }
 
 export type RecordKind = keyof StateRecords
+export const recordKinds = ['kv', 'member', 'replica', 'session'] as const satisfies readonly RecordKind[]
 
 export function fieldsOf<Kind extends RecordKind>(kind: Kind, record: StateRecords[Kind]): SequenceValue[] {
   return fieldsByKind[kind](record)

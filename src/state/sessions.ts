@@ -11,11 +11,11 @@ export class Sessions {
   /** In the order of first application; log time never falls, so the oldest is the first to expire. */
   #records = new Map<string, SessionRecord>()
   #time = 0
-  readonly #changed: (record: SessionRecord, isAdded: boolean) => void
+  readonly #changing: (key: string, change: SessionChange) => void
 
-  /** `changed` is told of each record that comes or goes, except in `restore`. */
-  constructor(changed: (record: SessionRecord, isAdded: boolean) => void) {
-    this.#changed = changed
+  /** `changing` is told of each record that is about to come or go, except in `restore`. */
+  constructor(changing: (key: string, change: SessionChange) => void) {
+    this.#changing = changing
   }
 
   /** Log time of the newest entry. */
@@ -44,8 +44,8 @@ export class Sessions {
   add(answered: Omit<SessionRecord, 'time'>): void {
     assert(!this.#records.has(answered.key), 'an idempotency key is recorded once')
     const record = { ...answered, time: this.#time }
+    this.#changing(record.key, { before: undefined, after: record })
     this.#records.set(record.key, record)
-    this.#changed(record, true)
     if (this.#records.size <= sessionsMax) return
     const [oldest] = this.#records.values()
     if (oldest !== undefined) this.#forget(oldest)
@@ -63,10 +63,12 @@ export class Sessions {
   }
 
   #forget(record: SessionRecord): void {
+    this.#changing(record.key, { before: record, after: undefined })
     this.#records.delete(record.key)
-    this.#changed(record, false)
   }
 }
+
+type SessionChange = { readonly before: SessionRecord | undefined; readonly after: SessionRecord | undefined }
 
 export type SessionRecord = {
   readonly key: string

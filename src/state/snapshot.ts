@@ -1,11 +1,12 @@
 import { Packr } from 'msgpackr'
+import { unpackArray } from '../std/message-pack.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { checksMax, isCheckIndex, isDigest } from './checks.ts'
 import type { CheckRecord } from './checks.ts'
 import type { CommandResult, Member, Replica, Revision } from './command.ts'
 import type { Malformed } from './command-codec.ts'
-import { ContentSum } from './content-sum.ts'
+import { RecordSum } from './content-sum.ts'
 import type { Sum } from './content-sum.ts'
 import { isKey, isText, isValue, isWhole, memberOf, replicaOf } from './fields.ts'
 import type { KvEntry } from './reader.ts'
@@ -42,14 +43,14 @@ export type StateImage = {
  */
 export function* encodeSnapshot(image: StateImage): Generator<Uint8Array, Sum, void> {
   const { kv, members, replicas, sessions, checks } = image
-  const content = new ContentSum()
+  const content = new RecordSum()
   yield block([sections.head, format, image.appliedIndex, image.time])
   yield* blocks('kv', kv, content)
   yield* blocks('member', members, content)
   yield* blocks('replica', replicas, content)
   yield* blocks('session', sessions, content)
   if (checks.length > 0) yield block([sections.checks, ...checks.map(checkFields)])
-  const sum = content.total()
+  const sum = content.value
   const counts = [kv, members, replicas, sessions, checks].map((list) => list.length)
   yield block([sections.end, ...counts, sum.low, sum.high])
   return sum
@@ -98,6 +99,8 @@ const format = 2
 const sections = { head: 0, kv: 1, member: 2, replica: 3, session: 4, end: 5, checks: 6 } as const
 /** Text of one block, in UTF-16 units, about; its last record may pass it. */
 const blockLengthMax = 64 * 1024
+/** More than any block has. */
+const valuesMax = 65_536
 
 /** What a decoder has found so far. */
 class Found {
@@ -109,7 +112,7 @@ class Found {
     checks: [] as CheckRecord[],
   }
   readonly #names = new Set<string>()
-  readonly #content = new ContentSum()
+  readonly #content = new RecordSum()
 
   get counts(): readonly number[] {
     const { kv, members, replicas, sessions, checks } = this.lists
@@ -117,7 +120,7 @@ class Found {
   }
 
   get sum(): Sum {
-    return this.#content.total()
+    return this.#content.value
   }
 
   take(section: unknown, records: readonly unknown[]): boolean {
@@ -150,7 +153,7 @@ class Found {
     if (!takeAll(records, into, itemOf)) return false
     for (const record of into.slice(before)) {
       this.#names.add(nameOf(record))
-      this.#content.addFields(kind, fieldsOf(kind, record))
+      this.#content.add(kind, fieldsOf(kind, record))
     }
     return this.#names.size === into.length
   }
@@ -166,14 +169,14 @@ type Taking<Item> = {
 function* blocks<Kind extends RecordKind>(
   kind: Kind,
   records: readonly StateRecords[Kind][],
-  content: ContentSum,
+  content: RecordSum,
 ): Generator<Uint8Array, void, void> {
   let list: unknown[] = [sections[kind]]
   let length = 0
   for (const record of records) {
     const fields = fieldsOf(kind, record)
     list.push(fields)
-    content.addFields(kind, fields)
+    content.add(kind, fields)
     length += lengthOf(fields)
     if (length < blockLengthMax) continue
     yield block(list)
@@ -204,12 +207,8 @@ function blockAt(bytes: Uint8Array, at: number): { list: readonly unknown[]; end
   if (at + 4 > bytes.length) return undefined
   const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(at)
   if (end > bytes.length) return undefined
-  try {
-    const value: unknown = packr.unpack(bytes.subarray(at + 4, end))
-    return Array.isArray(value) ? { list: value, end } : undefined
-  } catch {
-    return undefined
-  }
+  const unpacked = unpackArray(bytes.subarray(at + 4, end), { depthMax: 4, valuesMax })
+  return 'flaw' in unpacked ? undefined : { list: unpacked.values, end }
 }
 
 function takeAll<Item>(

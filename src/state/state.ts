@@ -8,6 +8,7 @@ import { commandFields } from './command-codec.ts'
 import type { Malformed } from './command-codec.ts'
 import type { Command, CommandResult, Envelope, Member, Replica, Revision } from './command.ts'
 import { ContentSum } from './content-sum.ts'
+import type { CurrentRecords } from './content-sum.ts'
 import type { KvEntry, KvEvent, StateChange, StateCheck, StateReader } from './reader.ts'
 import { sameMember, sameReplica } from './same-record.ts'
 import { Sessions } from './sessions.ts'
@@ -27,11 +28,14 @@ export class ClusterState implements StateReader {
   #keys = new SortedKeys()
   #members = new Map<NodeId, Member>()
   #replicas = new Map<string, Replica>()
-  #content = new ContentSum()
-  readonly #sessions = new Sessions((record, isAdded) => {
-    if (isAdded) this.#content.add('session', record)
-    else this.#content.remove('session', record)
-  })
+  readonly #sessions = new Sessions((key, change) => this.#content.note('session', key, change))
+  readonly #records: CurrentRecords = {
+    kv: (key) => this.#kv.get(key),
+    member: (node) => this.#members.get(node as NodeId),
+    replica: (key) => this.#replicas.get(key),
+    session: (key) => this.#sessions.find(key),
+  }
+  #content = new ContentSum(this.#records)
   readonly #checks = new Checks()
   /** This node's own digests, of the newest check indexes that it came by. */
   readonly #ownDigests = new Map<Revision, string>()
@@ -123,7 +127,7 @@ export class ClusterState implements StateReader {
     this.#members = new Map(image.members.map((member) => [member.node, member]))
     this.#replicas = new Map(image.replicas.map((replica) => [replicaKey(replica.node, replica.server), replica]))
     this.#sessions.restore(image.time, sessions)
-    this.#content = new ContentSum(image.sum)
+    this.#content = new ContentSum(this.#records, image.sum)
     this.#checks.restore(image.checks)
     this.#kvEvents = []
     this.#noteMembers()
@@ -241,10 +245,9 @@ export class ClusterState implements StateReader {
     const current = revisionOf(known)
     if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
     if (known === undefined) this.#keys.add(key)
-    else this.#content.remove('kv', known)
     const entry = { key, value, revision: index }
+    this.#content.note('kv', key, { before: known, after: entry })
     this.#kv.set(key, entry)
-    this.#content.add('kv', entry)
     this.#kvEvents.push({ kind: 'put', ...entry })
     return { kind: 'done', revision: index }
   }
@@ -256,8 +259,8 @@ export class ClusterState implements StateReader {
     const current = revisionOf(known)
     if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
     if (known === undefined) return { kind: 'not-found' }
+    this.#content.note('kv', key, { before: known, after: undefined })
     this.#kv.delete(key)
-    this.#content.remove('kv', known)
     this.#keys.remove(key)
     this.#kvEvents.push({ kind: 'delete', key, revision: index })
     return { kind: 'done', revision: index }
@@ -272,9 +275,8 @@ export class ClusterState implements StateReader {
       return refused(`the directory holds ${membersMax} members already`)
     }
     if (known === undefined || !sameMember(known, member)) {
-      if (known !== undefined) this.#content.remove('member', known)
+      this.#content.note('member', member.node, { before: known, after: member })
       this.#members.set(member.node, member)
-      this.#content.add('member', member)
       this.#noteMembers()
     }
     this.#withdraw((replica) => replica.node === member.node && replica.generation !== member.generation)
@@ -285,8 +287,8 @@ export class ClusterState implements StateReader {
     const { node, generation } = command
     const known = this.#members.get(node)
     if (known === undefined || known.generation > generation) return { kind: 'not-found' }
+    this.#content.note('member', node, { before: known, after: undefined })
     this.#members.delete(node)
-    this.#content.remove('member', known)
     this.#checks.forget(node)
     this.#noteMembers()
     this.#withdraw((replica) => replica.node === node)
@@ -314,9 +316,8 @@ export class ClusterState implements StateReader {
       return refused(`the cluster holds ${replicasMax} replicas already`)
     }
     if (known === undefined || !sameReplica(known, replica)) {
-      if (known !== undefined) this.#content.remove('replica', known)
+      this.#content.note('replica', key, { before: known, after: replica })
       this.#replicas.set(key, replica)
-      this.#content.add('replica', replica)
       this.#noteReplicas()
     }
     return { kind: 'done', revision: index }
@@ -332,8 +333,8 @@ export class ClusterState implements StateReader {
   }
 
   #removeReplica(key: string, replica: Replica): void {
+    this.#content.note('replica', key, { before: replica, after: undefined })
     this.#replicas.delete(key)
-    this.#content.remove('replica', replica)
     this.#noteReplicas()
   }
 
