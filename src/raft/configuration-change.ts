@@ -35,8 +35,8 @@ function hasMajority(core: Core, configuration: Configuration): boolean {
 }
 
 /**
- * A voter that gets nothing would hold up the others, so it is a learner that lives and is not recovering, is served from the log,
- * and has got so far as to know that it is one.
+ * A voter that gets nothing would hold up the others, so it is a learner that lives, is well, is served from the log, and has got
+ * so far as to know that it is one.
  */
 function isServed(core: Core, learner: NodeId): boolean {
   const progress = core.progress.get(learner)

@@ -3,7 +3,7 @@ import type { Index, Term } from './entry.ts'
 
 /** What a leader knows of one other member. Made when it is elected or the member added, changed by replication.ts only. */
 export type Progress = {
-  /** Highest index known durable there, with the same log below. Falls within a term only if the member says that it lost that. */
+  /** Highest index known durable there, with the same log below. Within a term it falls only when the member says that it lost that. */
   match: Index
   /** Where the next append request begins; in `replicate` it runs ahead of what is acknowledged. Invariant: match < next. */
   next: Index

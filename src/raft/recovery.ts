@@ -9,31 +9,28 @@ import { advanceCommit, appendOwn, beginProbing, hear } from './replication.ts'
 import { onTargetUnreachable } from './transfer.ts'
 
 /**
- * How a node that has lost some of what it promised (M), or never knew it, comes to count again. It gives no vote, and tells
- * the leader L of its term T so in the place of any answer. L then appends a noop X, and counts M for nothing until X is
- * committed and M has it; M ends recovering when it hears from L, in T, that X is committed. That is safe whatever M lost,
- * its terms and votes too, and whoever else recovers. Let X be committed by the majority Q: M is not in it, nor is anyone
- * who had not acknowledged X itself, in T, after M's loss.
- *
- * 1. No leader of a term above T was elected by a majority before it acknowledged X: one of them is in Q (so it is not M),
- *    and who is in a later term acknowledges nothing in T.
- * 2. No candidate C of any term U that M voted in before its loss is elected afterwards. If U <= T, T has its leader, and C's
- *    log has no entry of T, while M's has X when it votes again: M refuses C. If U > T, C asked before X was there, so
- *    C's log lacks X; it has no entry of a term in ]T, U[ by 1; so everybody in Q, having X, refuses it, and any who had
- *    granted it before is in term U and not in Q.
- * 3. Every entry E that was committed with M's help before its loss is before X in L's log. If E is of a term below T,
- *    L has it since its election, as ever: M remembered E in all votes that it gave, and gives none now. If of T, L itself
- *    appended it before M acknowledged it. It is of no term above T, by 1.
- * 4. Until then M gives no vote, so no majority is without E that would not be without it, had M kept E. From then on M
- *    has X and all before it, and is as good as if it had never lost anything: 2 and 3 hold for who recovers next.
- * 5. An acknowledgement from before the loss that comes late names an index below X (it is L's log that grew): so L believes
- *    M's from X on only. To count M for less until it is asked harms nobody, by 4: also a leader that does not know, as M
- *    answers it nothing, in its term, before it knows. In a joint configuration Q is a majority of both.
- * Who needs M for Q (of one voter, or two) stays as it is: only an operator can say that nothing was lost.
- *
- * A request that is repeated or late would let L count M for nothing for no reason; so L repeats its answer at every
- * heartbeat, and M, being well, sends back the answer that it does not wait for. It names an X of which M knew when it was
- * well: L has heard of no loss since, or it would name another.
+ * How a node M that lost some of what it promised, or never knew it, comes to count again. It gives no vote, and the leader L
+ * of its term T hears of it only that. L then appends a noop X, and counts M for nothing until X is committed and M has it; M
+ * ends recovering when it hears from L, in T, that X is committed, and has it. Why that is safe, whatever M lost, its terms and
+ * votes too: X is committed by a majority Q (in a joint configuration, of both), each of which acknowledged X after M's loss,
+ * in T, and none of which is M, or was recovering at L then. By induction over all elections and recoveries, in time:
+ * 1. Who elects a leader of a term above T holds X: its majority shares a node with Q, which is not M; had that one voted
+ *    before it acknowledged X, it would have been in a later term than T. So before M's loss there was no such leader.
+ * 2. No vote that M gave in a term U and forgot helps two leaders. If U <= T, M votes in U no more: who asks has no entry of
+ *    T, and M, having X, refuses it. If U > T, the log of the C that M voted for is from before X, and by 1 without entries of
+ *    a term in ]T, U[: who is in Q refuses it, having X; who granted it before is not in Q: C is not elected. (If C is M, it
+ *    may ask in U again. Late grants of the request that it forgot are of nodes outside Q, whose logs had nothing of a
+ *    term above T, by 1, nor anything committed that is not before X, by 3: the log that M has now is no worse.)
+ * 3. Every entry that was committed with M's help, or that M had, and is committed, is before X in L's log. One of a term
+ *    below T L has since its election, as ever: M kept all that it promised until its last vote. One of T L appended before M
+ *    had it. One of a term above T there was not, by 1.
+ * 4. So M is, from its end on, as good as if it had lost nothing; and before, it gives no vote, so that no majority of voters
+ *    is without what is committed. That L, or a leader that was not told, counts what M acknowledged before its loss (also
+ *    when it comes late, which is below X) is right for the same reason: M tells nothing new before it was answered.
+ * Where Q needs M (of one voter, or of two) it stays recovering: only an operator can say that nothing was lost.
+ * The nonce keeps answers to an earlier process of M, which may since have acknowledged more, from ending anything. A request
+ * that comes late or twice would hold up L for no reason: L repeats its answer with its heartbeats, and M, being well, sends
+ * it back. It names the X, so M was well after L came to doubt it, and L has heard of no loss since.
  */
 
 type RecoveryRequest = Extract<Message, { kind: 'recovery-request' }>

@@ -2,7 +2,7 @@
  * Text scenarios: lines that begin with `>` are commands, what follows is what the cluster did, up to a blank line, a
  * comment (`#`) or the next command. `render` runs the commands and returns the text with fresh output.
  *
- *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I]   start
+ *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I] [recovering=yes]   start
  *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
  *   lead NODE (campaign, then settle)   propose NODE TEXT   read NODE   transfer NODE [TO]
  *   change NODE add-learner|promote|remove WHO [promote=yes]   snapshot NODE [INDEX]   persist NODE   crash NODE
@@ -241,7 +241,7 @@ class Scenario {
       term: Number(given.get('term') ?? terms.at(-1)),
       vote: (given.get('vote') as NodeId | undefined) ?? null,
       commit: Number(given.get('commit') ?? '1'),
-      isRecovering: false,
+      isRecovering: given.get('recovering') === 'yes',
     }
   }
 
