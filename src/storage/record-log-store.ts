@@ -190,7 +190,11 @@ export class RecordLogStore implements LogStore {
   async condemn(why: string): Promise<void> {
     const meta = this.#opened()
     this.#condemned = why
-    await this.#vote.saveTwice(this.#voteRecord(meta))
+    try {
+      await this.#vote.saveTwice(this.#voteRecord(meta))
+    } catch (error) {
+      throw this.#die(error)
+    }
   }
 
   scrub(): Promise<ScrubReport> {
