@@ -52,9 +52,9 @@ export class Conditions {
     })
   }
 
-  /** Whether a node from which all was taken has been removed from the cluster since. */
-  wasRemoved({ id, disk }: SimNode): boolean {
-    return this.#invariants.wasWithout(id, disk.wipedAt)
+  /** Whether a node from which all was taken may come back as it is. */
+  mayComeBlank({ id, disk }: SimNode): boolean {
+    return this.#invariants.mayComeBlank(id, disk.wipedAt)
   }
 
   /**

@@ -67,13 +67,13 @@ export class Invariants {
     return null
   }
 
-  /** Whether a configuration that ruled at that place, or later, was without the node. */
-  wasWithout(node: NodeId, from: Index): boolean {
+  /** Whether nobody counts on what the node had at that place: it was no voter then, or no member at all since. */
+  mayComeBlank(node: NodeId, from: Index): boolean {
     for (let at = this.committed.length - 1; at >= 0; at -= 1) {
       const configuration = this.committed[at]?.configuration
       if (configuration === undefined || configuration === null) continue
       if (!isMember(configuration, node)) return true
-      if (at < from) return false
+      if (at < from) return configuration.learners.includes(node)
     }
     return false
   }
@@ -97,7 +97,7 @@ export class Invariants {
   /** A driver writes: what forming writes comes without a core that wanted it. */
   written(node: NodeId, entries: readonly Entry[]): void {
     const disk = this.#disks.get(node)
-    if (disk?.isWiped === true && !this.wasWithout(node, disk.wipedAt))
+    if (disk?.isWiped === true && !this.mayComeBlank(node, disk.wipedAt))
       this.#violate('a wiped node is refused', `${node} writes ${entries[0]?.index ?? 'its hard state'}`)
     const view = this.#views.get(node)
     const isFoundation = entries[0]?.index === 1 && view?.entries.length === 0 && view.base === null
@@ -370,7 +370,7 @@ export class Invariants {
     const disk = this.#disks.get(node)
     if (disk === undefined) return false
     const { image } = disk
-    const hasLost = image.hardState.isRecovering || disk.silentlyLost !== null
+    const hasLost = image.hardState.isRecovering || disk.silentlyLost !== null || disk.isWiped
     if (hasLost && this.#recovery.hasAcknowledged(node, by.id, { index, term: by.term })) return true
     const behind = this.#recovery.countsBehind(node, by.id, by.term)
     if (image.hardState.isRecovering && behind === 0) return false

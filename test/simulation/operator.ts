@@ -38,7 +38,7 @@ export class Operator {
     const configuration = invariants.configuration()
     if (leader === undefined || leader === node || configuration === null) return
     const isTold = (how: string): void => world.note('*', () => `operator of ${node.id}: ${how}`)
-    if (!conditions.wasRemoved(node)) conditions.change(leader, { kind: 'remove', node: node.id }, isTold)
+    if (!conditions.mayComeBlank(node)) conditions.change(leader, { kind: 'remove', node: node.id }, isTold)
     else if (!isMember(configuration, node.id))
       conditions.change(leader, { kind: 'add-learner', node: node.id, promote: true }, isTold)
     else this.#simulation.startOf(node.id)

@@ -10,6 +10,8 @@ type Trust = {
   match: Index
   /** The leader's answer to the member's loss: it counts again behind that entry. */
   told: { readonly nonce: number; readonly index: Index } | null
+  /** The member has sent that back: it does not wait. */
+  isWell: boolean
 }
 
 /**
@@ -37,7 +39,7 @@ export class RecoveryClaims {
       case 'recovery-response': {
         const own = this.#known(from, to, term)
         // A member that does not wait for it sends it back: it is well.
-        if (own?.told?.nonce === message.nonce) own.told = null
+        if (own?.told?.nonce === message.nonce) own.isWell = true
         else return this.#answered({ leader: from, member: to, term }, message)
         return null
       }
@@ -66,19 +68,20 @@ export class RecoveryClaims {
 
   /** From where on this leader may count the member; 0: from the beginning. */
   countsBehind(member: NodeId, leader: NodeId, term: Term): Index {
-    return this.#known(member, leader, term)?.told?.index ?? 0
+    const trust = this.#known(member, leader, term)
+    return trust?.told === undefined || trust.isWell ? 0 : (trust.told?.index ?? 0)
   }
 
   /** Whether this leader may take the member for one that has the entry, though it has lost it since. */
   hasAcknowledged(member: NodeId, leader: NodeId, at: { term: Term; index: Index }): boolean {
     const trust = this.#known(member, leader, at.term)
-    return trust !== undefined && trust.told === null && trust.match >= at.index
+    return trust !== undefined && (trust.told === null || trust.isWell) && trust.match >= at.index
   }
 
   /** The entries that members wait for. */
   awaited(leader: NodeId, term: Term): readonly Index[] {
     return [...this.#trust.values()].flatMap((trust) =>
-      trust.leader === leader && trust.term === term && trust.told !== null ? trust.told.index : [],
+      trust.leader === leader && trust.term === term && trust.told !== null && !trust.isWell ? trust.told.index : [],
     )
   }
 
@@ -90,6 +93,7 @@ export class RecoveryClaims {
     if (trust.leader !== who.leader || trust.told?.nonce === nonce) return null
     const before = Math.max(trust.match, trust.told?.index ?? 0)
     trust.told = { nonce, index }
+    trust.isWell = false
     if (index > before) return null
     return {
       claim: 'a member that lost something waits for an entry behind all that it acknowledged',
@@ -114,7 +118,7 @@ export class RecoveryClaims {
   #trustOf({ leader, member, term }: { leader: NodeId; member: NodeId; term: Term }): Trust {
     const known = this.#trust.get(member)
     if (known !== undefined && known.term >= term) return known
-    const trust: Trust = { leader, term, match: 0, told: null }
+    const trust: Trust = { leader, term, match: 0, told: null, isWell: false }
     this.#trust.set(member, trust)
     return trust
   }

@@ -40,6 +40,13 @@ export class SimSnapshotStore implements SnapshotStore {
     })
   }
 
+  setAside(): Promise<void> {
+    return this.#step(() => {
+      const { snapshots } = this.#disk
+      for (const name of snapshots.files.keys()) snapshots.remove(name)
+    })
+  }
+
   verify(snapshot: SnapshotMeta): Promise<string | null> {
     return this.#step(() => {
       const bytes = this.#disk.snapshots.files.get(snapshotName(snapshot))
