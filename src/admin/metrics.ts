@@ -49,6 +49,11 @@ export class Metrics {
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
   readonly #disk = new DiskMetrics(this.#registry)
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
+  readonly #peerFrames = this.#counter('quorate_peer_frames_total', 'Frames of forwarded calls.', ['direction'])
+  readonly #dropped = this.#counter(
+    'quorate_peer_notifications_dropped_total',
+    'Notifications of forwarded calls that found no room on the way back.',
+  )
   readonly #snapshotIndex = this.#gauge('quorate_raft_snapshot_index', 'Last index that the newest snapshot covers.')
   readonly #voters = this.#gauge('quorate_raft_voters', 'Voters of the newest configuration.')
   readonly #learners = this.#gauge('quorate_raft_learners', 'Learners of the newest configuration.')
@@ -101,6 +106,7 @@ export class Metrics {
   text(sample: MetricsSample): Promise<string> {
     this.#setRaft(sample.raft)
     this.#setConsensus(sample.consensus)
+    this.#setPeers(sample.peers)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
     this.#sessions.set(sample.sessions)
@@ -146,6 +152,14 @@ export class Metrics {
     this.#frames.inc({ direction: 'rejected' }, consensus.framesRejected)
     this.#peers.set(consensus.connectedPeersNow)
     this.#loopDelay.set(consensus.loopDelayMsNow / 1000)
+  }
+
+  #setPeers(peers: MetricsSample['peers']): void {
+    this.#peerFrames.reset()
+    this.#peerFrames.inc({ direction: 'in' }, peers.framesIn)
+    this.#peerFrames.inc({ direction: 'out' }, peers.framesOut)
+    this.#peerFrames.inc({ direction: 'rejected' }, peers.framesRejected)
+    setTotal(this.#dropped, peers.notificationsDropped)
   }
 
   #setCluster(cluster: MetricsSample['cluster']): void {

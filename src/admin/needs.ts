@@ -312,6 +312,13 @@ export type MetricsSample = {
     readonly connectedPeersNow: number
     readonly loopDelayMsNow: number
   }
+  /** Of the peer listener and the links of the main thread; monotone since the start of the process. */
+  readonly peers: {
+    readonly framesIn: number
+    readonly framesOut: number
+    readonly framesRejected: number
+    readonly notificationsDropped: number
+  }
   /** Monotone since the start of the process, except where the name says otherwise. */
   readonly cluster: {
     readonly reads: number

@@ -188,6 +188,7 @@ async function startParts(
     upstreamStatuses: () => upstreams.statuses(),
     nextCallId,
     reachable: (other) => peers.reachable(other),
+    peerFigures: () => peers.figures(),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
     isStopping: () => stops.isRunning,
     now: () => clock.now(),

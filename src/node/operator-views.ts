@@ -240,6 +240,7 @@ export class OperatorViews implements AdminNeeds {
         isDiskFullNow: isDiskFull,
         isQuarantinedNow: quarantine !== null && !quarantine.isOver,
       },
+      peers: this.#parts.peerFigures(),
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
     }
@@ -331,6 +332,7 @@ export type OperatorParts = {
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
   readonly nextCallId: () => Call['id']
   readonly reachable: (node: NodeId) => boolean
+  readonly peerFigures: () => MetricsSample['peers']
   /** Whether this process has applied an entry that was proposed after it started. */
   readonly caughtUp: () => boolean
   readonly isStopping: () => boolean

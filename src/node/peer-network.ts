@@ -4,6 +4,7 @@ import type { Addresses } from '../vocabulary/addresses.ts'
 import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
+import type { MetricsSample } from '../admin/needs.ts'
 import type { Peers } from '../calls/call.ts'
 import type { Config } from '../config/schema.ts'
 import { ClusterSecret } from '../identity/secret.ts'
@@ -29,6 +30,7 @@ export type PeerNetwork = {
   reachable(node: NodeId): boolean
   /** What the nodes said of themselves to which there is a link now. */
   linked(): readonly PeerHello[]
+  figures(): MetricsSample['peers']
   /** Told when a link opens. */
   onLinked(listener: () => void): void
   close(): Promise<void>
@@ -99,6 +101,11 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     reachable: (other) => links.reachable(other),
     linked: () => [...linked.values()],
     onLinked: (listener) => listeners.push(listener),
+    figures: () => ({
+      ...transport.counters,
+      framesRejected: transport.counters.framesRejected + calls.counters.framesMalformed,
+      notificationsDropped: calls.counters.notificationsDropped,
+    }),
     close: () => links.close(),
   }
 }

@@ -47,7 +47,11 @@ export class WebSocketTransport implements Transport {
 
   constructor(options: WebSocketTransportOptions) {
     this.#options = options
-    this.#listener = new WebSocketListener({ ...options, unprovenMax, unprovenBytesMax })
+    const turnedAway = (): void => {
+      if (this.#refusals.isNews(strangers, 'too many'))
+        options.log.warn('strangers-turned-away', { limit: unprovenMax })
+    }
+    this.#listener = new WebSocketListener({ ...options, unprovenMax, unprovenBytesMax, turnedAway })
     this.#lanes = new OpenLanes({
       node: options.hello().node,
       probeTimeoutMs: Math.min(options.livenessMs, probeTimeoutMsMax),
@@ -192,6 +196,7 @@ export class WebSocketTransport implements Transport {
     if (context !== undefined) context.openedAt = this.#options.clock.monotonic()
     this.#refusals.forget(connection.role === 'dialer' ? connection.address : peer.node)
     this.#refusals.forget(`${connection.address} ${connection.lane}`)
+    this.#refusals.forget(strangers)
     this.#gone.delete(peer.node)
     this.#lanes.opened(connection, peer)
     this.#events?.opened(peer, connection.lane, version)
@@ -304,6 +309,9 @@ function isRefusal(failure: Error | null): boolean {
   const code = failure !== null && 'code' in failure ? failure.code : undefined
   return code === 'ECONNREFUSED' || code === 'ECONNRESET'
 }
+
+/** Who is meant in reports by nobody in particular. */
+const strangers = 'strangers'
 
 /** Accepted connections that have not proven the secret, and what each of them may send. */
 const unprovenMax = 64

@@ -229,6 +229,7 @@ export const sampleOfOne: MetricsSample = {
     connectedPeersNow: 2,
     loopDelayMsNow: 20,
   },
+  peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   sessions: 4,
   upstreams: [
     { server: 'files', status: 'ready' },

@@ -322,6 +322,8 @@ describe('the listener', () => {
     await Promise.all(strangers.map((stranger) => stranger.open()))
     const late = new RawClient(a.address)
     await late.closed()
+    await new RawClient(a.address).closed()
+    expect(a.logged).toMatchObject([{ event: 'strangers-turned-away', fields: { limit: 64 } }])
     expect(strangers.every((stranger) => stranger.closedWith === null)).toBe(true)
     await Promise.all(strangers.map((stranger) => stranger.closed()))
     await survives(a)
