@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
 /** What stands in a data directory, seen from outside: no node runs from one that is only half made. */
@@ -8,7 +9,7 @@ export const stagingName = 'founding'
 
 /** Before a node starts. Error: `storage-failed`. */
 export async function refuseUnfinished(dataDir: string): Promise<void> {
-  if (!(await namesIn(dataDir)).includes(stagingName)) return
+  if ((await namesIn(path.join(dataDir, stagingName))).length === 0) return
   throw new OperatingError(
     'storage-failed',
     `start from ${dataDir}: a "snapshot restore" or "raft recover" of it was interrupted: run "raft recover" again, or empty the directory and run "snapshot restore" again`,

@@ -26,15 +26,22 @@ export async function foundCluster(options: Founding): Promise<Founded> {
   const { dataDir, nodeId, clusterId, voters, image, term, aside } = options
   const index = image.appliedIndex + revisionGap
   const snapshot = { index, term, time: image.time, configuration: makeConfiguration(clusterId, voters) }
-  const staging = path.join(dataDir, stagingName)
-  const built = path.join(staging, 'new')
-  await rm(staging, { recursive: true, force: true })
-  await mkdir(built, { recursive: true })
-  await writeNode(built, { nodeId, snapshot, image })
   const founded = { nodeId, clusterId, voters: snapshot.configuration.voters, index, aside }
-  await writeDurably(path.join(staging, 'built'), JSON.stringify(founded))
-  await syncFolder(dataDir)
-  return finish(dataDir, founded)
+  await reporting(dataDir, async () => {
+    const staging = path.join(dataDir, stagingName)
+    await rm(staging, { recursive: true, force: true })
+    try {
+      await mkdir(path.join(staging, 'new'), { recursive: true })
+      await writeNode(path.join(staging, 'new'), { nodeId, snapshot, image })
+    } catch (error) {
+      await rm(staging, { recursive: true, force: true })
+      throw error
+    }
+    await writeDurably(path.join(staging, 'built'), JSON.stringify(founded))
+    await syncFolder(dataDir)
+    await finish(dataDir, founded)
+  })
+  return founded
 }
 
 export type Founding = {
@@ -67,7 +74,10 @@ export const revisionGap = 1_000_000_000
 export async function finishFounding(dataDir: string): Promise<Founded | null> {
   const staging = path.join(dataDir, stagingName)
   const text = (await readIfThere(path.join(staging, 'built'))) ?? (await readIfThere(path.join(staging, 'placing')))
-  return text === null ? null : finish(dataDir, JSON.parse(text) as Founded)
+  if (text === null) return null
+  const founded = JSON.parse(text) as Founded
+  await reporting(dataDir, () => finish(dataDir, founded))
+  return founded
 }
 
 /** Not moved aside: what ends the processes that the node has left behind, and what was moved aside before. */
@@ -106,19 +116,21 @@ async function writeNode(
 }
 
 /** In two phases, each of which can be begun again: what is there moves out, then what is new moves in. */
-async function finish(dataDir: string, founded: Founded): Promise<Founded> {
+async function finish(dataDir: string, { aside }: Founded): Promise<void> {
   const staging = path.join(dataDir, stagingName)
   const built = path.join(staging, 'new')
   if ((await namesIn(staging)).includes('built')) {
-    if (founded.aside !== null) await moveAside(dataDir, path.join(dataDir, founded.aside))
+    if (aside !== null) await moveAside(dataDir, path.join(dataDir, aside))
     await rename(path.join(staging, 'built'), path.join(staging, 'placing'))
     await syncFolder(staging)
   }
   for (const name of await namesIn(built)) await rename(path.join(built, name), path.join(dataDir, name))
   await syncFolder(dataDir)
+  await rm(built, { recursive: true, force: true })
+  // The end: a folder with nothing in it holds no start up.
+  await rm(path.join(staging, 'placing'))
+  await syncFolder(staging)
   await rm(staging, { recursive: true })
-  await syncFolder(dataDir)
-  return founded
 }
 
 async function moveAside(dataDir: string, aside: string): Promise<void> {
@@ -150,4 +162,17 @@ async function writeDurably(file: string, text: string): Promise<void> {
     await handle.close()
   }
   await syncFolder(path.dirname(file))
+}
+
+async function reporting(dataDir: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (cause) {
+    if (cause instanceof OperatingError) throw cause
+    throw new OperatingError(
+      'storage-failed',
+      `make the data directory ${dataDir}: check the disk: its space, its permissions; then run the command again`,
+      { cause },
+    )
+  }
 }

@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import type * as fsPromises from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { formedIn } from '../../src/consensus/first-entry.ts'
 import { decideRecovery } from '../../src/consensus/recovery.ts'
 import { refuseUnfinished } from '../../src/node/data-dir.ts'
@@ -13,7 +14,20 @@ import type { StateImage } from '../../src/state/snapshot.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { savedSnapshot } from '../fixtures/saved-snapshot.ts'
+
+/** Of the moves of files so many are done; every later one fails, as if the process had ended there. */
+const renames = vi.hoisted(() => ({ left: Infinity }))
+vi.mock('node:fs/promises', async (importOriginal) => {
+  const original = await importOriginal<typeof fsPromises>()
+  const rename: typeof original.rename = async (from, to) => {
+    if (renames.left === 0) throw new Error('it ends here')
+    renames.left -= 1
+    await original.rename(from, to)
+  }
+  return { ...original, rename }
+})
 
 let dir = ''
 let image: StateImage
@@ -104,53 +118,52 @@ describe('a founded data directory', () => {
 })
 
 describe('a founding that was interrupted', () => {
-  const aside = 'before-recover'
-
-  /** As it is when all is built and nothing has been moved: the first founding taken back. */
-  async function built(): Promise<void> {
-    const whole = path.join(dir, 'whole')
-    await foundCluster({ ...founding(), dataDir: whole })
-    const fresh = path.join(dataDir(), 'founding', 'new')
-    await mkdir(fresh, { recursive: true })
-    for (const name of await readdir(whole)) await rename(path.join(whole, name), path.join(fresh, name))
-    for (const name of ['raft', 'snapshots', 'vote']) {
-      await mkdir(path.join(dataDir(), name))
-      await writeFile(path.join(dataDir(), name, 'old'), '')
+  /** The whole of a directory that is not that of a node, so that it is told from one. */
+  async function begun(): Promise<void> {
+    for (const name of old) await mkdir(path.join(dataDir(), name, 'old'), { recursive: true })
+  }
+  const old = ['raft', 'snapshots', 'vote']
+  const oldIn = async (folder: string): Promise<string[]> => {
+    const found: string[] = []
+    for (const name of await readdir(folder).catch((): string[] => [])) {
+      const within = await readdir(path.join(folder, name)).catch((): string[] => [])
+      if (within.includes('old')) found.push(name)
     }
-    const founded = { nodeId: 'n1', clusterId, voters, index: 4 + revisionGap, aside }
-    await writeFile(path.join(dataDir(), 'founding', 'built'), JSON.stringify(founded))
+    return found.sort()
   }
 
-  /** The steps of moving, in order; a crash may come before any of them. */
-  async function move(steps: number): Promise<void> {
-    const at = dataDir()
-    const fresh = path.join(at, 'founding', 'new')
-    const all = [
-      () => mkdir(path.join(at, aside)),
-      ...['raft', 'snapshots', 'vote'].map((name) => () => rename(path.join(at, name), path.join(at, aside, name))),
-      () => rename(path.join(at, 'founding', 'built'), path.join(at, 'founding', 'placing')),
-      ...(await readdir(fresh)).map((name) => () => rename(path.join(fresh, name), path.join(at, name))),
-    ]
-    for (const step of all.slice(0, steps)) await step()
-  }
-
-  it.each([0, 1, 2, 3, 4, 5, 6, 7])(
-    'before step %i of the moving is refused by a start, and completed',
-    async (steps) => {
-      await built()
-      await move(steps)
-      await expect(refuseUnfinished(dataDir())).rejects.toMatchObject({ code: 'storage-failed' })
-      expect(await finishFounding(dataDir())).toMatchObject({ nodeId: 'n1', clusterId, aside })
+  it('before whatever step changes nothing, or is refused by a start and then completed', async () => {
+    const seen = { untouched: 0, completed: 0 }
+    for (let step = 0; ; step += 1) {
+      await rm(dataDir(), { recursive: true, force: true })
+      await begun()
+      renames.left = step
+      const ended = await foundCluster({ ...founding(), aside: 'before-recover' }).catch((error: unknown) => error)
+      renames.left = Infinity
+      if (!(ended instanceof OperatingError)) break
+      expect(ended.code).toBe('storage-failed')
+      const isStarted = await refuseUnfinished(dataDir()).then(
+        () => true,
+        () => false,
+      )
+      const finished = await finishFounding(dataDir())
+      expect([step, isStarted], 'a start is refused while there is something to complete').toEqual([
+        step,
+        finished === null,
+      ])
+      const aside = path.join(dataDir(), 'before-recover')
+      expect([await oldIn(dataDir()), await oldIn(aside)]).toEqual(finished === null ? [old, []] : [[], old])
+      const now = finished === null ? null : (await start()).stored
+      expect([now?.promise?.clusterId ?? null, now?.damage ?? null]).toEqual([finished?.clusterId ?? null, null])
       await refuseUnfinished(dataDir())
-      expect((await readdir(path.join(dataDir(), aside))).sort()).toEqual(['raft', 'snapshots', 'vote'])
-      for (const name of ['raft', 'snapshots', 'vote'])
-        expect(await readdir(path.join(dataDir(), aside, name))).toEqual(['old'])
-      expect((await start()).stored).toMatchObject({ promise: { clusterId }, damage: null, entries: [] })
       expect(await finishFounding(dataDir())).toBe(null)
-    },
-  )
+      seen[finished === null ? 'untouched' : 'completed'] += 1
+    }
+    // The snapshot's name; then three out, the mark, and raft, snapshots and vote file in.
+    expect(seen).toEqual({ untouched: 1, completed: 7 })
+  })
 
-  it('while it was being built has changed nothing, and is begun anew', async () => {
+  it('while it was being built is refused by a start, has changed nothing, and is begun anew', async () => {
     await mkdir(path.join(dataDir(), 'founding', 'new', 'raft'), { recursive: true })
     await expect(refuseUnfinished(dataDir())).rejects.toMatchObject({ code: 'storage-failed' })
     expect(await finishFounding(dataDir())).toBe(null)
