@@ -28,7 +28,8 @@ export class Founding {
     this.#formed = formedIn({ ...stored, ...recovered })
     this.#forming = new Forming({
       self: stored.nodeId,
-      bootstrapExpect: recovered.hardState.isRecovering ? null : bootstrapExpect,
+      bootstrapExpect,
+      isLogLost: this.#formed === null && stored.joined === null && recovered.hardState.isRecovering,
       promise: stored.promise,
       joined: stored.joined,
       formed: this.#formed?.clusterId ?? null,

@@ -15,7 +15,7 @@ export async function recoverStores(
   { store, snapshots }: Pick<ConsensusPorts, 'store' | 'snapshots'>,
   log: ConsensusEvents['log'],
 ): Promise<{ stored: StoredNode; recovered: Recovered }> {
-  const { recovery, newest, damaged } = await lookAtStores(stored, snapshots)
+  const { recovery, damaged } = await lookAtStores(stored, snapshots)
   for (const why of damaged) log('error', 'snapshot-set-aside', { why })
   if (recovery.kind === 'start') {
     const { recovered, lost } = recovery
@@ -23,8 +23,7 @@ export async function recoverStores(
     return { stored, recovered }
   }
   // A snapshot is taken for whole by its name, whoever made it: one that is condemned must not be found again.
-  const isCondemned = stored.damage?.condemned === true
-  if (isCondemned && newest !== null) await snapshots.prune({ ...newest, index: newest.index + 1 })
+  if (stored.damage?.condemned === true) await snapshots.setAside()
   const { snapshot, entries, hardState } = recovery.begin
   return { stored: await store.quarantine(recovery.begin), recovered: { snapshot, entries, hardState } }
 }
@@ -35,13 +34,12 @@ export async function lookAtStores(
   snapshots: SnapshotStore,
 ): Promise<{
   readonly recovery: Recovery
-  readonly newest: SnapshotMeta | null
   /** A sentence for each snapshot that was set aside. */
   readonly damaged: readonly string[]
 }> {
   const { newest, damaged } = await snapshots.open()
   const hasNamed = stored.snapshot !== null && (await isThere(snapshots, stored.snapshot))
-  return { recovery: decideRecovery(stored, { newest, damaged, hasNamed }), newest, damaged }
+  return { recovery: decideRecovery(stored, { newest, damaged, hasNamed }), damaged }
 }
 
 async function isThere(snapshots: SnapshotStore, snapshot: SnapshotMeta): Promise<boolean> {

@@ -67,7 +67,7 @@ export class MemoryLogStore implements LogStore {
 
   async quarantine({ why, hardState, snapshot, entries }: QuarantinedLog): Promise<StoredNode> {
     const disk = this.#disk
-    assert(this.#isDamaged && disk.nodeId !== null, 'only a damaged log is set aside')
+    assert(this.#isOpen && disk.nodeId !== null, 'the log store is not open')
     const lostUpTo = disk.firstIndex + disk.entries.length - 1
     this.lastQuarantine = { why, lostUpTo, verified: null }
     Object.assign(disk, { quarantine: this.lastQuarantine, condemned: null, damage: null, hardState, snapshot })
