@@ -13,8 +13,9 @@ import { assert } from '../../src/std/assert.ts'
 import { Random } from '../../src/std/random.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { checkDisk, Invariants } from './invariants.ts'
-import { Lab, lastIndexOf } from './lab.ts'
+import { Lab } from './lab.ts'
 import type { LabNode } from './lab.ts'
+import { lastIndexOf } from './lab-disk.ts'
 
 export type ChaosOutcome = {
   committed: number

@@ -9,8 +9,8 @@ import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
 import type { Entry, Index } from '../../src/raft/entry.ts'
 import { assert } from '../../src/std/assert.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { entryAt, lastIndexOf, termAt } from './lab.ts'
-import type { Lab, LabNode, LogImage } from './lab.ts'
+import type { Lab, LabNode } from './lab.ts'
+import { entryAt, lastIndexOf, termAt } from './lab-disk.ts'
 
 type Place = { readonly content: string; readonly time: number }
 

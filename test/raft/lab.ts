@@ -6,12 +6,14 @@
 import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
 import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Persist, RaftEffects, RaftEvent, RaftOptions, SnapshotMeta } from '../../src/raft/effects.ts'
-import type { Entry, HardState, Index } from '../../src/raft/entry.ts'
+import type { Entry, Index } from '../../src/raft/entry.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { Raft } from '../../src/raft/raft.ts'
 import { assert } from '../../src/std/assert.ts'
 import { compareIds } from '../../src/vocabulary/ids.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { assertKept, diskOf, lastIndexOf, writeInto } from './lab-disk.ts'
+import type { Disk, LogImage, Sound } from './lab-disk.ts'
 
 export type LabLimits = Omit<RaftOptions, 'id' | 'hardState' | 'snapshot' | 'entries' | 'seed'>
 
@@ -32,16 +34,11 @@ export const labLimits: LabLimits = {
   leaseReads: false,
 }
 
-/** A log as it lies somewhere: what follows the snapshot, and maybe some entries before its end. */
-export type LogImage = { snapshot: SnapshotMeta | null; entries: Entry[] }
-
 /** As much of its past as a node's disk may fall back to, in writes. */
 const beforeMax = 20
 
 /** A leader's snapshot on its way. */
 export type SnapshotOnItsWay = { from: NodeId; to: NodeId; term: number; snapshot: SnapshotMeta }
-
-export type Disk = LogImage & { hardState: HardState }
 
 export class LabNode {
   readonly id: NodeId
@@ -171,22 +168,12 @@ export class Lab {
     this.damage(id, { left: disk, upTo: index, term: Number(term ?? disk.hardState.term), isTold })
   }
 
-  /** Of the crashed node's disk only this is left; `upTo` is in `left`, or before its snapshot, which then is lost too. */
-  damage(id: string, sound: { left: LogImage; upTo: Index; term: number; isTold: boolean }): void {
+  /** Of the crashed node's disk only this is left. */
+  damage(id: string, sound: Sound): void {
     const node = this.node(id)
     assert(node.raft === undefined, `${id} has crashed`)
-    const { left, upTo, term, isTold } = sound
-    const { commit, isRecovering } = node.disk.hardState
-    node.lostUpTo = Math.max(isRecovering ? node.lostUpTo : 0, lastIndexOf(node.disk))
-    const snapshot = upTo < (left.snapshot?.index ?? 0) ? null : left.snapshot
-    const entries = left.entries.filter((entry) => entry.index <= upTo)
-    // Without what comes before them, entries are worth nothing.
-    const isWhole = snapshot !== null || entries[0]?.index === 1
-    node.disk = { snapshot, entries: isWhole ? entries : [], hardState: node.disk.hardState }
-    // The commit index is a hint of the log that was lost, and not of an older one.
-    const known = isTold ? (snapshot?.index ?? 0) : commit
-    const least = Math.max(known, Math.min(1, lastIndexOf(node.disk)))
-    node.disk.hardState = { term, vote: null, commit: Math.min(least, lastIndexOf(node.disk)), isRecovering: isTold }
+    node.lostUpTo = Math.max(node.disk.hardState.isRecovering ? node.lostUpTo : 0, lastIndexOf(node.disk))
+    node.disk = diskOf(sound, node.disk.hardState.commit)
     node.before = []
   }
 
@@ -371,63 +358,6 @@ export class Lab {
     const content = node.snapshots.get(snapshot.index)?.content
     assert(content?.at(-1)?.term === snapshot.term, `${node.id} has the snapshot at ${snapshot.index}`)
     return content
-  }
-}
-
-/** The entry at the index, if the image holds it. */
-export function entryAt({ entries }: LogImage, index: Index): Entry | undefined {
-  const first = entries[0]?.index
-  return first === undefined ? undefined : entries[index - first]
-}
-
-/** The term at the index, as far as the image tells. */
-export function termAt(image: LogImage, index: Index): number | undefined {
-  return index === image.snapshot?.index ? image.snapshot.term : entryAt(image, index)?.term
-}
-
-export function lastIndexOf({ snapshot, entries }: LogImage): Index {
-  return entries.at(-1)?.index ?? snapshot?.index ?? 0
-}
-
-function writeInto(image: LogImage, batch: Persist): void {
-  const { seq, install, compact, truncateFrom } = batch
-  if (install !== null) {
-    image.snapshot = install
-    image.entries = []
-  }
-  if (compact !== null) {
-    const { snapshot, firstIndex } = compact
-    assert(snapshot.index >= firstIndex - 1 && snapshot.index <= lastIndexOf(image), `batch ${seq} compacts the log`)
-    image.entries = image.entries.filter((entry) => entry.index >= firstIndex)
-    image.snapshot = snapshot
-  }
-  if (truncateFrom !== null) {
-    assert(truncateFrom > (image.snapshot?.index ?? 0), `batch ${seq} truncates behind the snapshot`)
-    image.entries = image.entries.filter((entry) => entry.index < truncateFrom)
-  }
-  for (const entry of batch.entries) {
-    assert(entry.index === lastIndexOf(image) + 1, `batch ${seq} leaves no gap before entry ${entry.index}`)
-    image.entries.push(entry)
-  }
-}
-
-function assertKept(disk: Disk, message: Message): void {
-  const { hardState } = disk
-  const isTermOver = hardState.term > message.term
-  const isTermKept = hardState.term === message.term
-  if (message.kind === 'vote-request') {
-    assert(hardState.term >= message.term, `${message.from} asks for votes before its own is durable`)
-    assert(!hardState.isRecovering, `${message.from} asks for votes before it has recovered`)
-  } else if (message.kind === 'vote-response') {
-    const isKept = isTermOver || (isTermKept && hardState.vote === message.to)
-    assert(!message.granted || isKept, `${message.from} votes before the vote is durable`)
-    assert(!hardState.isRecovering, `${message.from} votes before it has recovered`)
-  } else if (message.kind === 'append-accepted') {
-    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.match)
-    assert(isKept, `${message.from} accepts up to ${message.match} before that is durable`)
-  } else if (message.kind === 'snapshot-installed') {
-    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.index)
-    assert(isKept, `${message.from} says that it has the snapshot at ${message.index} before that is durable`)
   }
 }
 

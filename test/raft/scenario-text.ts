@@ -6,7 +6,7 @@ import { entryBytes } from '../../src/raft/entry.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { Message, ProposalContent } from '../../src/raft/messages.ts'
 import { unreachable } from '../../src/std/assert.ts'
-import type { LogImage } from './lab.ts'
+import type { LogImage } from './lab-disk.ts'
 
 export function placeText({ index, term }: { index: number; term: number }): string {
   return `${index}/${term}`

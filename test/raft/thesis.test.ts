@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Message, MessageKind } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { command, Lab, lastIndexOf, message } from './lab.ts'
+import { command, Lab, message } from './lab.ts'
 import type { LabLimits } from './lab.ts'
+import { lastIndexOf } from './lab-disk.ts'
 
 // One test per claim, as in paper.test.ts, of what goes beyond the basic algorithm: snapshots (Raft 7), handing over (thesis
 // 3.10), who counts (thesis 4) and reads (thesis 6.4).
