@@ -4,7 +4,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 
 /** What stands in a data directory, seen from outside: no node runs from one that is only half made. */
 
-/** Where one is made by `snapshot restore` and `raft recover`, until it is whole (see founding-files). */
+/** Where "snapshot restore" and "raft recover" work on it: as long as it holds anything, no node starts. */
 export const stagingName = 'founding'
 
 /** Before a node starts. Error: `storage-failed`. */
@@ -12,7 +12,7 @@ export async function refuseUnfinished(dataDir: string): Promise<void> {
   if ((await namesIn(path.join(dataDir, stagingName))).length === 0) return
   throw new OperatingError(
     'storage-failed',
-    `start from ${dataDir}: a "snapshot restore" or "raft recover" of it was interrupted: run "raft recover" again, or empty the directory and run "snapshot restore" again`,
+    `start from ${dataDir}: a "snapshot restore" or "raft recover" of it is under way, or was interrupted: let it end, or run "raft recover" again, or empty the directory and run "snapshot restore" again`,
   )
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { assert } from '../std/assert.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -27,17 +27,18 @@ export async function foundCluster(options: Founding): Promise<Founded> {
   const index = image.appliedIndex + revisionGap
   const snapshot = { index, term, time: image.time, configuration: makeConfiguration(clusterId, voters) }
   const founded = { nodeId, clusterId, voters: snapshot.configuration.voters, index, aside }
+  const built = path.join(dataDir, stagingName, 'new')
   await reporting(dataDir, async () => {
-    const staging = path.join(dataDir, stagingName)
-    await rm(staging, { recursive: true, force: true })
+    await rm(built, { recursive: true, force: true })
     try {
-      await mkdir(path.join(staging, 'new'), { recursive: true })
-      await writeNode(path.join(staging, 'new'), { nodeId, snapshot, image })
+      await mkdir(built, { recursive: true })
+      await writeNode(built, { nodeId, snapshot, image })
     } catch (error) {
-      await rm(staging, { recursive: true, force: true })
+      await rm(built, { recursive: true, force: true })
+      await removeStaging(dataDir)
       throw error
     }
-    await writeDurably(path.join(staging, 'built'), JSON.stringify(founded))
+    await writeDurably(path.join(dataDir, stagingName, 'built'), JSON.stringify(founded))
     await syncFolder(dataDir)
     await finish(dataDir, founded)
   })
@@ -80,9 +81,14 @@ export async function finishFounding(dataDir: string): Promise<Founded | null> {
   return founded
 }
 
-/** Not moved aside: what ends the processes that the node has left behind, and what was moved aside before. */
+/** Not moved aside: what ends the processes that the node has left behind, and what is at work here. */
 const keptNames = ['children', stagingName]
 export const asidePrefix = 'before-'
+
+/** Unless it holds something; an empty one keeps no node from its start. */
+export async function removeStaging(dataDir: string): Promise<void> {
+  await rmdir(path.join(dataDir, stagingName)).catch(() => undefined)
+}
 
 /** Through the ports that the node itself will read it with. */
 async function writeNode(
@@ -126,11 +132,11 @@ async function finish(dataDir: string, { aside }: Founded): Promise<void> {
   }
   for (const name of await namesIn(built)) await rename(path.join(built, name), path.join(dataDir, name))
   await syncFolder(dataDir)
-  await rm(built, { recursive: true, force: true })
-  // The end: a folder with nothing in it holds no start up.
+  for (const name of await namesIn(staging))
+    if (name !== 'placing') await rm(path.join(staging, name), { recursive: true })
   await rm(path.join(staging, 'placing'))
   await syncFolder(staging)
-  await rm(staging, { recursive: true })
+  await removeStaging(dataDir)
 }
 
 async function moveAside(dataDir: string, aside: string): Promise<void> {

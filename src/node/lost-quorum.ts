@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Addresses } from '../vocabulary/addresses.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -16,7 +16,8 @@ import type { StoredNode } from '../storage/log-store.ts'
 import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import type { Recovered } from '../consensus/recovery.ts'
-import { asidePrefix, foundCluster } from './founding-files.ts'
+import { namesIn, stagingName } from './data-dir.ts'
+import { asidePrefix, foundCluster, removeStaging } from './founding-files.ts'
 import type { Founded } from './founding-files.ts'
 
 /**
@@ -41,12 +42,11 @@ export class Survivor {
 
   /** Errors: `not-found` (no node lives there), `locked` (it runs), `storage-failed` (nothing in it can be trusted). */
   static async open(dataDir: string): Promise<Survivor> {
-    if ((await stat(path.join(dataDir, 'raft')).catch(() => null)) === null)
-      throw new OperatingError('not-found', `no node lives in ${dataDir}: there is no ${path.join(dataDir, 'raft')}`)
-    const store = new LevelLogStore(dataDir)
-    const stored = await store.open({ nodeId: null })
-    const snapshots = new SnapshotFileStore(dataDir)
+    const likeness = await linkNode(dataDir)
+    const store = new LevelLogStore(likeness)
+    const snapshots = new SnapshotFileStore(likeness)
     try {
+      const stored = await store.open({ nodeId: null })
       const { recovery, damaged } = await lookAtStores(stored, snapshots)
       const from = recovery.kind === 'start' ? recovery.recovered : recovery.begin
       const state = await replay(from, snapshots)
@@ -59,6 +59,7 @@ export class Survivor {
       return new Survivor({ facts, dataDir, state, term: from.hardState.term, store })
     } catch (error) {
       await store.close()
+      await removeLikeness(dataDir)
       throw error
     } finally {
       await snapshots.close()
@@ -68,22 +69,78 @@ export class Survivor {
   /** Of this node alone, with all that it has; what the directory held is kept in a folder within it. Closes it. */
   async found(): Promise<Founded> {
     const { nodeId, cluster } = this.facts
-    await this.close()
-    return foundCluster({
-      dataDir: this.#dataDir,
-      nodeId,
-      clusterId: randomUUID() as ClusterId,
-      voters: [nodeId],
-      image: this.#state.capture(),
-      term: this.#term,
-      aside: `${asidePrefix}recover-of-${cluster}`,
-    })
+    try {
+      return await foundCluster({
+        dataDir: this.#dataDir,
+        nodeId,
+        clusterId: randomUUID() as ClusterId,
+        voters: [nodeId],
+        image: this.#state.capture(),
+        term: this.#term,
+        aside: `${asidePrefix}recover-of-${cluster}`,
+      })
+    } finally {
+      await this.close()
+    }
   }
 
   async close(): Promise<void> {
     if (!this.#isOpen) return
     this.#isOpen = false
     await this.#store.close()
+    await removeLikeness(this.#dataDir)
+  }
+}
+
+/**
+ * The files of the node under other names, so that whatever opening them does (LevelDB rewrites its log, and drops what is
+ * damaged) is done to the names and never to what may be the last copy: LevelDB and the snapshot store write new files only.
+ * The vote file is written in place, and copied. The lock is of the file LOCK, not of its name, so it is the node's own; and
+ * where they stand no node starts.
+ */
+async function linkNode(dataDir: string): Promise<string> {
+  const likeness = likenessOf(dataDir)
+  const names = await namesIn(dataDir)
+  const begun = await namesIn(path.join(dataDir, stagingName))
+  if (begun.includes('built') || begun.includes('placing'))
+    throw new OperatingError(
+      'storage-failed',
+      `look into ${dataDir}: making a new cluster of it was interrupted; --force-new-cluster completes it`,
+    )
+  if (!names.includes('raft') && !names.includes('vote'))
+    throw new OperatingError('not-found', `no node lives in ${dataDir}: there is no ${path.join(dataDir, 'raft')}`)
+  try {
+    await rm(likeness, { recursive: true, force: true })
+    await mkdir(likeness, { recursive: true })
+    for (const name of ['raft', 'raft.new', 'snapshots'])
+      if (names.includes(name)) await linkAll(dataDir, likeness, name)
+    if (names.includes('vote')) await copyFile(path.join(dataDir, 'vote'), path.join(likeness, 'vote'))
+  } catch (cause) {
+    await removeLikeness(dataDir)
+    throw new OperatingError(
+      'storage-failed',
+      `look into ${dataDir}: it must be stopped, and this user's to write, on a file system with hard links; or copy it to one`,
+      { cause },
+    )
+  }
+  return likeness
+}
+
+function likenessOf(dataDir: string): string {
+  return path.join(dataDir, stagingName, 'likeness')
+}
+
+async function removeLikeness(dataDir: string): Promise<void> {
+  await rm(likenessOf(dataDir), { recursive: true, force: true })
+  await removeStaging(dataDir)
+}
+
+async function linkAll(from: string, to: string, folder: string): Promise<void> {
+  await mkdir(path.join(to, folder))
+  for (const entry of await readdir(path.join(from, folder), { withFileTypes: true })) {
+    const name = path.join(folder, entry.name)
+    if (entry.isDirectory()) await linkAll(from, to, name)
+    else await link(path.join(from, name), path.join(to, name))
   }
 }
 

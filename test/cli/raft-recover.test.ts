@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -62,19 +62,21 @@ async function survivor({ peer = '', raft = '', isRecovering = false } = {}): Pr
     version: '1',
     startedAt: 1,
   }
-  await store.write({
-    hardState: { term: 3, vote: 'n2' as NodeId, commit: 3, isRecovering },
-    install: null,
-    compact: null,
-    truncateFrom: null,
-    sync: true,
-    entries: [
-      entry(1, 'configuration', encodeConfiguration(makeConfiguration(cluster, voters))),
-      command(2, { kind: 'member-set', member }),
-      command(3, { kind: 'kv-set', key: 'a', value: asJsonText('1'), expect: null }),
-      command(4, { kind: 'kv-set', key: 'b', value: asJsonText('2'), expect: null }),
-    ],
-  })
+  const write = (entries: readonly Entry[]): Promise<void> =>
+    store.write({
+      hardState: { term: 3, vote: 'n2' as NodeId, commit: 3, isRecovering },
+      install: null,
+      compact: null,
+      truncateFrom: null,
+      entries,
+      sync: true,
+    })
+  await write([
+    entry(1, 'configuration', encodeConfiguration(makeConfiguration(cluster, voters))),
+    command(2, { kind: 'member-set', member }),
+    command(3, { kind: 'kv-set', key: 'a', value: asJsonText('1'), expect: null }),
+  ])
+  await write([command(4, { kind: 'kv-set', key: 'b', value: asJsonText('2'), expect: null })])
   await store.close()
 }
 
@@ -118,14 +120,19 @@ describe('raft recover without --force-new-cluster', () => {
     expect((await recover(force)).stderr).toContain('acknowledged writes that this node once had may be lost too')
   })
 
-  it('names a directory in which no node lives, and one that is in use', async () => {
-    expect((await recover()).code).toBe(3)
+  it('names a directory in which no node lives', async () => {
+    const { code, stderr } = await recover()
+    expect([code, stderr]).toEqual([3, expect.stringContaining(`no node lives in ${dir}`)])
+    expect(await readdir(dir)).toEqual([])
+  })
+
+  it('tells of damage, and leaves every byte of it as it is', async () => {
     await survivor()
-    const store = new LevelLogStore(dir)
-    await store.open({ nodeId: null })
-    const { code, stderr } = await recover(force)
-    await store.close()
-    expect([code, stderr]).toEqual([1, expect.stringContaining('another process holds the data directory')])
+    await damageLog()
+    const before = await bytesIn(dir)
+    const { code, stdout } = await recover()
+    expect([code, stdout]).toEqual([0, expect.stringContaining('doubt\tits files are damaged: ')])
+    expect(await bytesIn(dir)).toEqual(before)
   })
 })
 
@@ -196,3 +203,20 @@ describe('raft recover --force-new-cluster', () => {
     expect(JSON.parse(then.stdout)).toMatchObject({ cluster, lastIndex: 4, voters: ['n1', 'n2', 'n3'] })
   })
 })
+
+/** One bit in the last batch of LevelDB's write-ahead log. */
+async function damageLog(): Promise<void> {
+  const folder = path.join(dir, 'raft')
+  const [name = ''] = (await readdir(folder)).filter((each) => each.endsWith('.log'))
+  const bytes = await readFile(path.join(folder, name))
+  const at = bytes.length - 20
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+  await writeFile(path.join(folder, name), bytes)
+}
+
+/** Every file under the folder, by its path. */
+async function bytesIn(folder: string): Promise<Map<string, string>> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name))
+  return new Map(await Promise.all(files.sort().map(async (file) => [file, await readFile(file, 'hex')] as const)))
+}
