@@ -4,7 +4,9 @@ import type { RaftEffects, RaftStatus, SnapshotMeta } from '../../src/raft/effec
 import type { Entry, Index, Term } from '../../src/raft/entry.ts'
 import { isMember } from '../../src/raft/quorum.ts'
 import type { Message } from '../../src/raft/messages.ts'
+import { isDamage } from '../../src/storage/log-record.ts'
 import type { StoredNode } from '../../src/storage/log-store.ts'
+import { decodeSlots } from '../../src/storage/vote-record.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { newestRules, oneIsOpen, snapshotHoldsItsOwn } from './configuration-claims.ts'
 import { KeyValue } from './key-value.ts'
@@ -173,33 +175,41 @@ export class Invariants {
 
   /** A message leaves a node. What it promises has to be on the platter (R1). */
   sent(node: NodeId, message: Message): void {
-    const image = this.#disks.get(node)?.image
-    if (image === undefined) return
-    const { hardState } = image
+    const disk = this.#disks.get(node)
+    if (disk === undefined) return
+    const { lastIndex, hardState } = disk.image
+    const { term } = message
     const isRecovering = hardState.isRecovering || this.#views.get(node)?.isRecovering === true
     const broken = this.#recovery.sent(message, isRecovering)
     if (broken !== null) this.#violate(broken.claim, broken.detail)
     if (message.kind === 'vote-response' && message.granted) {
-      const isDurable =
-        hardState.term > message.term || (hardState.term === message.term && hardState.vote === message.to)
-      if (!isDurable)
-        this.#violate('a vote is durable before it is said', `${node} votes for ${message.to} in ${message.term}`)
+      if (!isVoteDurable(hardState, term, message.to))
+        this.#violate('a vote is durable before it is said', `${node} votes for ${message.to} in ${term}`)
+      this.#checkBothHomes(disk, term, message.to)
     }
     if (message.kind === 'append-accepted') {
-      if (hardState.term < message.term)
-        this.#violate('a term is durable before it is answered in', `${node} accepts in term ${message.term}`)
-      if (hardState.term === message.term && image.lastIndex < message.match)
+      if (hardState.term < term)
+        this.#violate('a term is durable before it is answered in', `${node} accepts in term ${term}`)
+      if (hardState.term === term && lastIndex < message.match)
         this.#violate(
           'an entry is durable before it is acknowledged',
-          `${node} accepts ${message.match} of ${image.lastIndex}`,
+          `${node} accepts ${message.match} of ${lastIndex}`,
         )
     }
-    if (
-      message.kind === 'vote-request' &&
-      (hardState.term < message.term || (hardState.term === message.term && hardState.vote !== node))
-    )
-      this.#violate('a candidate votes for itself durably before it asks', `${node} asks for votes in ${message.term}`)
-    if (message.kind === 'append-request' || message.kind === 'heartbeat-request') this.#leads(node, message.term)
+    if (message.kind === 'vote-request') {
+      if (hardState.term < term || (hardState.term === term && hardState.vote !== node))
+        this.#violate('a candidate votes for itself durably before it asks', `${node} asks for votes in ${term}`)
+      this.#checkBothHomes(disk, term, node)
+    }
+    if (message.kind === 'append-request' || message.kind === 'heartbeat-request') this.#leads(node, term)
+  }
+
+  /** Damage of one home leaves the other. */
+  #checkBothHomes({ node, votes }: SimDisk, term: Term, vote: NodeId): void {
+    const file = votes.isDamaged ? null : votes.readDurable()
+    const slots = file === null ? null : decodeSlots(file)
+    if (slots === null || isDamage(slots) || isVoteDurable(slots.record, term, vote)) return
+    this.#violate('a vote is durable in both homes before it is said', `${node} votes for ${vote} in ${term}`)
   }
 
   /** Who finds by itself that it has lost something is right. */
@@ -411,4 +421,12 @@ export class Invariants {
 
 function isHeld({ voters, votersOutgoing }: Configuration, isHolding: (node: NodeId) => boolean): boolean {
   return [voters, votersOutgoing].every((set) => set.length === 0 || set.filter(isHolding).length * 2 > set.length)
+}
+
+function isVoteDurable(
+  durable: { readonly term: Term; readonly vote: NodeId | null },
+  term: Term,
+  vote: NodeId,
+): boolean {
+  return durable.term > term || (durable.term === term && durable.vote === vote)
 }

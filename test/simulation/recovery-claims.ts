@@ -22,8 +22,8 @@ type Trust = {
 export class RecoveryClaims {
   /** Of members, the newest term that they took part in. */
   readonly #trust = new Map<NodeId, Trust>()
-  /** What a node's present process asked for last. */
-  readonly #nonces = new Map<NodeId, number>()
+  /** What a node's present process asked the leader of a term. */
+  readonly #nonces = new Map<NodeId, Map<Term, number>>()
 
   booted(node: NodeId): void {
     this.#nonces.delete(node)
@@ -34,7 +34,7 @@ export class RecoveryClaims {
     const { from, to, term } = message
     switch (message.kind) {
       case 'recovery-request':
-        this.#nonces.set(from, message.nonce)
+        this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
         return null
       case 'recovery-response': {
         const own = this.#known(from, to, term)
@@ -60,7 +60,10 @@ export class RecoveryClaims {
         return null
       }
       case 'heartbeat-response':
-        return isRecovering ? this.#mayTakePart(from, this.#trustOf({ leader: to, member: from, term })) : null
+        // Without a read it only tells a leader of the past which term it is.
+        return isRecovering && message.read > 0
+          ? this.#mayTakePart(from, this.#trustOf({ leader: to, member: from, term }))
+          : null
       default:
         return null
     }
@@ -102,7 +105,7 @@ export class RecoveryClaims {
   }
 
   #mayTakePart(member: NodeId, { leader, told, term }: Trust): { claim: string; detail: string } | null {
-    const nonce = this.#nonces.get(member)
+    const nonce = this.#nonces.get(member)?.get(term)
     if (told !== null && told.nonce === nonce) return null
     return {
       claim: 'a recovering node acknowledges nothing before its leader knows',

@@ -47,7 +47,14 @@ export async function simulate(
   plan: Plan,
   options: { readonly traced?: boolean; readonly untilMs?: number } = {},
 ): Promise<Outcome> {
-  return new Simulation(plan, options.traced === true).play(options.untilMs ?? Infinity)
+  const { stackTraceLimit } = Error
+  // Peers are refused by the thousand: nobody reads where, unless somebody looks into this one run.
+  if (options.traced !== true) Error.stackTraceLimit = 0
+  try {
+    return await new Simulation(plan, options.traced === true).play(options.untilMs ?? Infinity)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
 }
 
 /** A cluster that is whole again has to be one, and to serve, within so many election timeouts. */

@@ -1,20 +1,7 @@
-/**
- * The zoo: bugs that other systems had, or that this one might get, as one replacement in one file each. A mutant is only
- * worth its place while its text is found in the source exactly once; and the simulation, or the test that is named, has to
- * catch it within its budget. No switch for any of this is in the product.
- */
-export type Mutant = {
-  readonly name: string
-  /** Its class: B1 to B34 happened in other systems; see docs/TESTING.md. */
-  readonly bug: string
-  readonly what: string
-  readonly file: string
-  readonly search: string
-  readonly replace: string
-  /** How many seeds may be needed, from the first on; or the plan, or the test file, that has to fail. */
-  readonly within: number | string
-}
+import type { Mutant } from './mutant.ts'
+import { storageMutants } from './storage-mutants.ts'
 
+/** The zoo: bugs that other systems had, or that this one might get. No switch for any of this is in the product. */
 export const mutants: readonly Mutant[] = [
   {
     name: 'vote-for-a-stale-log',
@@ -544,4 +531,5 @@ export const mutants: readonly Mutant[] = [
     replace: "core.sendNow(voter, { kind: 'vote-request'",
     within: 50,
   },
+  ...storageMutants,
 ]
