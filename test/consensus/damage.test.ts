@@ -3,16 +3,17 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { ConsensusOptions, QuarantineStatus } from '../../src/consensus/consensus.ts'
+import type { RaftStatus } from '../../src/raft/effects.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { damageFile, filesOf } from '../fixtures/damaged-files.ts'
 import { waitFor } from '../wait.ts'
-import { LoopCluster, stopClusters } from './loop-cluster.ts'
+import { LoopCluster, change, stopClusters } from './loop-cluster.ts'
 import { leaderOf, propose, write } from './test-cluster.ts'
 import type { LoopNode } from './test-cluster.ts'
 
-const [n1, n2, n3] = ['n1', 'n2', 'n3'] as [NodeId, NodeId, NodeId]
+const [n1, n2, n3, n4] = ['n1', 'n2', 'n3', 'n4'] as [NodeId, NodeId, NodeId, NodeId]
 const ids = [n1, n2, n3]
 
 const folders: string[] = []
@@ -129,6 +130,32 @@ describe('a node whose files were damaged while it was away', () => {
       expect(linesOf(again, 'quarantined')).toEqual([])
     }
     expect(quarantineOf(cluster.node(n1))).toBeNull()
+  })
+
+  it('is let in with nothing but its vote file too, when it had joined the cluster and become a voter', async () => {
+    const cluster = await FileCluster.start()
+    const leader = await leaderOf(cluster.nodes)
+    await writeMany(leader, 10, cluster.nodes)
+    const joiner = await cluster.start(n4, { bootstrapExpect: null })
+    const isVoter = ({ configuration }: RaftStatus): boolean => configuration.voters.includes(n4)
+    await change(leader, { kind: 'add-learner', node: n4, promote: true }, isVoter)
+    await cluster.stop(joiner)
+    await rm(path.join(cluster.dataDir(n4), 'raft'), { recursive: true })
+    const back = await cluster.start(n4, { bootstrapExpect: null })
+    await repaired(back)
+    await write(leader, 'after', cluster.nodes)
+    expect(back.told.commands()).toEqual(leader.told.commands())
+    expect(cluster.nodes.flatMap(({ told }) => told.failures)).toEqual([])
+  })
+
+  it('is refused when its vote file is gone with the rest: nothing tells it from one that was wiped', async () => {
+    const cluster = await FileCluster.start()
+    const leader = await leaderOf(cluster.nodes)
+    const node = cluster.node(leader.id === n1 ? n2 : n1)
+    await cluster.stop(node)
+    await rm(cluster.dataDir(node.id), { recursive: true })
+    const back = await cluster.start(node.id)
+    expect(await waitFor('the refusal', () => back.told.failures[0])).toMatchObject({ code: 'wiped-node' })
   })
 
   it('makes no leader, nor helps one to be, with what it has left', async () => {

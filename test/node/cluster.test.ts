@@ -92,6 +92,7 @@ describe('a node before its cluster', () => {
     ['not-leader', 'no-leader'],
     ['transferring', 'no-leader'],
     ['overloaded', 'overloaded'],
+    ['disk-full', 'disk-full'],
     ['too-large', 'too-large'],
     ['overwritten', 'outcome-unknown'],
   ])('answers a proposal refused as %s with %s', async (why, code) => {
