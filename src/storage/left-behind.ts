@@ -55,6 +55,11 @@ export class LeftBehind {
     this.#begin(() => this.#records.compact(from, to))
   }
 
+  /** Nothing is under way. */
+  async atRest(): Promise<void> {
+    await this.#underWay
+  }
+
   /** Begins nothing more, and resolves when nothing is under way. */
   async end(): Promise<void> {
     this.#isEnding = true

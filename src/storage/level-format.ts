@@ -8,7 +8,10 @@ import { crc32c, unmask } from './crc32c.ts'
 
 const blockBytes = 32 * 1024
 const headerBytes = 7
-const [full, first, middle, last] = [1, 2, 3, 4]
+/** A record stands in one piece, or in a first one, middle ones (3) and a last one. */
+const full = 1
+const first = 2
+const last = 4
 
 export type ParsedLog = {
   /** The whole records, in their order. */

@@ -1,7 +1,7 @@
 import { crc32 } from '../std/hash.ts'
 import { decodeConfiguration, encodeConfiguration } from '../raft/configuration.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
-import type { HardState, Index, Term } from '../raft/entry.ts'
+import type { HardState, Index } from '../raft/entry.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import type { FormingPromise, Quarantine } from './log-store.ts'
@@ -133,7 +133,7 @@ export function decodeSnapshotMeta(bytes: Uint8Array): SnapshotMeta | Damage {
     typeof value['configuration'] === 'string' ? decodeConfiguration(encoder.encode(value['configuration'])) : undefined
   if (!isCount(index) || !isCount(term) || !isCount(time) || index === 0 || term === 0 || configuration === undefined)
     return damaged('its content does not describe a snapshot')
-  return { index: index as Index, term: term as Term, time, configuration }
+  return { index, term, time, configuration }
 }
 
 // A record of JSON: version u8 | its complement u8 | 2 bytes 0 | crc u32 of the rest | JSON

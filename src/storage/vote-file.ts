@@ -27,7 +27,7 @@ export class VoteFile {
   #isSyncDue = false
   #timer: Timer | null = null
   #underWay: Promise<void> | null = null
-  #dead: unknown = null
+  #dead: Error | null = null
   #isClosed = false
 
   constructor(options: { file: SlotFile; clock: Clock; failed: (error: unknown) => void }) {
@@ -128,7 +128,7 @@ export class VoteFile {
       this.#isSyncDue = false
       this.#unwritten = null
       if (this.#dead === null) {
-        this.#dead = error
+        this.#dead = error instanceof Error ? error : new Error('write the vote file', { cause: error })
         this.#failed(error)
       }
       for (const { reject } of [...waiting, ...this.#waiting.splice(0)]) reject(error)

@@ -75,14 +75,15 @@ function decodeSlot(bytes: Uint8Array, slot: 0 | 1): VoteSlots | Damage {
   const end = jsonFrom + view.getUint32(8)
   if (end > bytes.length || view.getUint32(4) !== crc32(bytes.subarray(8, end)))
     return damaged('its checksum does not match')
-  let value: Record<string, unknown>
+  let value: unknown
   try {
-    value = JSON.parse(decoder.decode(bytes.subarray(jsonFrom, end))) as Record<string, unknown>
+    value = JSON.parse(decoder.decode(bytes.subarray(jsonFrom, end)))
   } catch {
-    return damaged('its content is no object')
+    value = null
   }
-  const { count } = value
-  const record = voteRecordOf(value)
+  if (typeof value !== 'object' || value === null) return damaged('its content is no object')
+  const { count } = value as Record<string, unknown>
+  const record = voteRecordOf(value as Record<string, unknown>)
   if (record === undefined || !isCount(count)) return damaged('its content is not a vote record')
   return { record, count, slot }
 }
