@@ -279,6 +279,7 @@ export class ConsensusLoop implements Consensus {
   }
 
   #startRaft(recovered: Recovered): void {
+    if (recovered.hardState.isRecovering) this.#quarantine.joins()
     this.#raft = new RaftDriver({
       id: this.#stored.nodeId,
       settings: this.#options,

@@ -32,6 +32,11 @@ export class QuarantineReport {
     if (quarantine !== null && this.#isRecovering) this.#log('error', 'quarantined', { ...quarantine })
   }
 
+  /** This node joins with nothing: it recovers too, and has lost nothing by that. */
+  joins(): void {
+    this.#isRecovering = true
+  }
+
   raftChanged(status: RaftStatus): void {
     if (status.isRecovering && !this.#isRecovering) this.#lost(status)
     else if (!status.isRecovering && this.#isRecovering) this.#recovered(status)
