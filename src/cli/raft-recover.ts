@@ -130,7 +130,7 @@ function unknownEntries({ committed, lastIndex }: SurvivorFacts): string {
 
 function sayPlan(terminal: Terminal, place: Place, facts: SurvivorFacts): void {
   const { nodeId, keys, lastIndex, lastTerm, voters, cluster, committed } = facts
-  const others = voters.filter((id) => id !== nodeId)
+  const names = voters.filter((id) => id !== nodeId).join(', ') || 'nobody is known'
   const lines = [
     `THIS GIVES CLUSTER ${cluster} UP and makes a new one, with another id, out of what node ${nodeId} alone has:`,
     `- kept: ${keys} keys, as of entry ${lastIndex} of term ${lastTerm}, and what repeated writes were answered`,
@@ -139,9 +139,9 @@ function sayPlan(terminal: Terminal, place: Place, facts: SurvivorFacts): void {
     ...facts.doubts.map(
       (sentence) => `- doubt: ${sentence}; acknowledged writes that this node once had may be lost too`,
     ),
-    `- ${nodeId} is the only voter; ${others.join(', ') || 'nobody else'} belongs to the old cluster for ever, and joins with an empty data directory`,
+    `- ${nodeId} is the only voter; whoever else comes (${names}) joins it with an empty data directory`,
     `- ${place.dataDir} as it is now is kept in a folder within it`,
-    `make sure that ${others.join(', ') || 'every other node'} is stopped or gone: a majority of them that this machine can not reach would go on as the old cluster`,
+    `first make sure that they are stopped or gone (${names}): a majority that this machine can not reach would go on as the old cluster`,
   ]
   for (const line of lines) say(terminal, oneLine(line))
 }
