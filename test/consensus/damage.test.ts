@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { ConsensusOptions, QuarantineStatus } from '../../src/consensus/consensus.ts'
+import type { ConsensusCounters, ConsensusOptions, QuarantineStatus } from '../../src/consensus/consensus.ts'
 import type { RaftStatus } from '../../src/raft/effects.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
@@ -278,6 +278,20 @@ describe('a full disk', () => {
   })
 })
 
+describe('a disk that is full from the start', () => {
+  it('forms a cluster, which takes no write until there is room', async () => {
+    const cluster = new LoopCluster({ bootstrapExpect: 1, reserveBytes: 1000 }, { hurry: (ms) => ms === 1000 })
+    cluster.free.set(n1, 10)
+    const node = await cluster.start(n1)
+    await leaderOf([node])
+    const id = propose(node, 'too much')
+    expect(await waitFor('its outcome', () => node.told.refusals.get(id))).toBe('disk-full')
+    cluster.free.set(n1, 5000)
+    await write(node, 'after', [node])
+    expect(node.told.commands()).toEqual(['after'])
+  })
+})
+
 describe('a disk that fails', () => {
   it('is never asked again: the node stops at once', async () => {
     const cluster = new LoopCluster({ bootstrapExpect: 1 })
@@ -301,21 +315,26 @@ describe('a disk that fails', () => {
 })
 
 describe('a scrub of a running node', () => {
-  it('finds a damaged snapshot and has another made', async () => {
-    const cluster = await FileCluster.start({ snapshotEntries: 20 }, (ms) => ms >= 1000)
+  it('finds a damaged snapshot and has another made, also when nothing was committed since', async () => {
+    const cluster = await FileCluster.start({ snapshotEntries: 2000 }, (ms) => ms >= 1000)
     const leader = await leaderOf(cluster.nodes)
-    await writeMany(leader, 60, cluster.nodes)
-    await waitFor('its snapshot', () => (leader.told.last?.raft?.snapshotIndex ?? 0) > 0)
-    await waitFor('a quiet disk', () => filesOf(cluster.dataDir(leader.id), 'snapshot').length === 1)
+    await writeMany(leader, 5, cluster.nodes)
+    const figures = (): ConsensusCounters | undefined => leader.told.last?.counters
+    leader.told.saveSnapshot()
+    await waitFor('its snapshot', () => leader.told.last?.raft?.snapshotIndex === leader.told.applied)
     const [file = ''] = filesOf(cluster.dataDir(leader.id), 'snapshot')
-    const saved = leader.told.last?.counters.snapshotsSaved ?? 0
     damageFile(file, { how: 'flip', seed: 77 })
     await waitFor('the damage to be found', () => linesOf(leader, 'damage-found').length > 0)
-    await waitFor('a new one', () => (leader.told.last?.counters.snapshotsSaved ?? 0) > saved)
-    const rounds = leader.told.last?.counters.scrubRounds ?? 0
-    await waitFor('two clean rounds', () => (leader.told.last?.counters.scrubRounds ?? 0) > rounds + 2)
+    await waitFor('another', () => figures()?.snapshotsSaved === 2)
+    const rounds = figures()?.scrubRounds ?? 0
+    await waitFor('two clean rounds', () => (figures()?.scrubRounds ?? 0) > rounds + 2)
     expect(linesOf(leader, 'damage-found')).toHaveLength(1)
     expect(cluster.nodes.flatMap(({ told }) => told.failures)).toEqual([])
-    expect(await readdir(path.dirname(file))).toHaveLength(1)
+    expect(await readdir(path.dirname(file))).toEqual([path.basename(file)])
+    const commands = [...leader.told.commands()]
+    await cluster.stop(leader)
+    const back = await cluster.start(leader.id)
+    await waitFor('its state', () => back.told.commands().length === commands.length)
+    expect([back.told.restores.length, quarantineOf(back)]).toEqual([1, null])
   })
 })
