@@ -100,6 +100,23 @@ describe('the two homes of term and vote', () => {
     expect(await make().open({ nodeId: n1 })).toMatchObject({ generation: 1, damage: null })
   })
 
+  it('has begun anew even when a crash came before the vote file knew of it', async () => {
+    for (let index = 1; index <= 9; index += 1)
+      await store.write(batch({ term: 2, vote: n1, entries: [entry(index, 2)] }))
+    await store.close()
+    records.rows.clear()
+    const make = (): RecordLogStore =>
+      new RecordLogStore({ where: 'memory', records, voteFile, clock: new ManualClock() })
+    const damaged = make()
+    expect(await damaged.open({ nodeId: null })).toMatchObject({ damage: { condemned: false } })
+    voteFile.gate = Promise.reject(new Error('the power is gone'))
+    const begin = { why: 'it was lost', snapshot: null, entries: [], hardState: recovering.hardState }
+    await expect(damaged.quarantine(begin)).rejects.toMatchObject({ code: 'storage-failed' })
+    voteFile.gate = null
+    const next = await make().open({ nodeId: null })
+    expect(next).toMatchObject({ damage: null, hardState: recovering.hardState, quarantine: { lostUpTo: 9 } })
+  })
+
   it('is dead once the vote file could not be written', async () => {
     voteFile.gate = Promise.reject(new Error('no space'))
     await expect(store.write(batch({ term: 3 }))).rejects.toMatchObject({ code: 'storage-failed' })
