@@ -47,6 +47,8 @@ export const freeSpaceSlack = 0.25
 export const scrubRoundMs = 100 * 60_000
 /** How long a scrub lets writes that wait go first, before it looks again; and rests at least between two slices. */
 export const scrubRestMs = 1000
+/** How often the same entries are written once more before a round was clean: what held them may take a while to go. */
+export const mendsMax = 10
 /** Entries that are written once more together when one of them is damaged. */
 export const mendedEntriesMax = 256
 

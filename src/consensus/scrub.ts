@@ -5,7 +5,7 @@ import type { LogStore, ScrubDamage, ScrubReport } from '../storage/log-store.ts
 import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ConsensusEvents } from './consensus.ts'
-import { mendedEntriesMax, scrubRestMs, scrubRoundMs } from './limits.ts'
+import { mendedEntriesMax, mendsMax, scrubRestMs, scrubRoundMs } from './limits.ts'
 import type { LogWriter } from './log-writer.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { MutableCounters } from './status-report.ts'
@@ -13,7 +13,7 @@ import type { MutableCounters } from './status-report.ts'
 /**
  * Reads log and snapshot once more while the node runs, slice by slice and never while writes wait, so that damage is found
  * while the others are sound. A damaged entry is written again as Raft has it in memory; a damaged snapshot is replaced by a
- * new one. What can not be mended, or is damaged again before a round was clean, ends the node: its next start repairs it.
+ * new one. What can not be mended, or is damaged again and again, ends the node: its next start repairs it.
  */
 export class Scrub {
   readonly #options: ScrubOptions
@@ -70,8 +70,8 @@ export class Scrub {
     return this.#ended ? await new Promise<never>(() => undefined) : answer
   }
 
-  #restAfter({ bytes }: ScrubReport): number {
-    if (this.#hurriedEnds > 0) return 0
+  #restAfter({ bytes, damage }: ScrubReport): number {
+    if (this.#hurriedEnds > 0) return damage === null ? 0 : scrubRestMs
     const share = bytes / Math.max(1, bytes, this.#roundBytes, this.#lastRoundBytes)
     return Math.max(scrubRestMs, share * scrubRoundMs)
   }
@@ -91,8 +91,8 @@ export class Scrub {
     this.#found(why)
     if (mend === 'restart') throw beyondMending(why)
     if (mend !== 'done') {
-      if (this.#mended.some((range) => overlap(range, mend)))
-        throw beyondMending(`${why} (it was written again before)`)
+      const mends = this.#mended.filter((range) => overlap(range, mend)).length
+      if (mends >= mendsMax) throw beyondMending(`${why} (it was written again ${mends} times)`)
       this.#hurriedEnds = 2
       const outcome = await this.#rewrite(mend)
       if (outcome !== 'changed') this.#mended.push(mend)

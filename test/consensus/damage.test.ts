@@ -315,6 +315,50 @@ describe('a disk that fails', () => {
 })
 
 describe('a scrub of a running node', () => {
+  /** Three nodes of which n1 has a log of LevelDB and a table, since it was started twice. */
+  async function scrubbed(): Promise<{ cluster: FileCluster; node: LoopNode }> {
+    const cluster = await FileCluster.start({}, (ms) => ms >= 1000)
+    await writeMany(await leaderOf(cluster.nodes), 20, cluster.nodes)
+    await cluster.stop(cluster.node(n1))
+    const node = await cluster.start(n1)
+    await writeMany(await leaderOf(cluster.nodes), 20, cluster.nodes)
+    return { cluster, node }
+  }
+
+  it.each(['log', 'table'] as const)('mends a damaged %s of LevelDB by what it has in memory', async (kind) => {
+    const { cluster, node } = await scrubbed()
+    damageFile(filesOf(cluster.dataDir(n1), kind)[0] ?? '', { how: 'flip', seed: 5 })
+    await waitFor('the mending', () => linesOf(node, 'damage-mended').length > 0)
+    const found = (): number => linesOf(node, 'damage-found').length
+    const rounds = (): number => node.told.last?.counters.scrubRounds ?? 0
+    await waitFor('clean rounds', async () => {
+      const [before, after] = [found(), rounds() + 3]
+      await waitFor('three rounds', () => rounds() >= after || node.told.failures.length > 0)
+      return found() === before
+    })
+    expect(node.told.failures).toEqual([])
+    await cluster.stop(node)
+    const back = await cluster.start(n1)
+    await write(await leaderOf(cluster.nodes), 'after', cluster.nodes)
+    expect(back.told.commands()).toHaveLength(43)
+    expect([quarantineOf(back), linesOf(back, 'quarantined')]).toEqual([null, []])
+  })
+
+  it('ends the node where only a start can help, and that does', async () => {
+    const { cluster, node } = await scrubbed()
+    damageFile(filesOf(cluster.dataDir(n1), 'current')[0] ?? '', { how: 'flip', seed: 5 })
+    const failure = await waitFor('the failure', () => node.told.failures[0])
+    expect([failure.code, failure.message]).toEqual([
+      'storage-failed',
+      expect.stringContaining('start the node again, and it repairs itself from the others'),
+    ])
+    await cluster.stop(node)
+    const back = await cluster.start(n1)
+    await repaired(back)
+    await write(await leaderOf(cluster.nodes), 'after', cluster.nodes)
+    expect(back.told.commands()).toHaveLength(43)
+  })
+
   it('finds a damaged snapshot and has another made, also when nothing was committed since', async () => {
     const cluster = await FileCluster.start({ snapshotEntries: 2000 }, (ms) => ms >= 1000)
     const leader = await leaderOf(cluster.nodes)
