@@ -80,8 +80,8 @@ export class ContentSum {
     this.#length = 0
   }
 
-  #settleKind<Kind extends RecordKind>(kind: Kind): void {
-    const noted = this.#noted[kind]
+  #settleKind(kind: RecordKind): void {
+    const noted: Map<string, StateRecords[RecordKind] | undefined> = this.#noted[kind]
     for (const [name, before] of noted) {
       const now = this.#current[kind](name)
       if (before === now) continue

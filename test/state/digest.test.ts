@@ -81,33 +81,36 @@ describe('the digest of the state', () => {
     const [often, seldom] = [new ClusterState(), new ClusterState()]
     for (let n = 0; n < 10_000; n += 1) {
       const command =
-        n % 7 === 0 ? ({ kind: 'kv-delete', key: `${n % 700}`, expect: null } as const) : set(`${n % 999}`, `${n}`)
+        n % 7 === 0 ? ({ kind: 'kv-delete', key: `${n % 7000}`, expect: null } as const) : set(`${n % 2999}`, `${n}`)
       for (const state of [often, seldom]) feed(state, command)
       if (n % 10 === 0) often.digest()
     }
     expect(often.digest()).toBe(seldom.digest())
   })
 
-  it.each<[string, (state: ClusterState) => void]>([
-    ['one more entry', (state) => feed(state, null)],
-    ['another value', (state) => feed(state, set('a', '2'))],
-    ['another key', (state) => feed(state, set('b', '1'))],
-    ['no such key', (state) => feed(state, { kind: 'kv-delete', key: 'a', expect: null })],
-    ['another member', (state) => feed(state, member('n2' as NodeId))],
-    ['another log time', (state) => state.apply({ index: 4097, time: 9999, command: null })],
-    ['a report', (state) => feed(state, report(n1, 4096))],
-    ['another report', (state) => feed(state, report(n1, 4096, d2))],
-  ])('is another with %s', (_, change) => {
-    const digests = new Set<string>()
-    for (const apply of [change, (state: ClusterState) => void feed(state, set('a', '1'))]) {
-      const state = stateAt(4090)
-      feed(state, member(n1))
-      for (let n = 0; n < 5; n += 1) feed(state, set('a', '1'))
+  type Change = (state: ClusterState) => void
+  const nothing: Change = (state) => feed(state, null)
+  const reported: Change = (state) => feed(state, report(n1, 4096))
+  it.each<[string, Change, Change]>([
+    ['one more entry', nothing, () => undefined],
+    ['another value', (state) => feed(state, set('a', '2')), (state) => feed(state, set('a', '1'))],
+    ['another key', (state) => feed(state, set('b', '1')), (state) => feed(state, set('c', '1'))],
+    ['no such key', (state) => feed(state, { kind: 'kv-delete', key: 'a', expect: null }), nothing],
+    ['another member', (state) => feed(state, member(n2)), nothing],
+    ['another log time', (state) => state.apply({ index: 4097, time: 9999, command: null }), nothing],
+    ['a report', reported, nothing],
+    ['another report', (state) => feed(state, report(n1, 4096, d2)), reported],
+  ])('is another with %s', (_, ...changes) => {
+    const digests = changes.map((change) => {
+      const state = stateAt(4089)
+      for (const node of [n1, n2]) feed(state, member(node))
+      feed(state, { kind: 'member-delete', node: n2, generation: 1 })
+      for (let n = 0; n < 4; n += 1) feed(state, set('a', '1'))
       expect(state.appliedIndex).toBe(4096)
-      apply(state)
-      digests.add(state.digest())
-    }
-    expect(digests.size).toBe(2)
+      change(state)
+      return state.digest()
+    })
+    expect(new Set(digests).size).toBe(2)
   })
 
   it('tells of a record that was damaged in memory, though it has been overwritten since', () => {
@@ -143,6 +146,8 @@ describe('the digest of the state', () => {
     const restored = new ClusterState()
     restored.restore(state.capture())
     expect(restored.checks()).toEqual([{ index: 4096, own: null, reports: new Map([[n1, d1]]) }])
+    state.restore(state.capture())
+    expect(state.checks()).toEqual(restored.checks())
   })
 })
 

@@ -84,6 +84,23 @@ describe('a snapshot of the state', () => {
     expect(lengths.filter((length) => length > 2 * 64 * 1024)).toHaveLength(1)
   })
 
+  it('has its keys in order when it is restored, however many there are and in whatever order they came', () => {
+    const state = new ClusterState()
+    const keys = Array.from(
+      { length: 13_001 },
+      (_, n) => `${(n * 7919) % 13_001}${n % 3 === 0 ? '\u{1F600}' : '\uFF21'}`,
+    )
+    keys.forEach((key, at) => {
+      const command = { kind: 'kv-set', key, value: asJsonText('1'), expect: null } as const
+      state.apply({ index: at + 1, time: 1, command: { command, idempotencyKey: null } })
+    })
+    const restored = new ClusterState()
+    restored.restore(decoded(bytesOf(state.capture())))
+    const { entries } = restored.kvList({ prefix: '', after: null, limit: 20_000 })
+    const sorted = keys.map((key) => Buffer.from(key)).sort((a, b) => Buffer.compare(a, b))
+    expect(entries.map(({ key }) => key)).toEqual(sorted.map((key) => key.toString()))
+  })
+
   it('replaces whatever the state held, and tells that catalog and members are others', () => {
     const state = filled(3)
     const version = state.catalogVersion
