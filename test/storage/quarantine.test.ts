@@ -1,10 +1,11 @@
-import { cp, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Entry } from '../../src/raft/entry.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import type { LogBatch, QuarantinedLog, StoredNode } from '../../src/storage/log-store.ts'
+import { slotBytes } from '../../src/storage/vote-record.ts'
 import type { ClusterId } from '../../src/vocabulary/ids.ts'
 import { batch, entry, n1, n2, snapshotOf } from '../fixtures/log-batches.ts'
 
@@ -191,6 +192,17 @@ describe('the quarantine of a log', () => {
     // What the first one has lost is still lost.
     expect((await second.store.quarantine(begin())).quarantine).toMatchObject({ lostUpTo: 10 })
     expect(await readdir(path.join(dataDir, 'damaged'))).toEqual(['4'])
+  })
+
+  it.each([0, 1])('stays condemned when slot %i of the vote file is damaged as well', async (slot) => {
+    const { store } = await started()
+    await store.write(batch({ term: 1, entries: entries(1, 3, 1) }))
+    await store.condemn('its state was another')
+    await stopped(store)
+    const vote = await readFile(path.join(dataDir, 'vote'))
+    vote.fill(0, slot * slotBytes, slot * slotBytes + 100)
+    await writeFile(path.join(dataDir, 'vote'), vote)
+    expect((await started()).damage).toEqual({ why: 'its state was another', condemned: true })
   })
 
   it('trusts nothing of a node that was condemned, until it has begun anew', async () => {
