@@ -8,7 +8,7 @@ import { formatAddress } from '../vocabulary/addresses.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
-import { admitPeer, isHeard, isMember } from './admission.ts'
+import { admitPeer, isHeard } from './admission.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { DiskSpace } from './disk-space.ts'
 import { Founding } from './founding.ts'
@@ -20,6 +20,7 @@ import type { ConsensusPorts } from './ports.ts'
 import { QuarantineReport } from './quarantine-report.ts'
 import { RaftDriver } from './raft-driver.ts'
 import type { Recovered } from './recovery.ts'
+import { Removals } from './removals.ts'
 import { StallWatch } from './stall-watch.ts'
 import { StatusReport, newCounters } from './status-report.ts'
 import { Ticker } from './ticker.ts'
@@ -42,8 +43,7 @@ export class ConsensusLoop implements Consensus {
   readonly #report: StatusReport
   readonly #founding: Founding
   readonly #handover: Handover
-  /** Of the last committed configuration, and of this process. */
-  #members: Configuration | null = null
+  readonly #removals: Removals
   readonly #disk: DiskSpace
   readonly #stalls: StallWatch
   readonly #quarantine: QuarantineReport
@@ -123,6 +123,7 @@ export class ConsensusLoop implements Consensus {
       formingMessage: (from, message) => this.#guard(() => this.#founding.step({ kind: 'message', from, message })),
       fatal: (error) => this.#fail(error),
     })
+    this.#removals = new Removals({ disconnect: (peer) => this.#transport.disconnect(peer), log })
     const tickMs = options.heartbeatMs / limits.heartbeatTicks
     this.#ticker = new Ticker({ clock, afterIo, tickMs, tick: () => this.#guard(() => this.#tick()) })
     this.#report = new StatusReport({ clock, push: () => this.#guard(() => this.#pushStatus()) })
@@ -260,22 +261,10 @@ export class ConsensusLoop implements Consensus {
     this.#handover.raftChanged(status)
     this.#stalls.raftChanged(before, status)
     this.#quarantine.raftChanged(status)
-    if (status.isConfigurationCommitted) this.#configurationCommitted(status)
+    this.#removals.raftChanged(status)
     this.#founding.showWaiting()
     if (before?.leader !== leader) this.#report.leaderChanged()
     else this.#report.changed()
-  }
-
-  /** Who was removed hears it: its lanes end, and when it dials again it is told why. */
-  #configurationCommitted({ id, configuration, leader }: RaftStatus): void {
-    const before = this.#members
-    if (configuration === before || configuration.voters.length === 0) return
-    this.#members = configuration
-    this.#events.log('info', 'raft-configuration', { ...configuration })
-    if (before === null || !isMember(configuration, id)) return
-    for (const peer of [...before.voters, ...before.votersOutgoing, ...before.learners]) {
-      if (peer !== id && peer !== leader && !isMember(configuration, peer)) this.#transport.disconnect(peer)
-    }
   }
 
   #startRaft(recovered: Recovered): void {

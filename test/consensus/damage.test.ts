@@ -139,6 +139,9 @@ describe('a node whose files were damaged while it was away', () => {
     const joiner = await cluster.start(n4, { bootstrapExpect: null })
     const isVoter = ({ configuration }: RaftStatus): boolean => configuration.voters.includes(n4)
     await change(leader, { kind: 'add-learner', node: n4, promote: true }, isVoter)
+    expect(
+      cluster.nodes.flatMap((node) => [...linesOf(node, 'entries-lost'), ...linesOf(node, 'quarantined')]),
+    ).toEqual([])
     await cluster.stop(joiner)
     await rm(path.join(cluster.dataDir(n4), 'raft'), { recursive: true })
     const back = await cluster.start(n4, { bootstrapExpect: null })
