@@ -348,6 +348,7 @@ describe('the listener', () => {
     await waitFor('the opening', () => opens(a) === 1)
     misbehave(peer)
     expect(await peer.closed()).toBe(code)
+    await waitFor('the lane to be closed here', () => a.said.closes.length > 0)
     expect(a.said.closes).toEqual([{ node: 'b', lane: 'ctl' }])
     expect(a.said.frames).toEqual([])
     expect(a.transport.counters.framesRejected).toBe(1)
