@@ -134,11 +134,13 @@ type Restored = {
 
 function sayNext({ terminal }: CommandContext, file: string, { nodeId, clusterId, voters, isFirst }: Restored): void {
   const others = voters.filter((id) => id !== nodeId)
-  if (others.length > 0) {
-    say(terminal, `next, ${isFirst ? '' : 'unless it is done, '}on the other voters, each once, from the same file:`)
+  if (others.length > 0 && isFirst) {
+    say(terminal, 'next, on the other voters, each once, from the same file:')
     const same = `--voters ${voters.join(',')} --cluster-id ${clusterId}`
     for (const id of others)
       say(terminal, `  ${terminal.self} snapshot restore ${file} --data-dir DIR --node-id ${id} ${same}`)
+  }
+  if (others.length > 0) {
     say(
       terminal,
       'never again once the cluster has started: a voter restored a second time has forgotten what it acknowledged; one that is lost later joins with an empty data directory (raft remove, raft add-learner)',

@@ -97,6 +97,12 @@ describe('a founded data directory', () => {
     expect([kept?.members, kept?.replicas, kept?.appliedIndex]).toEqual([[], [], 4 + revisionGap])
   })
 
+  it('holds where the indexes of the log have outgrown 32 bits', async () => {
+    const { index } = await foundCluster({ ...founding(), image: { ...image, appliedIndex: 2 ** 40 } })
+    const { stored, image: kept } = await start()
+    expect([stored.snapshot?.index, kept?.appliedIndex, index]).toEqual([index, index, 2 ** 40 + revisionGap])
+  })
+
   it('is byte for byte the same state on every voter', async () => {
     await foundCluster(founding())
     const other = path.join(dir, 'other')
