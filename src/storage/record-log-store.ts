@@ -9,7 +9,7 @@ import { LeftBehind } from './left-behind.ts'
 import { foreignError, loadLog } from './log-loading.ts'
 import type { LoadedLog } from './log-loading.ts'
 import * as record from './log-record.ts'
-import type { Head, Meta, StoredQuarantine } from './log-record.ts'
+import type { Damage, Head, Meta, StoredQuarantine } from './log-record.ts'
 import { LogPlaces } from './log-places.ts'
 import { LogScrub } from './log-scrub.ts'
 import type {
@@ -76,7 +76,7 @@ export class RecordLogStore implements LogStore {
     try {
       const broken = await this.#records.open()
       const log = await loadLog(broken?.remains ?? this.#records, this.#where)
-      const found = await this.#vote.open()
+      const found = await this.#openVote(broken === null && log.isEmpty)
       const isVoteDamaged = found !== null && record.isDamage(found)
       if (isVoteDamaged && found.isForeign) throw foreignError(this.#where, 'the vote file', found)
       const vote = isVoteDamaged ? null : found
@@ -231,6 +231,13 @@ export class RecordLogStore implements LogStore {
     } finally {
       await this.#records.close()
     }
+  }
+
+  /** Before the first record is there, a file that can not be read is what a crash left of the first write of all. */
+  async #openVote(isNew: boolean): Promise<VoteRecord | Damage | null> {
+    const found = await this.#vote.open()
+    const isBroken = found !== null && record.isDamage(found) && !found.isForeign
+    return isNew && isBroken && this.#vote.hasOneSlot ? null : found
   }
 
   /** Makes durable that a start has begun, in both homes. */

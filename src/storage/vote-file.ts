@@ -23,6 +23,7 @@ export class VoteFile {
   #newest: VoteRecord | null = null
   #unwritten: VoteRecord | null = null
   #waiting: Waiting[] = []
+  #hasOneSlot = false
   #isDirty = false
   #isSyncDue = false
   #timer: Timer | null = null
@@ -42,10 +43,16 @@ export class VoteFile {
     // A crash in the middle of the first write of all.
     if (bytes === null || bytes.length === 0) return null
     const slots = decodeSlots(bytes)
+    this.#hasOneSlot = bytes.length <= slotBytes
     if (isDamage(slots)) return slots
     this.#slot = slots.slot === 0 ? 1 : 0
     this.#count = slots.count
     return slots.record
+  }
+
+  /** When it was opened the second slot had never been written: of the first, a crash may have met the first write. */
+  get hasOneSlot(): boolean {
+    return this.#hasOneSlot
   }
 
   /** Written soon, in its turn, unless a newer one comes before. */

@@ -157,11 +157,26 @@ describe('the quarantine of a log', () => {
   it('refuses when nothing says who the node is any more', async () => {
     await lostHalf()
     await rm(path.join(dataDir, 'raft'), { recursive: true })
-    await writeFile(path.join(dataDir, 'vote'), 'rubbish')
+    await writeFile(path.join(dataDir, 'vote'), Buffer.alloc(slotBytes + 300, 'rubbish'))
     await expect(new LevelLogStore(dataDir).open({ nodeId: n1 })).rejects.toMatchObject({
       code: 'storage-failed',
       message: expect.stringContaining('neither log nor vote file says who it is') as string,
     })
+  })
+
+  it('takes for a first start what a power cut left of the first write of all', async () => {
+    const store = new LevelLogStore(dataDir)
+    await store.open({ nodeId: n1 })
+    await store.close()
+    const whole = await readFile(path.join(dataDir, 'vote'))
+    for (const torn of [whole.subarray(0, 5), whole.subarray(0, 100), Buffer.alloc(300)]) {
+      await rm(dataDir, { recursive: true })
+      await mkdir(dataDir)
+      await writeFile(path.join(dataDir, 'vote'), torn)
+      const next = await started()
+      expect(next).toMatchObject({ nodeId: expect.any(String) as string, generation: 1, damage: null })
+      await stopped(next.store)
+    }
   })
 
   it('undoes what a crash left unfinished beside the log, and finishes what had begun to take its place', async () => {
