@@ -69,15 +69,17 @@ export class Invariants {
     return null
   }
 
-  /** Whether nobody counts on what the node had at that place: it was no voter then, or no member at all since. */
+  /** Whether nobody counts on what the node had at that place: it was no voter then or since, or no member at all since. */
   mayComeBlank(node: NodeId, from: Index): boolean {
+    let isLearner = true
     for (let at = this.committed.length - 1; at >= 0; at -= 1) {
       const configuration = this.committed[at]?.configuration
       if (configuration === undefined || configuration === null) continue
       if (!isMember(configuration, node)) return true
-      if (at < from) return configuration.learners.includes(node)
+      isLearner &&= configuration.learners.includes(node)
+      if (at < from) return isLearner
     }
-    return false
+    return isLearner
   }
 
   view(node: NodeId): NodeView | undefined {

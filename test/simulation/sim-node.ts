@@ -47,11 +47,12 @@ export class SimNode {
   start(): void {
     if (this.life !== null) return
     this.#lives += 1
-    const { world, wallMs, rate, lateUs, turnUs } = this.#parts
+    const { world, wallMs, rate, haste, lateUs, turnUs } = this.#parts
     world.note(this.id, () => `starts, life ${this.#lives}`)
     const process = new SimProcess(world, {
       node: this.id,
       rate,
+      haste,
       wallMs: () => wallMs() + this.wallOffsetMs,
       lateUs,
       turnUs,
@@ -91,6 +92,8 @@ export type NodeParts = {
   readonly options: ConsensusOptions
   readonly peers: readonly NodeId[]
   readonly rate: number
+  /** Of its long timers. */
+  readonly haste: number
   readonly wallMs: () => number
   readonly lateUs: () => number
   readonly turnUs: () => number

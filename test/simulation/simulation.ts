@@ -331,6 +331,7 @@ export class Simulation {
       options,
       peers: ids,
       rate,
+      haste: new Stream(plan.seed, 'haste').pick([1, 500, 5_000]),
       wallMs: () => 1_700_000_000_000 + (world.nowUs * rate) / 1000,
       lateUs: () => (plan.lateUs === 0 || !loop.chance(30) ? 0 : loop.around(plan.lateUs)),
       turnUs: () => (plan.turnUs === 0 ? 0 : loop.around(plan.turnUs)),
