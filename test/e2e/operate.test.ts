@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -139,6 +139,21 @@ describe('a snapshot that was saved', () => {
       headers: { 'idempotency-key': key },
     })
     expect([repeated.status, repeated.body['revision']]).toEqual([200, revision])
+  })
+})
+
+describe('a data directory that was being made', () => {
+  it('is started from by nobody', async () => {
+    const dataDir = path.join(dir, 'half')
+    await mkdir(path.join(dataDir, 'founding', 'new'), { recursive: true })
+    const secretFile = path.join(cluster.dir, 'secret')
+    const half = await startProcess(dir, { cluster: { secretFile }, node: { id: 'n9', dataDir } })
+    try {
+      expect(await half.waitExit()).toBe(1)
+      expect(half.said()).toContain('was interrupted')
+    } finally {
+      await half.end()
+    }
   })
 })
 
