@@ -7,9 +7,8 @@ import type { Address } from '../vocabulary/addresses.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Config } from '../config/schema.ts'
-import type { ConsensusStarted, ConsensusStatus } from '../consensus/consensus.ts'
+import type { ConsensusEvents, ConsensusOptions, ConsensusStarted, ConsensusStatus } from '../consensus/consensus.ts'
 import { newCounters } from '../consensus/status-report.ts'
-import { startConsensusThread } from '../consensus/thread.ts'
 import type { Log } from '../log/log.ts'
 import { CatalogSource } from './catalog-source.ts'
 import { Cluster } from './cluster.ts'
@@ -87,7 +86,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   await refuseUnfinished(node.dataDir)
   const { maxVoters: votersMax, ...timing } = consensus
   assert(settings.secret !== null, 'a loaded configuration has a secret')
-  started = await startConsensusThread(
+  started = await options.startConsensus(
     {
       nodeId: node.id,
       dataDir: node.dataDir,
@@ -133,10 +132,8 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     raft: () => status.raft,
     state: cluster.state,
     propose: (...proposal) => cluster.propose(...proposal),
-    diverged(why) {
-      lose(new OperatingError('state-diverged', why))
-      thread.condemn(why)
-    },
+    diverged: (why) => lose(new OperatingError('state-diverged', why)),
+    condemn: (why) => thread.condemn(why),
     clock,
     random,
     log,
@@ -174,6 +171,8 @@ function tell(listeners: readonly (() => void)[]): void {
 export type AgreementOptions = {
   readonly config: Config
   readonly version: string
+  /** As consensus/thread does it. */
+  readonly startConsensus: (options: ConsensusOptions, events: ConsensusEvents) => Promise<ConsensusStarted>
   readonly clock: Clock
   readonly random: Random
   readonly log: Log

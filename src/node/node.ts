@@ -12,6 +12,7 @@ import { Dispatch } from '../calls/dispatch.ts'
 import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
 import { upstreamServersOf } from '../config/servers.ts'
+import { startConsensusThread } from '../consensus/thread.ts'
 import { makeGateway } from '../gateway/gateway.ts'
 import type { Log } from '../log/log.ts'
 import { makeLog } from '../log/pino-log.ts'
@@ -79,6 +80,7 @@ async function startParts(
   const agreement = await startAgreement({
     config,
     version,
+    startConsensus: startConsensusThread,
     clock,
     random,
     log,

@@ -20,8 +20,11 @@ import { Reconciler } from './reconciler.ts'
 export class StateChecks {
   readonly #options: StateChecksOptions
   readonly #reconciler: Reconciler
-  #disputed = 0
+  /** The newest index of which it was logged that others' states differ. */
+  #told = 0
   #isDiverged = false
+  /** What is still to be said of the divergence. */
+  #condemnation: (() => void) | null = null
 
   constructor(options: StateChecksOptions) {
     this.#options = options
@@ -36,6 +39,7 @@ export class StateChecks {
 
   stop(): void {
     this.#reconciler.stop()
+    this.#condemnation?.()
   }
 
   /** Of the newest index at which reports have settled anything. */
@@ -63,26 +67,41 @@ export class StateChecks {
   }
 
   #judge(): void {
-    const { node, raft, state, log, diverged } = this.#options
+    const { raft, state } = this.#options
     const configuration = raft()?.configuration
     if (configuration === undefined || this.#isDiverged) return
-    for (const check of state.checks()) {
+    const checks = state.checks()
+    for (const check of checks) {
       const outcome = outcomeOf(check, configuration)
       const { index, own } = check
-      if (outcome.digest === null) {
-        if (outcome.diverged.length === 0 || index <= this.#disputed) continue
-        this.#disputed = index
-        log.error('state-disputed', { index, reports: Object.fromEntries(check.reports) })
-      } else if (own !== null && own !== outcome.digest) {
-        this.#isDiverged = true
-        const { digest, agreed } = outcome
-        log.error('state-diverged', { index, own, majority: digest, agreed })
-        diverged(
-          `the state of node ${node} at entry ${index} is another (${own}) than that of ${agreed.join(', ')} (${digest})`,
-        )
-        return
-      }
+      if (own !== null && outcome.digest !== null && own !== outcome.digest) return this.#diverge(check, outcome)
+      if (outcome.diverged.length === 0 || index <= this.#told) continue
+      // Who has not reported yet may make the majority; at the next index at the latest it is time to say something.
+      if (outcome.digest === null && outcome.isOpen && check === checks[0]) continue
+      this.#tell(check, outcome)
     }
+  }
+
+  #diverge({ own, reports }: StateCheck, { index, digest, agreed }: CheckOutcome): void {
+    const { node, log, clock, diverged, condemn } = this.#options
+    this.#isDiverged = true
+    log.error('state-diverged', { index, own, majority: digest, agreed })
+    const why = `the state of node ${node} at entry ${index} is another (${own}) than that of ${agreed.join(', ')} (${digest})`
+    diverged(why)
+    // A report that was handed in just now is to leave this node before it ends: the others are to know.
+    const timer = clock.after(reports.has(node) ? 0 : reportLeavesMs, () => this.#condemnation?.())
+    this.#condemnation = () => {
+      this.#condemnation = null
+      timer.cancel()
+      condemn(why)
+    }
+  }
+
+  #tell({ index, reports }: StateCheck, { digest, diverged }: CheckOutcome): void {
+    const { log } = this.#options
+    this.#told = index
+    if (digest === null) log.error('state-disputed', { index, reports: Object.fromEntries(reports) })
+    else log.error('state-diverged-elsewhere', { index, nodes: diverged })
   }
 }
 
@@ -92,8 +111,10 @@ export type StateChecksOptions = {
   readonly raft: () => Pick<RaftStatus, 'configuration' | 'commitIndex'> | null
   readonly state: StateReader
   readonly propose: (command: Command, timeoutMs: number) => Promise<CommandResult>
-  /** This node's state is another than the cluster's; `why` is a sentence. Said at most once. */
+  /** This node's state is another than the cluster's, and not to be served from; `why` is a sentence. Said at most once. */
   readonly diverged: (why: string) => void
+  /** Follows soon: log and snapshots of this node are not to be trusted at its next start. */
+  readonly condemn: (why: string) => void
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -108,19 +129,26 @@ export type CheckOutcome = {
   readonly agreed: readonly NodeId[]
   /** Reported something else than the majority; without one, all whose reports differ from each other. */
   readonly diverged: readonly NodeId[]
+  /** There is no majority, but there may be one when all voters have reported. */
+  readonly isOpen: boolean
 }
 
-const noOutcome: CheckOutcome = { index: 0, digest: null, agreed: [], diverged: [] }
+const reportLeavesMs = 200
+
+const noOutcome: CheckOutcome = { index: 0, digest: null, agreed: [], diverged: [], isOpen: true }
 
 function outcomeOf({ index, reports }: StateCheck, configuration: Configuration): CheckOutcome {
   const voted = [...reports].filter(([node]) => isVoter(configuration, node)).sort(([a], [b]) => compareIds(a, b))
   const digests = [...new Set(voted.map(([, digest]) => digest))]
   const nodes = (isWanted: (digest: string) => boolean): NodeId[] =>
     voted.filter(([, digest]) => isWanted(digest)).map(([node]) => node)
+  let isOpen = digests.length === 0
   for (const digest of digests) {
-    const votes = new Map(voted.map(([node, reported]) => [node, reported === digest]))
-    if (tallyVotes(configuration, votes) !== 'won') continue
-    return { index, digest, agreed: nodes((one) => one === digest), diverged: nodes((one) => one !== digest) }
+    const tally = tallyVotes(configuration, new Map(voted.map(([node, reported]) => [node, reported === digest])))
+    isOpen ||= tally === 'open'
+    if (tally !== 'won') continue
+    const [agreed, diverged] = [nodes((one) => one === digest), nodes((one) => one !== digest)]
+    return { index, digest, agreed, diverged, isOpen: false }
   }
-  return { index, digest: null, agreed: [], diverged: digests.length > 1 ? nodes(() => true) : [] }
+  return { index, digest: null, agreed: [], diverged: digests.length > 1 ? nodes(() => true) : [], isOpen }
 }

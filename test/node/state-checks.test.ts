@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { ManualClock } from '../consensus/manual-clock.ts'
 import { silentLog } from '../../src/log/log.ts'
 import type { Log } from '../../src/log/log.ts'
 import { StateChecks } from '../../src/node/state-checks.ts'
@@ -8,7 +9,6 @@ import { checkInterval } from '../../src/state/checks.ts'
 import type { Command } from '../../src/state/command.ts'
 import type { StateCheck, StateReader } from '../../src/state/reader.ts'
 import { ClusterState } from '../../src/state/state.ts'
-import { realClock } from '../../src/std/clock.ts'
 import { Random } from '../../src/std/random.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
 
@@ -35,10 +35,13 @@ function makeChecks(world: World): {
   checks: StateChecks
   proposed: Command[]
   diverged: string[]
+  condemned: string[]
+  clock: ManualClock
   logged: string[]
   world: World
 } {
-  const [proposed, diverged, logged]: [Command[], string[], string[]] = [[], [], []]
+  const [proposed, diverged, condemned, logged]: [Command[], string[], string[], string[]] = [[], [], [], []]
+  const clock = new ManualClock()
   const state = Object.assign(new ClusterState(), {
     checks: () => world.checks,
     members: () => (world.members ?? [n1, n2, n3]).map((node) => ({ node })),
@@ -53,11 +56,12 @@ function makeChecks(world: World): {
       return new Promise(() => undefined)
     },
     diverged: (why) => diverged.push(why),
-    clock: realClock,
+    condemn: (why) => condemned.push(why),
+    clock,
     random: new Random(1),
     log,
   })
-  return { checks, proposed, diverged, logged, world }
+  return { checks, proposed, diverged, condemned, clock, logged, world }
 }
 
 const learning: Configuration = { ...makeConfiguration(cluster, [n2, n3, n4]), learners: [n1] }
@@ -65,17 +69,17 @@ const joint: Configuration = { ...three, votersOutgoing: [n1, n4, n5] }
 const five = makeConfiguration(cluster, [n1, n2, n3, n4, n5])
 
 describe('a check of the state', () => {
-  it.each<[string, Partial<World>, string, string | null, 'diverged' | 'sound' | 'disputed']>([
+  it.each<[string, Partial<World>, string, string | null, 'diverged' | 'sound' | 'disputed' | 'other']>([
     ['nobody has reported', {}, '', a, 'sound'],
     ['only this node has', {}, 'n1:a', a, 'sound'],
     ['two of three say what this one is', {}, 'n1:a n2:a', a, 'sound'],
     ['two of three say something else', {}, 'n2:b n3:b', a, 'diverged'],
     ['two of three say something else, and this node has reported', {}, 'n1:a n2:b n3:b', a, 'diverged'],
-    ['another is alone with something else', {}, 'n1:a n2:a n3:b', a, 'sound'],
-    ['one against one', {}, 'n1:a n2:b', a, 'disputed'],
+    ['another is alone with something else', {}, 'n1:a n2:a n3:b', a, 'other'],
+    ['one against one, and the third has not reported yet', {}, 'n1:a n2:b', a, 'sound'],
     ['three say three things', {}, 'n1:a n2:b n3:c', a, 'disputed'],
-    ['this node was not there, as after a snapshot', {}, 'n1:a n2:b n3:b', null, 'sound'],
-    ['this node was wrong in an earlier life', {}, 'n1:b n2:a n3:a', a, 'sound'],
+    ['this node was not there, as after a snapshot', {}, 'n1:a n2:b n3:b', null, 'other'],
+    ['this node was wrong in an earlier life', {}, 'n1:b n2:a n3:a', a, 'other'],
     [
       'one of two says something else',
       { configuration: makeConfiguration(cluster, [n1, n2]) },
@@ -104,7 +108,14 @@ describe('a check of the state', () => {
     checks.trigger()
     checks.trigger()
     expect(diverged).toHaveLength(outcome === 'diverged' ? 1 : 0)
-    expect(logged).toEqual({ diverged: ['state-diverged'], disputed: ['state-disputed'], sound: [] }[outcome])
+    expect(logged).toEqual(
+      {
+        diverged: ['state-diverged'],
+        disputed: ['state-disputed'],
+        other: ['state-diverged-elsewhere'],
+        sound: [],
+      }[outcome],
+    )
     checks.stop()
   })
 
@@ -112,6 +123,41 @@ describe('a check of the state', () => {
     const { checks, diverged } = makeChecks({ checks: [{ index: 8192, own: a, reports: reports('n2:b n3:b') }] })
     checks.trigger()
     expect(diverged).toEqual([`the state of node n1 at entry 8192 is another (${a}) than that of n2, n3 (${b})`])
+    checks.stop()
+  })
+
+  it.each<[string, string, number]>([
+    ['at once when its report is there', 'n1:a n2:b n3:b', 0],
+    ['a little later when its report is still on its way', 'n2:b n3:b', 200],
+  ])('has the diverged node condemned %s, once', (_, told, afterMs) => {
+    const { checks, diverged, condemned, proposed, clock } = makeChecks({ checks: [check(4096, a, told)] })
+    checks.trigger()
+    expect([diverged.length, proposed.length]).toEqual([1, afterMs === 0 ? 0 : 1])
+    clock.advance(afterMs - 1)
+    expect(condemned).toEqual([])
+    clock.advance(1)
+    expect(condemned).toEqual(diverged)
+    checks.stop()
+    clock.advance(1000)
+    expect(condemned).toHaveLength(1)
+  })
+
+  it('has the diverged node condemned before it stops', () => {
+    const { checks, diverged, condemned, clock } = makeChecks({ checks: [check(4096, a, 'n2:b n3:b')] })
+    checks.trigger()
+    checks.stop()
+    expect(condemned).toEqual(diverged)
+    expect([condemned.length, clock.timers]).toEqual([1, 0])
+  })
+
+  it('says that one stands against one when the next index has come and a third has not reported', () => {
+    const { checks, logged, world } = makeChecks({ checks: [check(4096, a, 'n1:a n2:b')] })
+    checks.trigger()
+    expect(logged).toEqual([])
+    world.checks = [check(8192, a), check(4096, a, 'n1:a n2:b')]
+    checks.trigger()
+    checks.trigger()
+    expect(logged).toEqual(['state-disputed'])
     checks.stop()
   })
 
@@ -169,7 +215,7 @@ describe('a check of the state', () => {
     ],
   ])('tells operators %s', (_, world, outcome) => {
     const { checks } = makeChecks(world)
-    expect(checks.outcome).toEqual(outcome)
+    expect(checks.outcome).toMatchObject(outcome as object)
     checks.stop()
   })
 })

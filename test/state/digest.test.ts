@@ -223,6 +223,8 @@ describe('the hash of a sequence', () => {
       ['ab', 'c'],
       ['a', 'bc'],
       ['abc'],
+      ['a\u0001b', 'c'],
+      ['a', 'b\u0001c'],
       [['abc']],
       [['a'], 'bc'],
       [[], 'abc'],
