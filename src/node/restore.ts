@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { crc32 } from '../std/hash.ts'
+import { compareIds } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { namesIn } from './data-dir.ts'
@@ -34,7 +36,23 @@ export async function restoreSnapshot(options: {
       'bad-request',
       `${clusterId} is the cluster that the snapshot is of: a restored one is another, with an id of its own; leave --cluster-id out`,
     )
+  const mark = markOf(facts, voters)
+  if (clusterId !== null && !clusterId.endsWith(mark))
+    throw new OperatingError(
+      'bad-request',
+      `cluster ${clusterId} was made of another snapshot, or of other voters: every voter is restored from the same file with the same --voters`,
+    )
   const founding = { dataDir, nodeId, voters, image, term: snapshot.term, aside: null }
-  const founded = await foundCluster({ ...founding, clusterId: clusterId ?? (randomUUID() as ClusterId) })
+  const founded = await foundCluster({ ...founding, clusterId: clusterId ?? newClusterId(mark) })
   return { founded, facts }
+}
+
+/** Ends with what all voters must have alike: two of one cluster that begin with different logs would be two clusters. */
+function newClusterId(mark: string): ClusterId {
+  return `${randomUUID().slice(0, -mark.length)}${mark}` as ClusterId
+}
+
+function markOf({ checksum }: SnapshotFacts, voters: readonly NodeId[]): string {
+  const alike = `${checksum} ${[...voters].sort(compareIds).join()}`
+  return crc32(Buffer.from(alike)).toString(16).padStart(8, '0')
 }

@@ -171,6 +171,18 @@ describe('snapshot restore', () => {
     expect(cluster).not.toBe(savedCluster)
   })
 
+  it('refuses on another voter what would be another cluster under the same id', async () => {
+    const { stdout } = await restore('--node-id', 'n1', '--voters', 'n1,n2')
+    const same = ['--cluster-id', /^cluster\t(.*)$/m.exec(stdout)?.[1] ?? '', '--data-dir', path.join(dir, 'other')]
+    const others = await run('restore', file(), ...same, '--node-id', 'n2', '--voters', 'n1,n2,n3')
+    expect([others.code, others.stderr]).toEqual([2, expect.stringContaining('with the same --voters')])
+    await writeFile(file(), savedSnapshot(3))
+    const otherFile = await run('restore', file(), ...same, '--node-id', 'n2', '--voters', 'n1,n2')
+    expect([otherFile.code, otherFile.stderr]).toEqual([2, expect.stringContaining('from the same file')])
+    await writeFile(file(), savedSnapshot(2))
+    expect((await run('restore', file(), ...same, '--node-id', 'n2', '--voters', 'n2,n1')).code).toBe(0)
+  })
+
   it('refuses a directory that holds anything, and leaves it as it was', async () => {
     await mkdir(path.join(dir, 'data'))
     await writeFile(path.join(dir, 'data', 'mine'), '')
