@@ -58,7 +58,7 @@ export class SortedKeys {
   }
 }
 
-const runLength = 4096
+const runLength = 1024
 
 function* merging(left: readonly string[], right: readonly string[]): Generator<void, string[], void> {
   const merged: string[] = []

@@ -384,9 +384,9 @@ function replicaKey(node: NodeId, server: ServerName): string {
   return `${node}/${server}`
 }
 
-const namedAtOnce = 4096
+const namedAtOnce = 1024
 
-/** A step for every few thousand: what takes long on one thread is to be done in slices. */
+/** A step for every thousand: what takes long on one thread is to be done in slices. */
 function* byName<Item>(
   items: readonly Item[],
   nameOf: (item: Item) => string,
