@@ -140,7 +140,7 @@ async function harms(dataDir: string, places: number): Promise<Harm[]> {
     found.push({ what: 'gone', file: name, harm: (file) => rm(file) })
     for (let n = 0; n < places; n += 1) {
       // Most of a slot of the vote file is never written.
-      const at = random.below(name === 'vote' ? 250 : stats.size) + (name === 'vote' ? random.below(2) * slotBytes : 0)
+      const at = random.below(name === 'vote' ? 200 : stats.size) + (name === 'vote' ? random.below(2) * slotBytes : 0)
       const bit = 1 << random.below(8)
       found.push({
         what: `bit ${bit} of byte ${at} flipped`,
