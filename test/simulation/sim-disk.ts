@@ -66,13 +66,12 @@ export class SimDisk {
     const homes = new Set<Home>()
     if (this.records.isDamaged || this.isCondemned) homes.add('records')
     if (this.votes.isDamaged) homes.add('votes')
-    if (this.snapshots.damaged.size > 0) homes.add('snapshots')
+    if (this.snapshots.isDamaged) homes.add('snapshots')
     return homes
   }
 
   hasSnapshot(meta: SnapshotMeta): boolean {
-    const name = snapshotName(meta)
-    return this.snapshots.files.has(name) || this.snapshots.damaged.has(name)
+    return this.snapshots.has(snapshotName(meta))
   }
 
   delayUs(nowUs: number, sync: boolean): number {
@@ -108,7 +107,8 @@ export class SimDisk {
     this.records.replace([])
     this.votes.wipe()
     this.snapshots.files.clear()
-    this.snapshots.damaged.clear()
+    this.snapshots.find()
+    this.snapshots.settle()
     this.partial = null
     this.isCondemned = false
     this.quarantining = null

@@ -160,6 +160,7 @@ export class Life implements ConsensusEvents {
       ({ consensus }) => {
         if (!process.alive) return
         this.#consensus = consensus
+        disk.snapshots.settle()
         for (const peer of peers) consensus.learnPeer(peer, `${peer}:7000`)
       },
       (error: unknown) => {

@@ -34,8 +34,7 @@ export class SimSnapshotStore implements SnapshotStore {
         damaged.push(`${name}: ${isDamage(read) ? read.damage : 'it is another'}`)
         snapshots.files.delete(name)
       }
-      // From here on the node knows what it lacks.
-      snapshots.damaged.clear()
+      snapshots.find()
       return { newest: whole.sort((a, b) => b.index - a.index)[0] ?? null, damaged }
     })
   }
@@ -174,6 +173,28 @@ export class SimSnapshotFiles {
   readonly files = new Map<string, Uint8Array>()
   /** Names of those that are not as they were written, or are gone, while the node does not know. */
   readonly damaged = new Set<string>()
+
+  /** Of those, what the node has come to know, while it has not yet made up for it. */
+  readonly #found = new Set<string>()
+
+  get isDamaged(): boolean {
+    return this.damaged.size > 0 || this.#found.size > 0
+  }
+
+  has(name: string): boolean {
+    return this.files.has(name) || this.damaged.has(name) || this.#found.has(name)
+  }
+
+  /** All were looked at. */
+  find(): void {
+    for (const name of this.damaged) this.#found.add(name)
+    this.damaged.clear()
+  }
+
+  /** The node has started without what it found to be damaged. */
+  settle(): void {
+    this.#found.clear()
+  }
 
   put(name: string, bytes: Uint8Array): void {
     this.files.set(name, bytes)
