@@ -97,7 +97,7 @@ async function writeNode(
 ): Promise<void> {
   const { index, term, configuration } = snapshot
   // Members and replicas are processes of the old cluster; those of the new one say themselves what they are.
-  const kept = { ...image, appliedIndex: index, members: [], replicas: [] }
+  const kept = { ...image, appliedIndex: index, members: [], replicas: [], checks: [] }
   const snapshots = new SnapshotFileStore(dataDir)
   await snapshots.open()
   await snapshots.write(snapshot, Buffer.concat([...encodeSnapshot(kept)]))

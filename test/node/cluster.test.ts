@@ -217,6 +217,41 @@ describe('a node before its cluster', () => {
     expect(await codeOf(cluster.propose(set('a', 1), 5000))).toBe('storage-failed')
   })
 
+  it('goes on past reports of the state: no watch is woken, and its progress is that of the log', async () => {
+    const { cluster, commit } = makeCluster()
+    const heard: unknown[] = []
+    cluster.watch(({ kv, checks }) => heard.push([kv.length, checks]))
+    const watch = cluster.watchKv({ pattern: '*', from: null })
+    let told = 0
+    const taken = watch.take().then((events) => (told = events.length))
+    const node = 'n1' as NodeId
+    const member = { node, generation: 1, addresses: { http: '', peer: '', raft: '' }, labels: {}, version: '' }
+    void cluster.propose({ kind: 'member-set', member: { ...member, startedAt: 0 } }, 5000)
+    commit()
+    const data = new Uint8Array()
+    const noops = Array.from({ length: 4095 }, (_, at): Entry => ({
+      index: at + 2,
+      term: 1,
+      kind: 'noop',
+      id: '' as ProposalId,
+      time: 10,
+      data,
+    }))
+    cluster.committed(noops)
+    const report = encodeCommand({
+      command: { kind: 'state-digest', node, index: 4096, digest: '0123456789abcdef' },
+      idempotencyKey: null,
+    })
+    cluster.committed([{ index: 4097, term: 1, kind: 'command', id: '' as ProposalId, time: 10, data: report }])
+    expect([watch.next, told, cluster.figures.sessions]).toEqual([4098, 0, 0])
+    expect(heard.slice(1)).toEqual([
+      [0, true],
+      [0, true],
+    ])
+    watch.close()
+    await taken
+  })
+
   it('that is lost answers nothing any more, and never says of a write that it failed', async () => {
     const { cluster, commit } = makeCluster()
     const settled = cluster.propose(set('a', 1), 5000)
