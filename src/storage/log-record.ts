@@ -12,7 +12,7 @@ import type { FormingPromise, Quarantine } from './log-store.ts'
  * carries a CRC. Decoding never throws: what is wrong with the bytes comes back as a sentence.
  */
 
-/** Of every record and file. Every later one, too, begins with the version and its complement. */
+/** Of the log's records and the vote file. Every later one, too, begins with the version and its complement. */
 export const formatVersion = 3
 
 export type Meta = {
@@ -121,13 +121,20 @@ export function isCount(value: unknown): value is number {
 }
 
 export function encodeSnapshotMeta(snapshot: SnapshotMeta): Uint8Array {
-  const { index, term, time, configuration } = snapshot
-  return encodeJson({ index, term, time, configuration: decoder.decode(encodeConfiguration(configuration)) })
+  return encodeJson(fieldsOfSnapshot(snapshot))
 }
 
 export function decodeSnapshotMeta(bytes: Uint8Array): SnapshotMeta | Damage {
   const value = decodeJson(bytes)
-  if (isDamage(value)) return value
+  return isDamage(value) ? value : snapshotOf(value)
+}
+
+/** What a snapshot stands for, as JSON holds it. */
+export function fieldsOfSnapshot({ index, term, time, configuration }: SnapshotMeta): Record<string, unknown> {
+  return { index, term, time, configuration: decoder.decode(encodeConfiguration(configuration)) }
+}
+
+export function snapshotOf(value: Record<string, unknown>): SnapshotMeta | Damage {
   const { index, term, time } = value
   const configuration =
     typeof value['configuration'] === 'string' ? decodeConfiguration(encoder.encode(value['configuration'])) : undefined
@@ -148,10 +155,15 @@ export function encodeJson(value: Record<string, unknown>): Uint8Array {
 
 export function decodeJson(bytes: Uint8Array): Record<string, unknown> | Damage {
   const early = unseal(bytes, jsonFrom)
-  if (early !== undefined) return isFirstFormats(bytes) ? foreign(bytes[0] ?? 0) : early
+  if (early !== undefined) return isFirstFormats(bytes) ? foreign(bytes[0] ?? 0, formatVersion) : early
+  return parseObject(bytes.subarray(jsonFrom))
+}
+
+/** JSON of an object. */
+export function parseObject(json: Uint8Array): Record<string, unknown> | Damage {
   let value: unknown
   try {
-    value = JSON.parse(decoder.decode(bytes.subarray(jsonFrom)))
+    value = JSON.parse(decoder.decode(json))
   } catch {
     value = null
   }
@@ -232,13 +244,19 @@ export function writeVersion(bytes: Uint8Array, at: number): void {
 }
 
 export function checkVersion(bytes: Uint8Array, at: number): Damage | undefined {
-  const version = bytes[at] ?? 0
-  if (((bytes[at + 1] ?? 0) ^ 0xff) !== version) return damaged('it was never a record, or its beginning was changed')
-  return version === formatVersion ? undefined : foreign(version)
+  return checkFormat([bytes[at], bytes[at + 1]], formatVersion)
 }
 
-function foreign(version: number): Damage {
-  return { damage: `it has format ${version}; this version of quorate reads ${formatVersion}`, isForeign: true }
+export function checkFormat(
+  [version = 0, complement = 0]: readonly (number | undefined)[],
+  known: number,
+): Damage | undefined {
+  if ((complement ^ 0xff) !== version) return damaged('it was never a record, or its beginning was changed')
+  return version === known ? undefined : foreign(version, known)
+}
+
+function foreign(version: number, known: number): Damage {
+  return { damage: `it has format ${version}; this version of quorate reads ${known}`, isForeign: true }
 }
 
 export function damaged(damage: string): Damage {

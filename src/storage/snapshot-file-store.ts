@@ -5,11 +5,12 @@ import { assert } from '../std/assert.ts'
 import { crc32 } from '../std/hash.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { damaged, decodeSnapshotMeta, isDamage } from './log-record.ts'
+import { damaged, isDamage } from './log-record.ts'
 import type { Damage } from './log-record.ts'
 import {
   checkedFrom,
   decodeHead,
+  decodeMeta,
   encodeBeginning,
   headBytes,
   isSameSnapshot,
@@ -304,7 +305,7 @@ async function readSnapshot(
     checksum = crc32(piece, checksum)
   }
   if (checksum !== head.checksum) return damaged('its checksum does not match')
-  const snapshot = decodeSnapshotMeta(meta)
+  const snapshot = decodeMeta(meta)
   return isDamage(snapshot) ? snapshot : { snapshot, data }
 }
 

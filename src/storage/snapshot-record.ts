@@ -1,22 +1,17 @@
 import { crc32 } from '../std/hash.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
-import {
-  checkVersion,
-  damaged,
-  decodeSnapshotMeta,
-  encodeSnapshotMeta,
-  isDamage,
-  sameBytes,
-  writeVersion,
-} from './log-record.ts'
+import { checkFormat, damaged, encodeSnapshotMeta, fieldsOfSnapshot, isDamage, parseObject } from './log-record.ts'
+import { sameBytes, snapshotOf } from './log-record.ts'
 import type { Damage } from './log-record.ts'
 
 /**
- * The bytes of a stored snapshot, alike on every disk and on the way to another node: a head of fixed length, the meta
- * record, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
+ * The bytes of a stored snapshot, alike on every disk and on the way to another node: a head of fixed length, what it stands
+ * for as JSON, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
  */
 
-// head: magic 4 bytes | version u8 | its complement u8 | 2 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
+/** Not the log's: a snapshot that somebody keeps outlives the formats of logs. */
+const snapshotFormat = 1
+// head: magic 4 bytes | format u8 | its complement u8 | 2 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
 export const headBytes = 24
 export const checkedFrom = 12
 const magic = Uint8Array.of(0x51, 0x53, 0x4e, 0x50)
@@ -27,11 +22,12 @@ export type SnapshotHead = { readonly checksum: number; readonly metaBytes: numb
 
 /** Head and meta, with a checksum still to be set once that of the data is known. */
 export function encodeBeginning(snapshot: SnapshotMeta, dataBytes: number): Uint8Array {
-  const meta = encodeSnapshotMeta(snapshot)
+  const meta = new TextEncoder().encode(JSON.stringify(fieldsOfSnapshot(snapshot)))
   const bytes = new Uint8Array(headBytes + meta.length)
   const view = new DataView(bytes.buffer)
   bytes.set(magic)
-  writeVersion(bytes, 4)
+  bytes[4] = snapshotFormat
+  bytes[5] = snapshotFormat ^ 0xff
   view.setUint32(12, meta.length)
   view.setBigUint64(16, BigInt(dataBytes))
   bytes.set(meta, headBytes)
@@ -46,7 +42,7 @@ export function setChecksum(beginning: Uint8Array, checksum: number): void {
 export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Damage {
   if (bytes.length < magic.length || magic.some((byte, at) => bytes[at] !== byte)) return damaged('it is no snapshot')
   if (bytes.length < headBytes) return damaged(`it is cut: it has ${size} bytes`)
-  const wrong = checkVersion(bytes, 4)
+  const wrong = checkFormat([bytes[4], bytes[5]], snapshotFormat)
   if (wrong !== undefined) return wrong
   const view = new DataView(bytes.buffer, bytes.byteOffset, headBytes)
   const metaBytes = view.getUint32(12)
@@ -58,6 +54,12 @@ export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Dama
   if (stated > size) return damaged(`it is cut: it has ${size} bytes of ${stated}`)
   if (stated < size) return damaged(`it has ${size} bytes, and should have ${stated}`)
   return { checksum: view.getUint32(8), metaBytes, dataBytes }
+}
+
+/** What stands between head and data. */
+export function decodeMeta(bytes: Uint8Array): SnapshotMeta | Damage {
+  const value = parseObject(bytes)
+  return isDamage(value) ? value : snapshotOf(value)
 }
 
 /** The whole snapshot in one piece. */
@@ -74,7 +76,7 @@ export function decodeSnapshot(bytes: Uint8Array): { snapshot: SnapshotMeta; dat
   const head = decodeHead(bytes, bytes.length)
   if (isDamage(head)) return head
   if (crc32(bytes.subarray(checkedFrom)) !== head.checksum) return damaged('its checksum does not match')
-  const snapshot = decodeSnapshotMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
+  const snapshot = decodeMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
   if (isDamage(snapshot)) return snapshot
   return { snapshot, data: new Uint8Array(bytes.subarray(headBytes + head.metaBytes)) }
 }

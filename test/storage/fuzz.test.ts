@@ -111,9 +111,6 @@ const formats: Record<string, Format> = {
     decode: decodeSnapshot,
     reseal: (bytes) => {
       if (bytes.length < 24) return
-      // The meta record inside has a checksum of its own.
-      const meta = bytes.subarray(24, 24 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(12))
-      resealRecord(meta)
       bytes[5] = (bytes[4] ?? 0) ^ 0xff
       new DataView(bytes.buffer, bytes.byteOffset).setUint32(8, crc32(bytes.subarray(12)))
     },

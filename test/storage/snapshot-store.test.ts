@@ -2,6 +2,7 @@ import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { decodeSnapshot } from '../../src/storage/snapshot-record.ts'
 import { MemorySnapshotStore, MemorySnapshots } from '../../src/storage/memory-snapshot-store.ts'
 import { SnapshotFileStore } from '../../src/storage/snapshot-file-store.ts'
 import { snapshotStoreConformance } from '../conformance/snapshot-store.ts'
@@ -12,6 +13,15 @@ function flipped(bytes: Uint8Array, at: number): Uint8Array {
   changed[at] = (changed[at] ?? 0) ^ 8
   return changed
 }
+
+it('a snapshot of format 1 that somebody kept is read, whatever became of the log since', () => {
+  const head = Buffer.from('51534e5001fe00001e21e4560000009d0000000000000004', 'hex')
+  const meta =
+    '{"index":10,"term":2,"time":1010,"configuration":"{\\"clusterId\\":\\"c1\\",\\"voters\\":[\\"n1\\",\\"n2\\"],' +
+    '\\"votersOutgoing\\":[],\\"learners\\":[],\\"promotable\\":[]}"}'
+  const kept = Buffer.concat([head, Buffer.from(`${meta}kept`)])
+  expect(decodeSnapshot(kept)).toEqual({ snapshot: snapshotOf(10, 2), data: new TextEncoder().encode('kept') })
+})
 
 snapshotStoreConformance('in files', async () => {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'quorate-snapshots-'))
