@@ -85,7 +85,7 @@ export class LocalNode {
   readonly dataDir: string
   readonly logFile: string
   readonly #plan: NodePlan
-  readonly #options: SpawnOptions
+  #options: SpawnOptions
   #child: ChildProcess | null = null
   #name: ProcessName | null = null
   /** What ended lives of this node had started, so that stop finds what was left behind. */
@@ -123,9 +123,10 @@ export class LocalNode {
     if (signal === 'SIGKILL' || signal === 'SIGTERM') await this.#untilEnded(signal)
   }
 
-  /** Starts the node from its disk, ended with SIGTERM before if it runs; settles when it is ready. */
-  async restart(): Promise<void> {
+  /** Starts the node from its disk, ended with SIGTERM before if it runs; settles when it is ready. `cli`: its build from now on. */
+  async restart(cli = this.#options.cli): Promise<void> {
     await this.kill('SIGTERM')
+    this.#options = { ...this.#options, cli }
     const child = spawnNode(this.#plan, this.#options)
     this.#child = child
     let failed: string | null = null

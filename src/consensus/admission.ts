@@ -81,4 +81,5 @@ const mayLead: ReadonlySet<MessageKind> = new Set<MessageKind>([
   'vote-request',
   'append-request',
   'heartbeat-request',
+  'recovery-response',
 ])

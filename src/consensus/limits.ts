@@ -41,6 +41,20 @@ export const learnedPeersMax = 256
 export const statusIntervalMs = 50
 export const statusRefreshMs = 1000
 
+/** The free space of the disk is asked for this often, and at once when a quarter of the reserve may have been written since. */
+export const freeSpaceIntervalMs = 1000
+/** A disk that was full takes entries again when this much more than the reserve is free, of the reserve. */
+export const freeSpaceSlack = 0.25
+
+/** Log and snapshot are read once more in so long: 1 % a minute. */
+export const scrubRoundMs = 100 * 60_000
+/** How long a scrub lets writes that wait go first, before it looks again; and rests at least between two slices. */
+export const scrubRestMs = 1000
+/** How often the same entries are written once more before a round was clean: what held them may take a while to go. */
+export const mendsMax = 10
+/** Entries that are written once more together when one of them is damaged. */
+export const mendedEntriesMax = 256
+
 /** Raft's heartbeat is two ticks. */
 export const heartbeatTicks = 2
 /** While the cluster has not formed, what may be lost is said again after so many ticks. */

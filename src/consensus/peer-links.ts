@@ -84,10 +84,10 @@ export class PeerLinks implements TransportEvents {
     this.#unlogged = 0
   }
 
-  opened(peer: PeerHello, lane: string): void {
+  opened(peer: PeerHello, lane: string, wire: number): void {
     const { lanes } = this.#peers.get(peer.node) ?? { lanes: new Set() }
     this.#peers.set(peer.node, { lanes: lanes.add(lane), clusterId: peer.clusterId })
-    this.#options.log('debug', 'lane-opened', { peer: peer.node, lane })
+    this.#options.log('debug', 'lane-opened', { peer: peer.node, lane, wire })
     this.#options.opened(peer, lane)
   }
 
@@ -196,4 +196,6 @@ const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
   'read-refused': 'ctl',
   'snapshot-installed': 'ctl',
   'timeout-now': 'ctl',
+  'recovery-request': 'ctl',
+  'recovery-response': 'ctl',
 }

@@ -2,6 +2,7 @@ import { assert } from '../std/assert.ts'
 import { entryKinds } from '../raft/entry.ts'
 import type { Entry, Index } from '../raft/entry.ts'
 import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
 import type { RefusalReason } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError, describeError } from '../vocabulary/operating-error.ts'
@@ -21,6 +22,7 @@ export type ToThread =
   | { readonly kind: 'applied'; readonly index: Index }
   | { readonly kind: 'save-snapshot'; readonly index: Index; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'learn-peer'; readonly node: NodeId; readonly raftAddress: string }
+  | { readonly kind: 'condemn'; readonly why: string }
   | { readonly kind: 'stop' }
 
 export type Command = { readonly id: ProposalId; readonly data: Uint8Array }
@@ -37,12 +39,7 @@ export type FromThread =
   | { readonly kind: 'start-failed'; readonly error: PlainError }
   /** So many proposals have reached the loop: there is room for others. */
   | { readonly kind: 'taken'; readonly count: number; readonly bytes: number }
-  | {
-      readonly kind: 'restore'
-      readonly index: Index
-      readonly time: number
-      readonly bytes: Uint8Array<ArrayBuffer>
-    }
+  | { readonly kind: 'restore'; readonly snapshot: SnapshotMeta; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'committed'; readonly block: EntryBlock }
   | { readonly kind: 'refused'; readonly id: ProposalId; readonly why: RefusalReason }
   | { readonly kind: 'readable'; readonly id: number; readonly index: Index }

@@ -96,6 +96,10 @@ class ConsensusThread implements Consensus {
     this.#post({ kind: 'save-snapshot', index, bytes: own }, [own.buffer])
   }
 
+  condemn(why: string): void {
+    if (this.#state === 'running') this.#post({ kind: 'condemn', why })
+  }
+
   learnPeer(node: NodeId, raftAddress: string): void {
     if (this.#state === 'running') this.#post({ kind: 'learn-peer', node, raftAddress })
   }
@@ -126,7 +130,7 @@ class ConsensusThread implements Consensus {
       case 'committed':
         return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
       case 'restore':
-        return this.#isHeard ? this.#events.restore(message) : undefined
+        return this.#isHeard ? this.#events.restore({ ...message.snapshot, bytes: message.bytes }) : undefined
       case 'refused':
         return this.#isHeard ? this.#events.refused(message.id, message.why) : undefined
       case 'readable':

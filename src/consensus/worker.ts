@@ -7,6 +7,7 @@ import type { Log, LogFields } from '../log/log.ts'
 import { assert, unreachable } from '../std/assert.ts'
 import { realClock } from '../std/clock.ts'
 import { Random } from '../std/random.ts'
+import { freeBytes } from '../storage/disk-space.ts'
 import { LevelLogStore } from '../storage/level-log-store.ts'
 import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import { WebSocketTransport, transportDefaults } from '../transport/websocket-transport.ts'
@@ -14,8 +15,8 @@ import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
-import { startConsensus } from './loop.ts'
 import { takenBytesMax, takenProposalsMax } from './limits.ts'
+import { startConsensus } from './start.ts'
 import type { ConsensusPorts } from './ports.ts'
 import { ownBytes, packEntries, toPlainError, unpackCommands } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
@@ -62,6 +63,8 @@ function receive(consensus: Consensus, message: ToThread): void {
       return consensus.saveSnapshot(message)
     case 'learn-peer':
       return consensus.learnPeer(message.node, message.raftAddress)
+    case 'condemn':
+      return consensus.condemn(message.why)
     case 'stop':
       void consensus.stop().then(leave)
       return undefined
@@ -90,9 +93,9 @@ function leave(): void {
 
 function makeEvents(): ConsensusEvents {
   return {
-    restore({ index, time, bytes: stored }) {
+    restore({ bytes: stored, ...snapshot }) {
       const bytes = ownBytes(stored)
-      port.postMessage({ kind: 'restore', index, time, bytes } satisfies FromThread, [bytes.buffer])
+      port.postMessage({ kind: 'restore', snapshot, bytes } satisfies FromThread, [bytes.buffer])
     },
     committed(entries) {
       tellTaken()
@@ -136,6 +139,7 @@ function makePorts(): ConsensusPorts {
     seed: random.uint32(),
     boot: randomUUID(),
     newClusterId: randomUUID() as ClusterId,
+    freeBytes: () => freeBytes(options.dataDir),
     takeLoopDelayMs,
   }
 }

@@ -46,6 +46,7 @@ function handIn(core: Core, { id, content }: Proposal): RefusalReason | null {
 /** Appends what the proposal asks for, or says why this leader does not. */
 function append(core: Core, { id, content }: Proposal): Entry | RefusalReason {
   if (core.transfer !== null) return 'transferring'
+  if (core.isDiskFull) return 'disk-full'
   if (content.kind === 'change') {
     const configuration = planChange(core, content.change)
     return typeof configuration === 'string' ? configuration : appendConfiguration(core, id, configuration)

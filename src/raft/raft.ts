@@ -28,6 +28,7 @@ import {
   refuseForwarded,
   tickReads,
 } from './reads.ts'
+import { onRecoveryRequest, onRecoveryResponse } from './recovery.ts'
 import {
   acknowledged,
   advanceCommit,
@@ -98,6 +99,10 @@ export class Raft {
       case 'unsent':
         this.#unsent(event.message)
         return
+      case 'disk-full':
+        core.isHandOverDue = event.isFull && (core.isHandOverDue || !core.isDiskFull)
+        core.isDiskFull = event.isFull
+        return
       case 'unreachable':
         this.#unreachable(event.peer)
         if (core.leader === event.peer) onLeaderLost(core)
@@ -118,7 +123,8 @@ export class Raft {
     if (core.role === 'leader') lead(core)
     const restore = this.#takeRestore()
     const apply = this.#takeCommitted()
-    const hardState = { term: core.term, vote: core.vote, commit: core.commitIndex }
+    const { term, vote, commitIndex: commit, isRecovering } = core
+    const hardState = { term, vote, commit, isRecovering }
     const { persist, send } = core.persistence.take(hardState, core.log, core.ticks)
     const effects = {
       persist,
@@ -154,6 +160,7 @@ export class Raft {
       configuration: log.configuration,
       isConfigurationCommitted: log.configurationIndex <= commitIndex,
       logBytes: log.bytes,
+      isRecovering: core.isRecovering,
       progress: memberProgress(core),
     }
   }
@@ -164,6 +171,12 @@ export class Raft {
    */
   snapshotMeta(index: Index): SnapshotMeta | null {
     return snapshotMeta(this.#core, index)
+  }
+
+  /** The entries of [first, last] that the log holds in memory. */
+  entries(first: Index, last: Index): readonly Entry[] {
+    const { log } = this.#core
+    return log.between(Math.max(first, log.baseIndex + 1), Math.min(last, log.lastIndex))
   }
 
   #tick(now: number): void {
@@ -228,7 +241,7 @@ export class Raft {
   }
 
   #takeStatus(): RaftStatus | null {
-    const { role, term, leader, commitIndex, log } = this.#core
+    const { role, term, leader, commitIndex, isRecovering, log } = this.#core
     const told = this.#toldStatus
     const isTold =
       told !== null &&
@@ -236,6 +249,7 @@ export class Raft {
       told.term === term &&
       told.leader === leader &&
       told.commitIndex === commitIndex &&
+      told.isRecovering === isRecovering &&
       told.configuration === log.configuration &&
       told.firstIndex === log.baseIndex + 1 &&
       told.snapshotIndex === log.snapshotIndex &&
@@ -307,6 +321,12 @@ export class Raft {
         return
       case 'propose-accepted':
         return
+      case 'recovery-request':
+        onRecoveryRequest(core, message)
+        return
+      case 'recovery-response':
+        onRecoveryResponse(core, message)
+        return
       default:
         unreachable(message)
     }
@@ -356,6 +376,8 @@ export class Raft {
       case 'read-response':
       case 'read-refused':
       case 'propose-accepted':
+      case 'recovery-request':
+      case 'recovery-response':
         return
       default:
         unreachable(message)
@@ -371,7 +393,7 @@ export class Raft {
 function isHeard(core: Core, message: Message): boolean {
   if (message.from === core.id) return false
   const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
-  if (isCandidate && !core.mayVote) return false
+  if (isCandidate && core.isRecovering) return false
   if (core.knows(message.from) || core.leader === message.from) return true
   if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
   if (message.kind === 'append-accepted' || message.kind === 'append-rejected') {

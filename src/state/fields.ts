@@ -1,3 +1,4 @@
+import type { SequenceValue } from '../std/hash.ts'
 import { asJsonText } from '../std/json-text.ts'
 import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
@@ -11,7 +12,7 @@ import type { Member, Replica } from './command.ts'
  * What commands and snapshots hold, as lists of MessagePack values, and back: checked against every rule and limit, so
  * that nothing foreign gets into the state. The numbers stand on disk and are never used again for another meaning.
  */
-export function memberFields(member: Member): unknown[] {
+export function memberFields(member: Member): SequenceValue[] {
   const { node, generation, addresses, labels, version, startedAt } = member
   const sorted = Object.entries(labels).sort(([a], [b]) => compareIds(a, b))
   return [node, generation, addresses.http, addresses.peer, addresses.raft, sorted, version, startedAt]
@@ -26,7 +27,7 @@ export function memberOf(fields: readonly unknown[]): Member | undefined {
   return labels && { node, generation, addresses: { http, peer, raft }, labels, version, startedAt }
 }
 
-export function replicaFields(replica: Replica): unknown[] {
+export function replicaFields(replica: Replica): SequenceValue[] {
   const { node, generation, server, transport, status, reason, priority, offer } = replica
   const numbers = [transports.indexOf(transport), statuses.indexOf(status)]
   return [node, generation, server, ...numbers, reason, priority, offer === null ? null : offerFields(offer)]

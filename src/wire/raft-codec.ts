@@ -50,7 +50,7 @@ function fieldsOf(message: Message): readonly PackedValue[] {
     case 'append-rejected':
       return [message.prevIndex, message.hintIndex, message.hintTerm]
     case 'heartbeat-request':
-      return [message.commit, message.read]
+      return [message.commit, message.read, message.match]
     case 'heartbeat-response':
       return [message.read]
     case 'propose':
@@ -68,6 +68,10 @@ function fieldsOf(message: Message): readonly PackedValue[] {
       return [message.index]
     case 'timeout-now':
       return []
+    case 'recovery-request':
+      return [message.nonce]
+    case 'recovery-response':
+      return [message.nonce, message.index]
     default:
       return unreachable(message)
   }
@@ -97,7 +101,9 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       if (!isIndex(a) || !isIndex(b) || !isIndex(c)) return null
       return { kind: 'append-rejected', prevIndex: a, hintIndex: b, hintTerm: c }
     case frameTypes['heartbeat-request']:
-      return isIndex(a) && isIndex(b) ? { kind: 'heartbeat-request', commit: a, read: b } : null
+      // A node of wire version 1 sends no match: it counts on nothing then.
+      if (!isIndex(a) || !isIndex(b) || !(c === undefined || isIndex(c))) return null
+      return { kind: 'heartbeat-request', commit: a, read: b, match: c ?? 0 }
     case frameTypes['heartbeat-response']:
       return isIndex(a) ? { kind: 'heartbeat-response', read: a } : null
     case frameTypes.propose: {
@@ -118,6 +124,10 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       return isIndex(a) ? { kind: 'snapshot-installed', index: a } : null
     case frameTypes['timeout-now']:
       return { kind: 'timeout-now' }
+    case frameTypes['recovery-request']:
+      return isIndex(a) ? { kind: 'recovery-request', nonce: a } : null
+    case frameTypes['recovery-response']:
+      return isIndex(a) && isIndex(b) ? { kind: 'recovery-response', nonce: a, index: b } : null
     default:
       return null
   }
@@ -177,6 +187,7 @@ const refusalReasons: Record<RefusalReason, true> = {
   transferring: true,
   overloaded: true,
   'too-large': true,
+  'disk-full': true,
   'change-under-way': true,
   'change-refused': true,
   overwritten: true,

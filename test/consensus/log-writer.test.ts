@@ -44,7 +44,7 @@ const persistsOf = fc
       last = kept + append
       if (install !== null) commit = install.index
       if (commits) commit = Math.max(commit, last - 1)
-      const hardState = { term, vote: null, commit }
+      const hardState = { term, vote: null, commit, isRecovering: false }
       return { seq: at + 1, hardState, install, compact, truncateFrom, entries, mustSync }
     })
   })
@@ -74,7 +74,7 @@ describe('mergePersists', () => {
   it('is synced when one of them must be', () => {
     const persist: Written = {
       seq: 1,
-      hardState: { term: 1, vote: null, commit: 0 },
+      hardState: { term: 1, vote: null, commit: 0, isRecovering: false },
       install: null,
       compact: null,
       truncateFrom: null,
@@ -101,7 +101,7 @@ describe('a commit hint', () => {
       },
     })
     const write = (seq: number, entries: readonly Entry[], commit: number): void => {
-      const hardState = { term: 1, vote: null, commit }
+      const hardState = { term: 1, vote: null, commit, isRecovering: false }
       const mustSync = entries.length > 0
       // oxlint-disable-next-line unicorn/no-thenable -- a list of messages, never a function
       writer.write({ seq, hardState, install: null, compact: null, truncateFrom: null, entries, mustSync, then: [] })

@@ -293,7 +293,7 @@ describe('one node', () => {
     const cluster = new LoopCluster()
     const disk = new MemoryDisk()
     disk.nodeId = n1
-    disk.hardState = { term: 1, vote: null, commit: 1 }
+    disk.hardState = { term: 1, vote: null, commit: 1, isRecovering: false }
     disk.entries.push({ index: 1, term: 1, kind: 'noop', id: '' as never, time: 0, data: new Uint8Array() })
     cluster.disks.set(n1, disk)
     await expect(cluster.start(n1)).rejects.toMatchObject({

@@ -65,6 +65,23 @@ describe('the consensus thread', () => {
     expect(second.told.last?.counters.loopDelayMs).toBeGreaterThanOrEqual(0)
   })
 
+  it('is condemned through the port, and comes back in quarantine', async () => {
+    const first = await start(n1)
+    await leaderOf([first])
+    await write(first, 'before', [first])
+    first.started.consensus.condemn('its digest is another')
+    const failure = await waitFor('the failure', () => first.told.failures[0])
+    expect([failure.code, failure.message]).toEqual([
+      'state-diverged',
+      expect.stringContaining('its digest is another'),
+    ])
+    await first.started.consensus.stop()
+    const second = await start(n1)
+    const { quarantine } = await waitFor('its status', () => second.told.last)
+    expect(quarantine).toMatchObject({ why: expect.stringContaining('its digest is another') as string, isOver: false })
+    expect(second.told.last?.counters.diskFreeBytes).not.toBe(0)
+  })
+
   it('forms a cluster of three over real sockets', async () => {
     const started: TestNode[] = []
     for (const id of [n1, n2, n3]) started.push(await start(id, { bootstrapExpect: 3 }))

@@ -1,11 +1,13 @@
 /**
  * One random life of a small cluster from a seed: messages are lost, repeated and reordered, links break, nodes fall at
- * the edges of every effect (before a write, after it and before its messages, after those) and start again; logs are
+ * the edges of every effect (before a write, after it and before its messages, after those) and start again, some of them
+ * without all that their disks had; disks are full; logs are
  * compacted, snapshots get lost, nodes come and go, leaders hand over, clients write and read. After every change the
  * invariants are checked; at the end everything heals, and the cluster has to agree and go on. Only a `propose` is never
  * repeated: the transport delivers at most once.
  */
-import type { ConfigurationChange } from '../../src/raft/configuration.ts'
+import { decodeConfiguration, noConfiguration } from '../../src/raft/configuration.ts'
+import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { assert } from '../../src/std/assert.ts'
 import { Random } from '../../src/std/random.ts'
@@ -13,6 +15,7 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { checkDisk, Invariants } from './invariants.ts'
 import { Lab } from './lab.ts'
 import type { LabNode } from './lab.ts'
+import { lastIndexOf } from './lab-disk.ts'
 
 export type ChaosOutcome = {
   committed: number
@@ -24,6 +27,7 @@ export type ChaosOutcome = {
   compacted: number
   changed: number
   reads: number
+  recovered: number
 }
 
 export function runChaos(seed: number, actions: number): ChaosOutcome {
@@ -48,6 +52,8 @@ type Weather = {
   change: number
   transfer: number
   gone: number
+  damage: number
+  full: number
 }
 
 /** Ids that may join; each once at a time, and again when it was removed. */
@@ -86,6 +92,8 @@ class Life {
       change: isSteady ? 0 : random.below(3),
       transfer: random.below(2),
       gone: random.below(2),
+      damage: random.below(2) * (1 + random.below(4)),
+      full: random.below(2),
     }
     const limits = {
       appendBytesMax: 150 + random.below(400),
@@ -110,7 +118,7 @@ class Life {
   }
 
   get outcome(): ChaosOutcome {
-    const { committed, refused, terms, readsAnswered } = this.#invariants
+    const { committed, refused, terms, readsAnswered, recovered } = this.#invariants
     return {
       committed: committed.length,
       proposed: this.#proposed,
@@ -121,11 +129,13 @@ class Life {
       compacted: this.#compacted,
       changed: this.#changed,
       reads: readsAnswered.size,
+      recovered,
     }
   }
 
   act(): void {
     const { tick, deliver, lose, persist, fall, cut, read, snapshot, install, change, transfer, gone } = this.#weather
+    const { damage, full } = this.#weather
     const choices: [number, () => void][] = [
       [tick, () => this.#tick()],
       [deliver, () => this.#deliver()],
@@ -143,6 +153,8 @@ class Life {
       [change, () => this.#join()],
       [transfer, () => this.#transfer()],
       [gone, () => this.#tellGone()],
+      [damage, () => this.#damage()],
+      [full, () => this.#toggleFull()],
     ]
     let at = this.#random.below(choices.reduce((sum, [weight]) => sum + weight, 0))
     for (const [weight, choice] of choices) {
@@ -165,6 +177,7 @@ class Life {
     for (const snapshot of lab.snapshotsOnTheirWay.splice(0)) lab.failSnapshot(snapshot)
     for (const id of lab.ids) {
       if (lab.node(id).raft === undefined) this.#start(id)
+      lab.step(id, { kind: 'disk-full', isFull: false })
     }
     let read = 0
     for (let round = 0; round < 300; round += 1) {
@@ -185,6 +198,7 @@ class Life {
     assert(this.#invariants.configuration?.votersOutgoing.length === 0, 'no configuration stays joint')
     for (const id of this.#members()) {
       assert(lab.node(id).applied.length === committed.length, `${id} has applied everything after healing`)
+      assert(!lab.raft(id).status().isRecovering, `${id} has recovered after healing`)
     }
   }
 
@@ -268,6 +282,46 @@ class Life {
     if (this.#random.below(2) === 0) this.#start(node.id)
   }
 
+  /**
+   * A node falls, and its disk comes back as it was some writes ago, or cut short, or empty; its term may be an old one, too. As
+   * many nodes stay sound as are needed to go on.
+   */
+  #damage(): void {
+    const node = this.#pick([...this.#lab.nodes.values()])
+    if (node === undefined || !this.#canGoOnWithout(node.id)) return
+    this.#falls += 1
+    this.#lab.crash(node.id)
+    const left = this.#random.below(2) === 0 ? node.disk : (this.#pick(node.before) ?? node.disk)
+    const { term } = this.#random.below(4) === 0 ? left.hardState : node.disk.hardState
+    const last = lastIndexOf(left)
+    const upTo = this.#random.below(8) === 0 ? 0 : last - this.#random.below(Math.min(5, last + 1))
+    this.#lab.damage(node.id, { left, upTo, term, isTold: true })
+    if (this.#random.below(2) === 0) this.#start(node.id)
+  }
+
+  #canGoOnWithout(id: NodeId): boolean {
+    const isChanging = this.#lab.network.some(({ kind, ...rest }) => {
+      return kind === 'propose' && 'content' in rest && rest.content.kind === 'change'
+    })
+    if (isChanging) return false
+    const damaged = new Set([...this.#damaged(), id])
+    return [...this.#lab.nodes.values()].every((node) => {
+      const { voters, votersOutgoing } = configurationOf(node)
+      return [voters, votersOutgoing].every((set) => set.length === 0 || 2 * damaged.size < set.length)
+    })
+  }
+
+  /** Who has not recovered yet, of all that are, or may be about to be, members. */
+  #damaged(): readonly NodeId[] {
+    const ids = this.#lab.ids.filter((id) => this.#members().includes(id) || this.#isLeaderAware(id))
+    return ids.filter((id) => this.#lab.node(id).disk.hardState.isRecovering)
+  }
+
+  #toggleFull(): void {
+    const node = this.#running()
+    if (node !== undefined) this.#lab.step(node.id, { kind: 'disk-full', isFull: this.#random.below(2) === 0 })
+  }
+
   #rise(): void {
     const down = this.#pick([...this.#lab.nodes.values()].filter((node) => node.raft === undefined))
     if (down !== undefined) this.#start(down.id)
@@ -311,6 +365,8 @@ class Life {
     if (leader === undefined) return
     const { voters, learners } = this.#lab.raft(leader).status().configuration
     const joined = spares.filter((id) => this.#lab.nodes.has(id))
+    // Who is damaged, and not known to be, must not become one of a few.
+    if (this.#damaged().length > 0) return
     const changes: ConfigurationChange[] = [
       ...joined.map((node) => ({ kind: 'add-learner', node, promote: this.#random.below(2) === 0 }) as const),
       ...learners.map((node) => ({ kind: 'promote', node }) as const),
@@ -357,4 +413,10 @@ class Life {
     const peer = this.#pick(this.#lab.ids)
     if (node !== undefined && peer !== undefined) this.#lab.step(node.id, { kind: 'peer-gone', peer })
   }
+}
+
+function configurationOf({ raft, disk }: LabNode): Configuration {
+  if (raft !== undefined) return raft.status().configuration
+  const entry = disk.entries.findLast(({ kind }) => kind === 'configuration')
+  return (entry && decodeConfiguration(entry.data)) ?? disk.snapshot?.configuration ?? noConfiguration
 }

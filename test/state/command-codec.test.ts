@@ -76,6 +76,7 @@ describe('the codec of commands', () => {
     })
     expect(decodeCommand(pack([2, null, 1, 'a', '1', null, 'more']))).toHaveProperty('malformed')
     expect(decodeCommand(pack([2, null, 7, 'n1', 1, null]))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([2, null, 8, 'n1', 4096, '0123456789abcdef', null]))).toHaveProperty('malformed')
     expect(decodeCommand(pack([]))).toHaveProperty('malformed')
     expect(decodeCommand(pack({ 0: 2, 1: null }))).toHaveProperty('malformed')
   })

@@ -236,6 +236,20 @@ describe('a raft message', () => {
     expect(append(fields)).toHaveProperty('malformed')
   })
 
+  it('of a leader that does not say what it counts the receiver for counts it for nothing', () => {
+    const heartbeat = (fields: number[]) => decodeMessage(frameTypes['heartbeat-request'], pack(fields), envelope)
+    expect(heartbeat([3, 7, 1])).toEqual({
+      ...envelope,
+      term: 3,
+      kind: 'heartbeat-request',
+      commit: 7,
+      read: 1,
+      match: 0,
+    })
+    expect(heartbeat([3, 7, 1, 9])).toMatchObject({ match: 9 })
+    expect(heartbeat([3, 7, 1, -9])).toHaveProperty('malformed')
+  })
+
   it('is of the connection, whatever its payload says', () => {
     const { type, payload } = encodeMessage({
       ...envelope,

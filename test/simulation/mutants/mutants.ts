@@ -1,20 +1,7 @@
-/**
- * The zoo: bugs that other systems had, or that this one might get, as one replacement in one file each. A mutant is only
- * worth its place while its text is found in the source exactly once; and the simulation, or the test that is named, has to
- * catch it within its budget. No switch for any of this is in the product.
- */
-export type Mutant = {
-  readonly name: string
-  /** Its class: B1 to B34 happened in other systems; see docs/TESTING.md. */
-  readonly bug: string
-  readonly what: string
-  readonly file: string
-  readonly search: string
-  readonly replace: string
-  /** How many seeds may be needed, from the first on; or the plan, or the test file, that has to fail. */
-  readonly within: number | string
-}
+import type { Mutant } from './mutant.ts'
+import { storageMutants } from './storage-mutants.ts'
 
+/** The zoo: bugs that other systems had, or that this one might get. No switch for any of this is in the product. */
 export const mutants: readonly Mutant[] = [
   {
     name: 'vote-for-a-stale-log',
@@ -39,7 +26,7 @@ export const mutants: readonly Mutant[] = [
     bug: 'B2',
     what: 'a vote alone is no reason to write',
     file: 'src/raft/persistence.ts',
-    search: ' || hardState.vote !== before.vote',
+    search: ' ||\n      hardState.vote !== before.vote',
     replace: '',
     within: 200,
   },
@@ -123,8 +110,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B5',
     what: 'a member counts for what was sent to it',
     file: 'src/raft/replication.ts',
-    search: '(core.progress.get(voter)?.match ?? 0),\n  )\n  if (index > core.commitIndex',
-    replace: '((core.progress.get(voter)?.next ?? 1) - 1),\n  )\n  if (index > core.commitIndex',
+    search: 'return progress !== undefined && counts(progress) ? progress.match : 0',
+    replace: 'return progress !== undefined && counts(progress) ? progress.next - 1 : 0',
     within: 50,
   },
   {
@@ -277,7 +264,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B16',
     what: 'a transfer that is over still makes its target campaign',
     file: 'src/raft/election.ts',
-    search: "if (core.role === 'follower' && core.leader === message.from && core.isVoter) campaign(core, true)",
+    search:
+      "if (core.isDiskFull || !core.isVoter) return\n  if (core.role === 'follower' && core.leader === message.from) campaign(core, true)",
     replace: "if (core.role !== 'leader') campaign(core, true)",
     within: 'test/raft/scenarios.test.ts',
   },
@@ -357,8 +345,8 @@ export const mutants: readonly Mutant[] = [
     name: 'pause-is-not-told',
     bug: 'B19',
     what: 'the driver does not say that ticks were missed',
-    file: 'src/consensus/loop.ts',
-    search: "if (this.#ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })",
+    file: 'src/consensus/raft-driver.ts',
+    search: "if (this.#options.ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })",
     replace: '',
     within: 'test/simulation/plans/lease-and-a-pause.json',
   },
@@ -413,8 +401,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'own',
     what: 'a follower takes entries however long its log is',
     file: 'src/raft/follower.ts',
-    search: 'if (isOverfull(core)) return',
-    replace: '',
+    search: 'return log.bytes > overfullShare * options.logBytesMax || (isDiskFull',
+    replace: 'return (isDiskFull',
     within: 'test/raft/scenarios.test.ts',
   },
   {
@@ -543,4 +531,5 @@ export const mutants: readonly Mutant[] = [
     replace: "core.sendNow(voter, { kind: 'vote-request'",
     within: 50,
   },
+  ...storageMutants,
 ]

@@ -1,0 +1,128 @@
+import type { Index, Term } from '../../src/raft/entry.ts'
+import type { Message } from '../../src/raft/messages.ts'
+import type { NodeId } from '../../src/vocabulary/ids.ts'
+
+/** What one leader, in one term, may count one member for. */
+type Trust = {
+  readonly leader: NodeId
+  readonly term: Term
+  /** The member has acknowledged so much of this leader's log, before the leader heard of any loss. */
+  match: Index
+  /** The leader's answer to the member's loss: it counts again behind that entry. */
+  told: { readonly nonce: number; readonly index: Index } | null
+  /** The member has sent that back: it does not wait. */
+  isWell: boolean
+}
+
+/**
+ * What must be true of nodes that have lost what they promised: they vote for nobody, ask for no votes and acknowledge
+ * nothing before the leader of the term knows; and whom the leader knows of counts for nothing up to the entry that it was
+ * told. Each check is null when it holds, else a claim and a sentence.
+ */
+export class RecoveryClaims {
+  /** Of members, the newest term that they took part in. */
+  readonly #trust = new Map<NodeId, Trust>()
+  /** What a node's present process asked the leader of a term. */
+  readonly #nonces = new Map<NodeId, Map<Term, number>>()
+
+  booted(node: NodeId): void {
+    this.#nonces.delete(node)
+  }
+
+  /** `isRecovering`: of the sender, durably or in its core. */
+  sent(message: Message, isRecovering: boolean): { claim: string; detail: string } | null {
+    const { from, to, term } = message
+    switch (message.kind) {
+      case 'recovery-request':
+        this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
+        return null
+      case 'recovery-response': {
+        const own = this.#known(from, to, term)
+        // A member that does not wait for it sends it back: it is well.
+        if (own?.told?.nonce === message.nonce) own.isWell = true
+        else return this.#answered({ leader: from, member: to, term }, message)
+        return null
+      }
+      case 'vote-request':
+      case 'pre-vote-request':
+        return isRecovering ? { claim: 'a recovering node does not campaign', detail: `${from} asks ${to}` } : null
+      case 'vote-response':
+      case 'pre-vote-response':
+        return isRecovering && message.granted
+          ? { claim: 'a recovering node gives no vote', detail: `${from} gives ${to} a ${message.kind} in ${term}` }
+          : null
+      case 'append-accepted':
+      case 'snapshot-installed': {
+        const trust = this.#trustOf({ leader: to, member: from, term })
+        const broken = isRecovering ? this.#mayTakePart(from, trust) : null
+        if (broken !== null) return broken
+        trust.match = Math.max(trust.match, message.kind === 'append-accepted' ? message.match : message.index)
+        return null
+      }
+      case 'heartbeat-response':
+        // Without a read it only tells a leader of the past which term it is.
+        return isRecovering && message.read > 0
+          ? this.#mayTakePart(from, this.#trustOf({ leader: to, member: from, term }))
+          : null
+      default:
+        return null
+    }
+  }
+
+  /** From where on this leader may count the member; 0: from the beginning. */
+  countsBehind(member: NodeId, leader: NodeId, term: Term): Index {
+    const trust = this.#known(member, leader, term)
+    return trust?.told === undefined || trust.isWell ? 0 : (trust.told?.index ?? 0)
+  }
+
+  /** Whether this leader may take the member for one that has the entry, though it has lost it since. */
+  hasAcknowledged(member: NodeId, leader: NodeId, at: { term: Term; index: Index }): boolean {
+    const trust = this.#known(member, leader, at.term)
+    return trust !== undefined && (trust.told === null || trust.isWell) && trust.match >= at.index
+  }
+
+  /** The entries that members wait for. */
+  awaited(leader: NodeId, term: Term): readonly Index[] {
+    return [...this.#trust.values()].flatMap((trust) =>
+      trust.leader === leader && trust.term === term && trust.told !== null && !trust.isWell ? trust.told.index : [],
+    )
+  }
+
+  #answered(
+    who: { leader: NodeId; member: NodeId; term: Term },
+    { nonce, index }: { readonly nonce: number; readonly index: Index },
+  ): { claim: string; detail: string } | null {
+    const trust = this.#trustOf(who)
+    if (trust.leader !== who.leader || trust.told?.nonce === nonce) return null
+    const before = Math.max(trust.match, trust.told?.index ?? 0)
+    trust.told = { nonce, index }
+    trust.isWell = false
+    if (index > before) return null
+    return {
+      claim: 'a member that lost something waits for an entry behind all that it acknowledged',
+      detail: `${who.leader} tells ${who.member} to wait for ${index}, it acknowledged ${before}`,
+    }
+  }
+
+  #mayTakePart(member: NodeId, { leader, told, term }: Trust): { claim: string; detail: string } | null {
+    const nonce = this.#nonces.get(member)?.get(term)
+    if (told !== null && told.nonce === nonce) return null
+    return {
+      claim: 'a recovering node acknowledges nothing before its leader knows',
+      detail: `${member} takes part in term ${term} of ${leader}, asked ${nonce}, answered ${told?.nonce}`,
+    }
+  }
+
+  #known(member: NodeId, leader: NodeId, term: Term): Trust | undefined {
+    const trust = this.#trust.get(member)
+    return trust?.leader === leader && trust.term === term ? trust : undefined
+  }
+
+  #trustOf({ leader, member, term }: { leader: NodeId; member: NodeId; term: Term }): Trust {
+    const known = this.#trust.get(member)
+    if (known !== undefined && known.term >= term) return known
+    const trust: Trust = { leader, term, match: 0, told: null, isWell: false }
+    this.#trust.set(member, trust)
+    return trust
+  }
+}
