@@ -14,6 +14,8 @@ type Trust = {
   isWell: boolean
 }
 
+const promises = new Set<Message['kind']>(['vote-request', 'vote-response', 'append-accepted', 'snapshot-installed'])
+
 /**
  * What must be true of nodes that have lost what they promised: they vote for nobody, ask for no votes and acknowledge
  * nothing before the leader of the term knows; and whom the leader knows of counts for nothing up to the entry that it was
@@ -29,9 +31,11 @@ export class RecoveryClaims {
     this.#nonces.delete(node)
   }
 
-  /** `isRecovering`: of the sender, durably or in its core. */
-  sent(message: Message, isRecovering: boolean): { claim: string; detail: string } | null {
+  /** `durably`, `now`: whether the sender is recovering by its disk, and by its core, which knows first that it is not. */
+  sent(message: Message, sender: { durably: boolean; now: boolean }): { claim: string; detail: string } | null {
     const { from, to, term } = message
+    // What promises nothing durable need not wait for the disk.
+    const isRecovering = sender.now || (sender.durably && promises.has(message.kind))
     switch (message.kind) {
       case 'recovery-request':
         this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
