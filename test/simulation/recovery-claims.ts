@@ -4,8 +4,6 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 
 /** What one leader, in one term, may count one member for. */
 type Trust = {
-  readonly leader: NodeId
-  readonly term: Term
   /** The member has acknowledged so much of this leader's log, before the leader heard of any loss. */
   match: Index
   /** The leader's answer to the member's loss: it counts again behind that entry. */
@@ -22,8 +20,8 @@ const promises = new Set<Message['kind']>(['vote-request', 'vote-response', 'app
  * told. Each check is null when it holds, else a claim and a sentence.
  */
 export class RecoveryClaims {
-  /** Of members, the newest term that they took part in. */
-  readonly #trust = new Map<NodeId, Trust>()
+  /** By leader and term, of each member: a leader that was away goes on with what it was told before. */
+  readonly #trust = new Map<string, Map<NodeId, Trust>>()
   /** What a node's present process asked the leader of a term. */
   readonly #nonces = new Map<NodeId, Map<Term, number>>()
 
@@ -58,7 +56,7 @@ export class RecoveryClaims {
       case 'append-accepted':
       case 'snapshot-installed': {
         const trust = this.#trustOf({ leader: to, member: from, term })
-        const broken = isRecovering ? this.#mayTakePart(from, trust) : null
+        const broken = isRecovering ? this.#mayTakePart(message, trust) : null
         if (broken !== null) return broken
         trust.match = Math.max(trust.match, message.kind === 'append-accepted' ? message.match : message.index)
         return null
@@ -66,7 +64,7 @@ export class RecoveryClaims {
       case 'heartbeat-response':
         // Without a read it only tells a leader of the past which term it is.
         return isRecovering && message.read > 0
-          ? this.#mayTakePart(from, this.#trustOf({ leader: to, member: from, term }))
+          ? this.#mayTakePart(message, this.#trustOf({ leader: to, member: from, term }))
           : null
       default:
         return null
@@ -87,8 +85,8 @@ export class RecoveryClaims {
 
   /** The entries that members wait for. */
   awaited(leader: NodeId, term: Term): readonly Index[] {
-    return [...this.#trust.values()].flatMap((trust) =>
-      trust.leader === leader && trust.term === term && trust.told !== null && !trust.isWell ? trust.told.index : [],
+    return [...(this.#trust.get(`${leader}/${term}`)?.values() ?? [])].flatMap(({ told, isWell }) =>
+      told === null || isWell ? [] : told.index,
     )
   }
 
@@ -97,7 +95,7 @@ export class RecoveryClaims {
     { nonce, index }: { readonly nonce: number; readonly index: Index },
   ): { claim: string; detail: string } | null {
     const trust = this.#trustOf(who)
-    if (trust.leader !== who.leader || trust.told?.nonce === nonce) return null
+    if (trust.told?.nonce === nonce) return null
     const before = Math.max(trust.match, trust.told?.index ?? 0)
     trust.told = { nonce, index }
     trust.isWell = false
@@ -108,25 +106,25 @@ export class RecoveryClaims {
     }
   }
 
-  #mayTakePart(member: NodeId, { leader, told, term }: Trust): { claim: string; detail: string } | null {
-    const nonce = this.#nonces.get(member)?.get(term)
+  #mayTakePart({ from, to, term }: Message, { told }: Trust): { claim: string; detail: string } | null {
+    const nonce = this.#nonces.get(from)?.get(term)
     if (told !== null && told.nonce === nonce) return null
     return {
       claim: 'a recovering node acknowledges nothing before its leader knows',
-      detail: `${member} takes part in term ${term} of ${leader}, asked ${nonce}, answered ${told?.nonce}`,
+      detail: `${from} takes part in term ${term} of ${to}, asked ${nonce}, answered ${told?.nonce}`,
     }
   }
 
   #known(member: NodeId, leader: NodeId, term: Term): Trust | undefined {
-    const trust = this.#trust.get(member)
-    return trust?.leader === leader && trust.term === term ? trust : undefined
+    return this.#trust.get(`${leader}/${term}`)?.get(member)
   }
 
   #trustOf({ leader, member, term }: { leader: NodeId; member: NodeId; term: Term }): Trust {
-    const known = this.#trust.get(member)
-    if (known !== undefined && known.term >= term) return known
-    const trust: Trust = { leader, term, match: 0, told: null, isWell: false }
-    this.#trust.set(member, trust)
+    const key = `${leader}/${term}`
+    const members = this.#trust.get(key) ?? new Map<NodeId, Trust>()
+    this.#trust.set(key, members)
+    const trust = members.get(member) ?? { match: 0, told: null, isWell: false }
+    members.set(member, trust)
     return trust
   }
 }
