@@ -4,7 +4,8 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 
 /** What one leader, in one term, may count one member for. */
 type Trust = {
-  /** The member has acknowledged so much of this leader's log, before the leader heard of any loss. */
+  /** So much of this leader's log the member has ever acknowledged; and since the leader was last told of a loss. */
+  matchEver: Index
   match: Index
   /** The leader's answer to the member's loss: it counts again behind that entry. */
   told: { readonly nonce: number; readonly index: Index } | null
@@ -59,6 +60,7 @@ export class RecoveryClaims {
         const broken = isRecovering ? this.#mayTakePart(message, trust) : null
         if (broken !== null) return broken
         trust.match = Math.max(trust.match, message.kind === 'append-accepted' ? message.match : message.index)
+        trust.matchEver = Math.max(trust.matchEver, trust.match)
         return null
       }
       case 'heartbeat-response':
@@ -80,7 +82,7 @@ export class RecoveryClaims {
   /** Whether this leader may take the member for one that has the entry, though it has lost it since. */
   hasAcknowledged(member: NodeId, leader: NodeId, at: { term: Term; index: Index }): boolean {
     const trust = this.#known(member, leader, at.term)
-    return trust !== undefined && (trust.told === null || trust.isWell) && trust.match >= at.index
+    return trust !== undefined && trust.match >= at.index && at.index > this.countsBehind(member, leader, at.term)
   }
 
   /** The entries that members wait for. */
@@ -96,9 +98,10 @@ export class RecoveryClaims {
   ): { claim: string; detail: string } | null {
     const trust = this.#trustOf(who)
     if (trust.told?.nonce === nonce) return null
-    const before = Math.max(trust.match, trust.told?.index ?? 0)
+    const before = Math.max(trust.matchEver, trust.told?.index ?? 0)
     trust.told = { nonce, index }
     trust.isWell = false
+    trust.match = 0
     if (index > before) return null
     return {
       claim: 'a member that lost something waits for an entry behind all that it acknowledged',
@@ -123,7 +126,7 @@ export class RecoveryClaims {
     const key = `${leader}/${term}`
     const members = this.#trust.get(key) ?? new Map<NodeId, Trust>()
     this.#trust.set(key, members)
-    const trust = members.get(member) ?? { match: 0, told: null, isWell: false }
+    const trust = members.get(member) ?? { matchEver: 0, match: 0, told: null, isWell: false }
     members.set(member, trust)
     return trust
   }
