@@ -37,11 +37,14 @@ function makeChecks(world: World): {
   diverged: string[]
   condemned: string[]
   clock: ManualClock
+  /** When it was said that the state is another. */
+  proposedBefore: () => number
   logged: string[]
   world: World
 } {
   const [proposed, diverged, condemned, logged]: [Command[], string[], string[], string[]] = [[], [], [], []]
   const clock = new ManualClock()
+  let proposedBefore = 0
   const state = Object.assign(new ClusterState(), {
     checks: () => world.checks,
     members: () => (world.members ?? [n1, n2, n3]).map((node) => ({ node })),
@@ -55,13 +58,16 @@ function makeChecks(world: World): {
       proposed.push(command)
       return new Promise(() => undefined)
     },
-    diverged: (why) => diverged.push(why),
+    diverged(why) {
+      diverged.push(why)
+      proposedBefore = proposed.length
+    },
     condemn: (why) => condemned.push(why),
     clock,
     random: new Random(1),
     log,
   })
-  return { checks, proposed, diverged, condemned, clock, logged, world }
+  return { checks, proposed, diverged, condemned, clock, logged, world, proposedBefore: () => proposedBefore }
 }
 
 const learning: Configuration = { ...makeConfiguration(cluster, [n2, n3, n4]), learners: [n1] }
@@ -130,9 +136,9 @@ describe('a check of the state', () => {
     ['at once when its report is there', 'n1:a n2:b n3:b', 0],
     ['a little later when its report is still on its way', 'n2:b n3:b', 200],
   ])('has the diverged node condemned %s, once', (_, told, afterMs) => {
-    const { checks, diverged, condemned, proposed, clock } = makeChecks({ checks: [check(4096, a, told)] })
+    const { checks, diverged, condemned, proposedBefore, clock } = makeChecks({ checks: [check(4096, a, told)] })
     checks.trigger()
-    expect([diverged.length, proposed.length]).toEqual([1, afterMs === 0 ? 0 : 1])
+    expect([diverged.length, proposedBefore()]).toEqual([1, afterMs === 0 ? 0 : 1])
     clock.advance(afterMs - 1)
     expect(condemned).toEqual([])
     clock.advance(1)
@@ -196,6 +202,11 @@ describe('a check of the state', () => {
     [
       'who agrees',
       { checks: [check(4096, a, 'n2:a n1:a')] },
+      { index: 4096, digest: a, agreed: [n1, n2], diverged: [] },
+    ],
+    [
+      'nothing of who is no voter',
+      { checks: [check(4096, a, 'n1:a n2:a n4:b')] },
       { index: 4096, digest: a, agreed: [n1, n2], diverged: [] },
     ],
     [

@@ -101,7 +101,7 @@ export class Invariants {
   /** A driver writes: what forming writes comes without a core that wanted it. */
   written(node: NodeId, entries: readonly Entry[]): void {
     const disk = this.#disks.get(node)
-    if (disk?.isWiped === true && !this.mayComeBlank(node, disk.wipedAt))
+    if (disk?.isWiped === true && disk.image.lastIndex === 0 && !this.mayComeBlank(node, disk.wipedAt))
       this.#violate('a wiped node is refused', `${node} writes ${entries[0]?.index ?? 'its hard state'}`)
     const view = this.#views.get(node)
     const isFoundation = entries[0]?.index === 1 && view?.entries.length === 0 && view.base === null
@@ -181,8 +181,8 @@ export class Invariants {
     if (disk === undefined) return
     const { lastIndex, hardState } = disk.image
     const { term } = message
-    const isRecovering = hardState.isRecovering || this.#views.get(node)?.isRecovering === true
-    const broken = this.#recovery.sent(message, isRecovering)
+    const now = this.#views.get(node)?.isRecovering === true
+    const broken = this.#recovery.sent(message, { durably: hardState.isRecovering, now })
     if (broken !== null) this.#violate(broken.claim, broken.detail)
     if (message.kind === 'vote-response' && message.granted) {
       if (!isVoteDurable(hardState, term, message.to))

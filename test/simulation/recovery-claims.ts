@@ -4,9 +4,8 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 
 /** What one leader, in one term, may count one member for. */
 type Trust = {
-  readonly leader: NodeId
-  readonly term: Term
-  /** The member has acknowledged so much of this leader's log, before the leader heard of any loss. */
+  /** So much of this leader's log the member has ever acknowledged; and since the leader was last told of a loss. */
+  matchEver: Index
   match: Index
   /** The leader's answer to the member's loss: it counts again behind that entry. */
   told: { readonly nonce: number; readonly index: Index } | null
@@ -14,14 +13,16 @@ type Trust = {
   isWell: boolean
 }
 
+const promises = new Set<Message['kind']>(['vote-request', 'vote-response', 'append-accepted', 'snapshot-installed'])
+
 /**
  * What must be true of nodes that have lost what they promised: they vote for nobody, ask for no votes and acknowledge
  * nothing before the leader of the term knows; and whom the leader knows of counts for nothing up to the entry that it was
  * told. Each check is null when it holds, else a claim and a sentence.
  */
 export class RecoveryClaims {
-  /** Of members, the newest term that they took part in. */
-  readonly #trust = new Map<NodeId, Trust>()
+  /** By leader and term, of each member: a leader that was away goes on with what it was told before. */
+  readonly #trust = new Map<string, Map<NodeId, Trust>>()
   /** What a node's present process asked the leader of a term. */
   readonly #nonces = new Map<NodeId, Map<Term, number>>()
 
@@ -29,9 +30,11 @@ export class RecoveryClaims {
     this.#nonces.delete(node)
   }
 
-  /** `isRecovering`: of the sender, durably or in its core. */
-  sent(message: Message, isRecovering: boolean): { claim: string; detail: string } | null {
+  /** `durably`, `now`: whether the sender is recovering by its disk, and by its core, which knows first that it is not. */
+  sent(message: Message, sender: { durably: boolean; now: boolean }): { claim: string; detail: string } | null {
     const { from, to, term } = message
+    // What promises nothing durable need not wait for the disk.
+    const isRecovering = sender.now || (sender.durably && promises.has(message.kind))
     switch (message.kind) {
       case 'recovery-request':
         this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
@@ -54,15 +57,16 @@ export class RecoveryClaims {
       case 'append-accepted':
       case 'snapshot-installed': {
         const trust = this.#trustOf({ leader: to, member: from, term })
-        const broken = isRecovering ? this.#mayTakePart(from, trust) : null
+        const broken = isRecovering ? this.#mayTakePart(message, trust) : null
         if (broken !== null) return broken
         trust.match = Math.max(trust.match, message.kind === 'append-accepted' ? message.match : message.index)
+        trust.matchEver = Math.max(trust.matchEver, trust.match)
         return null
       }
       case 'heartbeat-response':
         // Without a read it only tells a leader of the past which term it is.
         return isRecovering && message.read > 0
-          ? this.#mayTakePart(from, this.#trustOf({ leader: to, member: from, term }))
+          ? this.#mayTakePart(message, this.#trustOf({ leader: to, member: from, term }))
           : null
       default:
         return null
@@ -78,13 +82,13 @@ export class RecoveryClaims {
   /** Whether this leader may take the member for one that has the entry, though it has lost it since. */
   hasAcknowledged(member: NodeId, leader: NodeId, at: { term: Term; index: Index }): boolean {
     const trust = this.#known(member, leader, at.term)
-    return trust !== undefined && (trust.told === null || trust.isWell) && trust.match >= at.index
+    return trust !== undefined && trust.match >= at.index && at.index > this.countsBehind(member, leader, at.term)
   }
 
   /** The entries that members wait for. */
   awaited(leader: NodeId, term: Term): readonly Index[] {
-    return [...this.#trust.values()].flatMap((trust) =>
-      trust.leader === leader && trust.term === term && trust.told !== null && !trust.isWell ? trust.told.index : [],
+    return [...(this.#trust.get(`${leader}/${term}`)?.values() ?? [])].flatMap(({ told, isWell }) =>
+      told === null || isWell ? [] : told.index,
     )
   }
 
@@ -93,10 +97,11 @@ export class RecoveryClaims {
     { nonce, index }: { readonly nonce: number; readonly index: Index },
   ): { claim: string; detail: string } | null {
     const trust = this.#trustOf(who)
-    if (trust.leader !== who.leader || trust.told?.nonce === nonce) return null
-    const before = Math.max(trust.match, trust.told?.index ?? 0)
+    if (trust.told?.nonce === nonce) return null
+    const before = Math.max(trust.matchEver, trust.told?.index ?? 0)
     trust.told = { nonce, index }
     trust.isWell = false
+    trust.match = 0
     if (index > before) return null
     return {
       claim: 'a member that lost something waits for an entry behind all that it acknowledged',
@@ -104,25 +109,25 @@ export class RecoveryClaims {
     }
   }
 
-  #mayTakePart(member: NodeId, { leader, told, term }: Trust): { claim: string; detail: string } | null {
-    const nonce = this.#nonces.get(member)?.get(term)
+  #mayTakePart({ from, to, term }: Message, { told }: Trust): { claim: string; detail: string } | null {
+    const nonce = this.#nonces.get(from)?.get(term)
     if (told !== null && told.nonce === nonce) return null
     return {
       claim: 'a recovering node acknowledges nothing before its leader knows',
-      detail: `${member} takes part in term ${term} of ${leader}, asked ${nonce}, answered ${told?.nonce}`,
+      detail: `${from} takes part in term ${term} of ${to}, asked ${nonce}, answered ${told?.nonce}`,
     }
   }
 
   #known(member: NodeId, leader: NodeId, term: Term): Trust | undefined {
-    const trust = this.#trust.get(member)
-    return trust?.leader === leader && trust.term === term ? trust : undefined
+    return this.#trust.get(`${leader}/${term}`)?.get(member)
   }
 
   #trustOf({ leader, member, term }: { leader: NodeId; member: NodeId; term: Term }): Trust {
-    const known = this.#trust.get(member)
-    if (known !== undefined && known.term >= term) return known
-    const trust: Trust = { leader, term, match: 0, told: null, isWell: false }
-    this.#trust.set(member, trust)
+    const key = `${leader}/${term}`
+    const members = this.#trust.get(key) ?? new Map<NodeId, Trust>()
+    this.#trust.set(key, members)
+    const trust = members.get(member) ?? { matchEver: 0, match: 0, told: null, isWell: false }
+    members.set(member, trust)
     return trust
   }
 }

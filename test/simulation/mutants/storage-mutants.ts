@@ -136,7 +136,7 @@ export const storageMutants: readonly Mutant[] = [
     name: 'recovering-node-votes',
     bug: 'B23',
     what: 'a node that has lost what it promised gives its vote',
-    file: 'src/raft/raft.ts',
+    file: 'src/raft/receive.ts',
     search: 'if (isCandidate && core.isRecovering) return false',
     replace: '',
     within: 50,
