@@ -41,7 +41,7 @@ export function replicaOf(fields: readonly unknown[]): Replica | undefined {
   const status = typeof statusNumber === 'number' ? statuses[statusNumber] : undefined
   if (transport === undefined || status === undefined) return undefined
   if (typeof reason !== 'string' || reason.length > reasonMax) return undefined
-  if (typeof priority !== 'number' || !Number.isSafeInteger(priority)) return undefined
+  if (!isInteger(priority)) return undefined
   const offer = offerList === null ? null : offerOf(offerList)
   if (offer === undefined) return undefined
   return { node, generation, server, transport, status, reason, priority, offer }
@@ -102,7 +102,12 @@ export function isValue(value: unknown): value is JsonText {
 }
 
 export function isWhole(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+  return isInteger(value) && value >= 0
+}
+
+/** Not -0: it would come back from its bytes as another number. */
+function isInteger(value: unknown): value is number {
+  return Number.isSafeInteger(value) && !Object.is(value, -0)
 }
 
 export function isText(value: unknown, lengthMax = shortTextMax): value is string {

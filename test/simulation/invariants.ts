@@ -115,8 +115,9 @@ export class Invariants {
     this.#checkMonotone(view, effects, status)
     this.#checkRecovering(view, status)
     if (effects.persist !== null) this.#follow(view, effects.persist, status)
+    const ledIn = status.role === 'leader' ? status.term : view.term
     this.#checkRole(view, status)
-    if (status.commitIndex > view.commit) this.#checkCommit(view, status)
+    if (status.commitIndex > view.commit) this.#checkCommit(view, status, ledIn)
     view.commit = status.commitIndex
     this.#checkConfigurations(view, effects, status)
     view.configuration = status.configuration
@@ -333,7 +334,8 @@ export class Invariants {
       )
   }
 
-  #checkCommit(view: NodeView, status: RaftStatus): void {
+  /** `ledIn`: a leader that steps down may have committed something before, in the same turn. */
+  #checkCommit(view: NodeView, status: RaftStatus, ledIn: Term): void {
     for (let index = view.commit + 1; index <= status.commitIndex; index += 1) {
       const term = termOf(view, index)
       const known = this.committed[index - 1]
@@ -345,11 +347,11 @@ export class Invariants {
         )
     }
     if (status.commitIndex <= this.committed.length) return
-    this.#checkQuorum(view, status)
+    this.#checkQuorum(view, status, ledIn)
   }
 
   /** Something is committed for the first time. */
-  #checkQuorum(view: NodeView, status: RaftStatus): void {
+  #checkQuorum(view: NodeView, status: RaftStatus, ledIn: Term): void {
     const index = status.commitIndex
     const term = termOf(view, index)
     if (status.role === 'leader' && term !== status.term)
@@ -358,19 +360,19 @@ export class Invariants {
         `${view.node} commits ${index}/${term} in ${status.term}`,
       )
     // Entry 1 is the founders' promise, which each of them made durable before any wrote it.
-    const awaited = this.#recovery.awaited(view.node, status.term)
+    const awaited = this.#recovery.awaited(view.node, ledIn)
     for (const at of [...awaited.filter((each) => each > this.committed.length && each < index), index])
-      if (at > 1) this.#checkHeld(view, status, { index: at, term: termOf(view, at) })
+      if (at > 1) this.#checkHeld(view, status.configuration, { index: at, term: termOf(view, at), ledIn })
     for (let at = this.committed.length + 1; at <= index; at += 1) this.#commit(view, at, status.term)
   }
 
-  #checkHeld(view: NodeView, status: RaftStatus, at: { index: Index; term: Term | undefined }): void {
+  #checkHeld(view: NodeView, configuration: Configuration, at: CommittedPlace): void {
     // A configuration that was appended in the same turn rules only what is committed after it.
-    const before = view.configuration ?? status.configuration
-    const isHolding = (node: NodeId): boolean => this.#holds(node, at, status)
-    if (isHeld(status.configuration, isHolding) || isHeld(before, isHolding)) return
+    const before = view.configuration ?? configuration
+    const isHolding = (node: NodeId): boolean => this.#holds(node, at, view.node)
+    if (isHeld(configuration, isHolding) || isHeld(before, isHolding)) return
     const holders = [...this.#disks.keys()].filter(isHolding).join(', ')
-    const { voters, votersOutgoing } = status.configuration
+    const { voters, votersOutgoing } = configuration
     this.#violate(
       'what is committed is on a majority of disks',
       `${view.node} commits ${at.index}/${at.term}, on ${holders || 'none'} of ${voters.join(', ')} / ${votersOutgoing.join(', ')}`,
@@ -378,13 +380,13 @@ export class Invariants {
   }
 
   /** Or may be taken for one that does, since the leader can not know that it has lost it. */
-  #holds(node: NodeId, { index, term }: { index: Index; term: Term | undefined }, by: RaftStatus): boolean {
+  #holds(node: NodeId, { index, term, ledIn }: CommittedPlace, leader: NodeId): boolean {
     const disk = this.#disks.get(node)
     if (disk === undefined) return false
     const { image } = disk
     const hasLost = image.hardState.isRecovering || disk.silentlyLost !== null || disk.isWiped
-    if (hasLost && this.#recovery.hasAcknowledged(node, by.id, { index, term: by.term })) return true
-    const behind = this.#recovery.countsBehind(node, by.id, by.term)
+    if (hasLost && this.#recovery.hasAcknowledged(node, leader, { index, term: ledIn })) return true
+    const behind = this.#recovery.countsBehind(node, leader, ledIn)
     if (image.hardState.isRecovering && behind === 0) return false
     return index > behind && (image.term(index) === term || index < image.firstIndex)
   }
@@ -420,6 +422,9 @@ export class Invariants {
     this.#world.violate(claim, detail)
   }
 }
+
+/** What is committed, and the term of the leader that did. */
+type CommittedPlace = { readonly index: Index; readonly term: Term | undefined; readonly ledIn: Term }
 
 function isHeld({ voters, votersOutgoing }: Configuration, isHolding: (node: NodeId) => boolean): boolean {
   return [voters, votersOutgoing].every((set) => set.length === 0 || set.filter(isHolding).length * 2 > set.length)

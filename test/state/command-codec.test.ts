@@ -78,6 +78,9 @@ describe('the codec of commands', () => {
     expect(decodeCommand(pack([2, null, 7, 'n1', 1, null]))).toHaveProperty('malformed')
     expect(decodeCommand(pack([2, null, 8, 'n1', 4096, '0123456789abcdef', null]))).toHaveProperty('malformed')
     expect(decodeCommand(pack([]))).toHaveProperty('malformed')
+    const minusZero = Uint8Array.from([0x95, 2, 0xc0, 2, 0xa1, 0x61, 0xcb, 0x80, 0, 0, 0, 0, 0, 0, 0])
+    expect(decodeCommand(minusZero)).toHaveProperty('malformed')
+    expect(decodeCommand(minusZero.fill(0, 7, 8))).toEqual(bare({ kind: 'kv-delete', key: 'a', expect: 0 }))
     expect(decodeCommand(pack({ 0: 2, 1: null }))).toHaveProperty('malformed')
   })
 
