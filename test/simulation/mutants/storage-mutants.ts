@@ -12,15 +12,6 @@ export const storageMutants: readonly Mutant[] = [
     within: 100,
   },
   {
-    name: 'damaged-vote-file-is-passed-over',
-    bug: 'B23',
-    what: 'a vote file of which neither slot can be read is no damage',
-    file: 'src/storage/two-homes.ts',
-    search: 'if (vote !== null && isDamage(vote)) return `the vote file is damaged: ${vote.damage}`',
-    replace: 'if (vote !== null && isDamage(vote)) return null',
-    within: 'test/storage/damage.test.ts',
-  },
-  {
     name: 'vote-file-comes-first',
     bug: 'B22',
     what: 'the vote file repeats a batch before the log has it',
@@ -112,7 +103,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/consensus/recovery.ts',
     search: 'const isTrusted = stored.damage?.condemned !== true',
     replace: 'const isTrusted = true',
-    within: 'test/consensus/recovery.test.ts',
+    within: 50,
   },
   {
     name: 'lost-snapshot-is-passed-over',
@@ -211,7 +202,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/raft/recovery.ts',
     search: 'else if (core.recovery?.nonce === nonce) core.recovery.index ??= index',
     replace: 'else if (core.recovery !== null) core.recovery.index ??= index',
-    within: 'test/raft/random.test.ts',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'returns-before-it-is-committed',
