@@ -1,6 +1,6 @@
 import { decodeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
-import type { RaftEffects, RaftStatus, SnapshotMeta } from '../../src/raft/effects.ts'
+import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
 import type { Entry, Index, Term } from '../../src/raft/entry.ts'
 import { isMember } from '../../src/raft/quorum.ts'
 import type { Message } from '../../src/raft/messages.ts'
