@@ -4,12 +4,17 @@ import type { Fault } from './plan.ts'
 import type { SimNode } from './sim-node.ts'
 import type { Simulation } from './simulation.ts'
 import { performStorageFault } from './storage-faults.ts'
+import { isStorageFault } from './storage-plan.ts'
 
 /** Makes one fault of a plan happen. */
 export function performFault(simulation: Simulation, fault: Fault): void {
   if (simulation.isHealed) return
   const { world } = simulation
   world.note('*', () => `fault: ${JSON.stringify(fault)}`)
+  if (isStorageFault(fault)) {
+    performStorageFault(simulation, fault)
+    return
+  }
   switch (fault.kind) {
     case 'crash':
       crash(simulation, fault)
@@ -85,8 +90,6 @@ export function performFault(simulation: Simulation, fault: Fault): void {
     case 'change':
       change(simulation, fault)
       return
-    default:
-      performStorageFault(simulation, fault)
   }
 }
 

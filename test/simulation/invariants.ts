@@ -1,6 +1,6 @@
 import { decodeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
-import type { RaftEffects, RaftStatus, SnapshotMeta } from '../../src/raft/effects.ts'
+import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
 import type { Entry, Index, Term } from '../../src/raft/entry.ts'
 import { isMember } from '../../src/raft/quorum.ts'
 import type { Message } from '../../src/raft/messages.ts'
@@ -100,13 +100,23 @@ export class Invariants {
 
   /** A driver writes: what forming writes comes without a core that wanted it. */
   written(node: NodeId, entries: readonly Entry[]): void {
-    const disk = this.#disks.get(node)
-    if (disk?.isWiped === true && disk.image.lastIndex === 0 && !this.mayComeBlank(node, disk.wipedAt))
-      this.#violate('a wiped node is refused', `${node} writes ${entries[0]?.index ?? 'its hard state'}`)
     const view = this.#views.get(node)
     const isFoundation = entries[0]?.index === 1 && view?.entries.length === 0 && view.base === null
     if (view === undefined || !isFoundation) return
+    if (this.#disks.get(node)?.isWiped === true)
+      this.#violate('a wiped node is refused', `${node} founds a cluster anew`)
     for (const entry of entries) this.#append(view, entry)
+  }
+
+  /** Somebody let a node in that has nothing: not one who takes it for a voter. */
+  joined(node: NodeId): void {
+    if (this.#disks.get(node)?.isWiped !== true) return
+    const others = [...this.#views.values()].filter((view) => view.node !== node)
+    const mayHost = others.some(({ configuration }) => {
+      if (configuration === null || configuration.voters.length === 0) return false
+      return configuration.learners.includes(node) || !isMember(configuration, node)
+    })
+    if (!mayHost) this.#violate('a wiped node is refused', `${node} joins a cluster of which it is a voter`)
   }
 
   took(node: NodeId, effects: RaftEffects, status: RaftStatus): void {

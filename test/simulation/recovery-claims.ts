@@ -35,42 +35,30 @@ export class RecoveryClaims {
     const { from, to, term } = message
     // What promises nothing durable need not wait for the disk.
     const isRecovering = sender.now || (sender.durably && promises.has(message.kind))
-    switch (message.kind) {
-      case 'recovery-request':
-        this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
-        return null
-      case 'recovery-response': {
-        const own = this.#known(from, to, term)
-        // A member that does not wait for it sends it back: it is well.
-        if (own?.told?.nonce === message.nonce) own.isWell = true
-        else return this.#answered({ leader: from, member: to, term }, message)
-        return null
-      }
-      case 'vote-request':
-      case 'pre-vote-request':
-        return isRecovering ? { claim: 'a recovering node does not campaign', detail: `${from} asks ${to}` } : null
-      case 'vote-response':
-      case 'pre-vote-response':
-        return isRecovering && message.granted
-          ? { claim: 'a recovering node gives no vote', detail: `${from} gives ${to} a ${message.kind} in ${term}` }
-          : null
-      case 'append-accepted':
-      case 'snapshot-installed': {
-        const trust = this.#trustOf({ leader: to, member: from, term })
-        const broken = isRecovering ? this.#mayTakePart(message, trust) : null
-        if (broken !== null) return broken
-        trust.match = Math.max(trust.match, message.kind === 'append-accepted' ? message.match : message.index)
-        trust.matchEver = Math.max(trust.matchEver, trust.match)
-        return null
-      }
-      case 'heartbeat-response':
-        // Without a read it only tells a leader of the past which term it is.
-        return isRecovering && message.read > 0
-          ? this.#mayTakePart(message, this.#trustOf({ leader: to, member: from, term }))
-          : null
-      default:
-        return null
+    const { kind } = message
+    if (kind === 'recovery-request')
+      this.#nonces.set(from, (this.#nonces.get(from) ?? new Map<Term, number>()).set(term, message.nonce))
+    if (kind === 'recovery-response') {
+      const own = this.#known(from, to, term)
+      if (own?.told?.nonce !== message.nonce) return this.#answered({ leader: from, member: to, term }, message)
+      // A member that does not wait for it sends it back: it is well.
+      own.isWell = true
     }
+    if ((kind === 'vote-request' || kind === 'pre-vote-request') && isRecovering)
+      return { claim: 'a recovering node does not campaign', detail: `${from} asks ${to}` }
+    if ((kind === 'vote-response' || kind === 'pre-vote-response') && isRecovering && message.granted)
+      return { claim: 'a recovering node gives no vote', detail: `${from} gives ${to} a ${kind} in ${term}` }
+    if (kind === 'append-accepted' || kind === 'snapshot-installed') {
+      const trust = this.#trustOf({ leader: to, member: from, term })
+      const broken = isRecovering ? this.#mayTakePart(message, trust) : null
+      if (broken !== null) return broken
+      trust.match = Math.max(trust.match, kind === 'append-accepted' ? message.match : message.index)
+      trust.matchEver = Math.max(trust.matchEver, trust.match)
+    }
+    // Without a read it only tells a leader of the past which term it is.
+    if (kind === 'heartbeat-response' && isRecovering && message.read > 0)
+      return this.#mayTakePart(message, this.#trustOf({ leader: to, member: from, term }))
+    return null
   }
 
   /** From where on this leader may count the member; 0: from the beginning. */

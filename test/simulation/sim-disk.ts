@@ -36,6 +36,7 @@ export class SimDisk {
   quarantining: QuarantinedLog | null = null
   /** The node was told itself that nothing here is to be trusted. */
   isCondemned = false
+  isCondemnedDurably = false
   /** All was taken from it, and it is not a member that counts again. */
   isWiped = false
   /** A loss that the node can not tell was allowed: from here on it may find less than it was promised. */
@@ -111,6 +112,7 @@ export class SimDisk {
     this.snapshots.settle()
     this.partial = null
     this.isCondemned = false
+    this.isCondemnedDurably = false
     this.quarantining = null
     this.silentlyLost = null
     this.image.wipe()

@@ -27,6 +27,8 @@ export class SimLogStore implements LogStore {
   readonly #disk: SimDisk
   readonly #store: LogStore
   readonly #watch: LogWatch
+  /** The start told that nothing is to be trusted. */
+  #isCondemned = false
   /** What the batch that comes next means to the truth. */
   #meaning: ((image: DiskImage) => void) | null = null
 
@@ -54,10 +56,13 @@ export class SimLogStore implements LogStore {
     const { vote } = begin.hardState
     if (begin.hardState.term === promised.term && promised.vote !== null && vote !== null && vote !== promised.vote)
       this.#watch.broken('a quarantine keeps the vote', `${vote}, it was for ${promised.vote}`)
+    if (this.#isCondemned && (begin.snapshot !== null || begin.entries.length > 0))
+      this.#watch.broken('who is condemned begins with nothing', `it begins with ${begin.entries.length} entries`)
     disk.quarantining = begin
     this.#meaning = () => this.#beginAnew(begin)
     const stored = await this.#store.quarantine(begin)
     disk.isCondemned = false
+    disk.isCondemnedDurably = false
     disk.quarantines += 1
     this.#watch.opened(stored)
     return stored
@@ -70,6 +75,7 @@ export class SimLogStore implements LogStore {
   async condemn(why: string): Promise<void> {
     this.#disk.isCondemned = true
     await this.#store.condemn(why)
+    this.#disk.isCondemnedDurably = true
   }
 
   scrub(): Promise<ScrubReport> {
@@ -100,6 +106,7 @@ export class SimLogStore implements LogStore {
   }
 
   writeJoined(clusterId: ClusterId): Promise<void> {
+    this.#watch.joins()
     this.#meaning = (image) => {
       if (image.joined !== null && image.joined !== clusterId) this.#broken(`joins ${clusterId} after ${image.joined}`)
       image.joined = clusterId
@@ -121,6 +128,9 @@ export class SimLogStore implements LogStore {
 
   #checkFound(stored: StoredNode): void {
     const disk = this.#disk
+    this.#isCondemned = stored.damage?.condemned === true
+    if (disk.isCondemnedDurably && !disk.votes.isDamaged && !this.#isCondemned)
+      this.#watch.broken('who is condemned is told so', `${stored.damage?.why ?? 'nothing'} is told`)
     if (stored.damage !== null) {
       if (disk.damaged.size === 0) this.#watch.broken('damage is found only where there is some', stored.damage.why)
       return
@@ -177,6 +187,8 @@ export type LogWatch = {
   /** What Raft begins with. */
   opened(stored: StoredNode): void
   write(batch: LogBatch): void
+  /** It was let into a cluster. */
+  joins(): void
   broken(claim: string, detail: string): void
 }
 

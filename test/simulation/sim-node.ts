@@ -140,6 +140,7 @@ export class Life implements ConsensusEvents {
       store: new SimLogStore(process, disk, {
         opened: (stored) => invariants.booted(stored),
         write: (batch) => invariants.written(id, batch.entries),
+        joins: () => invariants.joined(id),
         broken: (claim, detail) => invariants.broken(claim, `${id}: ${detail}`),
       }),
       snapshots: new SimSnapshotStore(process, disk),

@@ -2,7 +2,6 @@ import type {
   DamagedRecords,
   FilesReport,
   RecordBatch,
-  RecordReader,
   Records,
   Row,
   RowIterator,

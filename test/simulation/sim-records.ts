@@ -203,7 +203,7 @@ export class SimRecords {
   #undo(from: number, to: number, isTold: IsTold): boolean {
     const later = new Set(this.#landed.slice(to).flatMap(({ operations }) => operations.map(({ key }) => key)))
     const back = new Map<RecordKey, Uint8Array | null>()
-    for (const { before } of this.#landed.slice(from, to).reverse())
+    for (const { before } of this.#landed.slice(from, to).toReversed())
       for (const { key, value } of before) if (!later.has(key)) back.set(key, value)
     const now: RecordLookup = (key) => this.#platter.get(key)
     if (!isTold((key) => (back.has(key) ? (back.get(key) ?? undefined) : now(key)), now)) return false
@@ -239,5 +239,5 @@ function flippedKey(key: RecordKey, pick: number): RecordKey {
 }
 
 function nameOf(key: RecordKey): string {
-  return [...key].map((each) => each.charCodeAt(0).toString(16).padStart(2, '0')).join('')
+  return Buffer.from(key, 'latin1').toString('hex')
 }

@@ -1,6 +1,5 @@
 import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
-import { decodeConfiguration, encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
-import type { Configuration } from '../../src/raft/configuration.ts'
+import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
 import type { LogBatch } from '../../src/storage/log-store.ts'
 import type { RaftEffects } from '../../src/raft/effects.ts'
 import { isMember } from '../../src/raft/quorum.ts'

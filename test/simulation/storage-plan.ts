@@ -107,6 +107,10 @@ const kinds: Record<StorageFault['kind'], { readonly chance: number; readonly dr
   },
 }
 
+export function isStorageFault(fault: { readonly kind: string }): fault is StorageFault {
+  return fault.kind in kinds
+}
+
 function restart(stream: Stream, plan: { electionTimeoutMs: number }): NonNullable<Restart> {
   const how = stream.chance(500) ? 'power' : 'kill'
   return { afterMs: stream.around(100), how, downMs: downMs(stream, plan) }
