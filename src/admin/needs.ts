@@ -108,6 +108,8 @@ export type RaftProgressView = {
   readonly active: boolean
   /** It said that it has lost what it promised, or joins: it counts for no majority. */
   readonly recovering: boolean
+  /** It said that its disk is full. */
+  readonly diskFull: boolean
 }
 
 export const raftRoles = ['follower', 'pre-candidate', 'candidate', 'leader'] as const

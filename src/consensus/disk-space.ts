@@ -1,16 +1,19 @@
 import type { Clock, Timer } from '../std/clock.ts'
 import type { ConsensusEvents } from './consensus.ts'
-import { freeSpaceIntervalMs, freeSpaceSlack } from './limits.ts'
+import { freeSpaceIntervalMs, freeSpaceSlack, spareShare, untouchedShare } from './limits.ts'
 
 /**
  * Whether the disk has room for more than what this node keeps for itself: to merge its files, to write a snapshot that lets
- * the log go. Full is below the reserve, and it stays so until a quarter more is free: it does not flap. A disk that does not
- * tell what is free counts for what it last told.
+ * the log go. Full is below the reserve, and it stays so until a quarter more is free: it does not flap. Then a part of the
+ * reserve may go to entries, once each time and while enough of it is free: it is for a quorum that is about to end all writes.
+ * A disk that does not tell what is free counts for what it last told.
  */
 export class DiskSpace {
   readonly #options: DiskSpaceOptions
   #free: number | null = null
   #isFull = false
+  /** While full: what was last told. */
+  #spareBytes = 0
   #writtenBytes = 0
   #timer: Timer | undefined
   #isAsking = false
@@ -23,6 +26,11 @@ export class DiskSpace {
 
   get isFull(): boolean {
     return this.#isFull
+  }
+
+  /** While full: bytes that entries may still take, counted from when it became full, or from when that fell. */
+  get spareBytes(): number {
+    return this.#spareBytes
   }
 
   /** Null: not known yet. */
@@ -43,7 +51,7 @@ export class DiskSpace {
   /** Whether a file of that length leaves at least half of the reserve free. */
   hasRoomFor(bytes: number): boolean {
     const { reserveBytes } = this.#options
-    return reserveBytes === 0 || this.#free === null || this.#free - bytes >= reserveBytes / 2
+    return reserveBytes === 0 || this.#free === null || this.#free - bytes >= reserveBytes * untouchedShare
   }
 
   end(): void {
@@ -74,11 +82,16 @@ export class DiskSpace {
     this.#free = free
     this.#isUnknown = false
     const isFull = free < reserveBytes * (this.#isFull ? 1 + freeSpaceSlack : 1)
-    if (isFull === this.#isFull) return
+    const untouched = Math.ceil(reserveBytes * untouchedShare)
+    const spareBytes = isFull ? Math.max(0, Math.min(Math.floor(reserveBytes * spareShare), free - untouched)) : 0
+    if (isFull === this.#isFull && spareBytes >= this.#spareBytes) return
+    if (isFull !== this.#isFull) {
+      if (isFull) log('error', 'disk-full', { freeBytes: free, reserveBytes })
+      else log('info', 'disk-has-room', { freeBytes: free, reserveBytes })
+    }
     this.#isFull = isFull
-    if (isFull) log('error', 'disk-full', { freeBytes: free, reserveBytes })
-    else log('info', 'disk-has-room', { freeBytes: free, reserveBytes })
-    changed(isFull)
+    this.#spareBytes = spareBytes
+    changed()
   }
 
   #notTold(error: unknown): void {
@@ -93,6 +106,7 @@ export type DiskSpaceOptions = {
   readonly freeBytes: () => Promise<number>
   /** 0: the disk never counts as full. */
   readonly reserveBytes: number
-  readonly changed: (isFull: boolean) => void
+  /** Whether it is full, or less of it is left to entries. */
+  readonly changed: () => void
   readonly log: ConsensusEvents['log']
 }

@@ -45,6 +45,9 @@ export const statusRefreshMs = 1000
 export const freeSpaceIntervalMs = 1000
 /** A disk that was full takes entries again when this much more than the reserve is free, of the reserve. */
 export const freeSpaceSlack = 0.25
+/** Of the reserve: what a full follower still takes of entries, so that what was under way is agreed on; and what stays free of those. */
+export const spareShare = 0.25
+export const untouchedShare = 0.5
 
 /** Log and snapshot are read once more in so long: 1 % a minute. */
 export const scrubRoundMs = 100 * 60_000

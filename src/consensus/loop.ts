@@ -83,7 +83,7 @@ export class ConsensusLoop implements Consensus {
       clock,
       freeBytes: ports.freeBytes,
       reserveBytes: options.reserveBytes,
-      changed: (isFull) => this.#guard(() => this.#diskChanged(isFull)),
+      changed: () => this.#guard(() => this.#diskChanged()),
       log,
     })
     this.#stalls = new StallWatch({
@@ -233,8 +233,8 @@ export class ConsensusLoop implements Consensus {
     if (this.#ticks % limits.formingTicks === 0) this.#founding.step({ kind: 'tick' })
   }
 
-  #diskChanged(isFull: boolean): void {
-    this.#raft?.tell({ kind: 'disk-full', isFull })
+  #diskChanged(): void {
+    this.#raft?.diskChanged()
     this.#report.changed()
   }
 

@@ -66,7 +66,7 @@ export class RaftDriver {
   }
 
   start(): void {
-    if (this.#options.disk.isFull) this.tell({ kind: 'disk-full', isFull: true })
+    if (this.#options.disk.isFull) this.diskChanged()
     this.#scrub.start()
     this.#perform()
   }
@@ -107,6 +107,11 @@ export class RaftDriver {
       for (const message of then) this.#send(message)
     }
     this.snapshots.durable(persists)
+  }
+
+  diskChanged(): void {
+    const { isFull, spareBytes } = this.#options.disk
+    this.tell({ kind: 'disk-full', isFull, spareBytes })
   }
 
   refuse(id: ProposalId, why: Parameters<ConsensusEvents['refused']>[1]): void {

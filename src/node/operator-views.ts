@@ -70,12 +70,13 @@ export class OperatorViews implements AdminNeeds {
       configurationCommitted: raft?.isConfigurationCommitted ?? false,
       recovering: raft?.isRecovering ?? false,
       quarantine: quarantine === null ? null : quarantineView(quarantine),
-      progress: (raft?.progress ?? []).map(({ node: id, match, state, isActive, isRecovering }) => ({
+      progress: (raft?.progress ?? []).map(({ node: id, match, state, isActive, isRecovering, isDiskFull }) => ({
         id,
         matchIndex: match,
         state,
         active: isActive,
         recovering: isRecovering,
+        diskFull: isDiskFull,
       })),
     }
   }

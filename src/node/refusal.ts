@@ -26,7 +26,7 @@ export function refusal(
     case 'disk-full':
       return new OperatingError(
         'disk-full',
-        `${title}: the leader's disk is full up to what it keeps for itself (consensus.reserveBytes); make room there`,
+        `${title}: the leader's disk, or those of a majority, are full up to what each node keeps for itself (consensus.reserveBytes); make room there`,
         later,
       )
     case 'too-large':

@@ -39,8 +39,10 @@ export class Core {
   isRecovering: boolean
   /** While recovering, and a leader was heard. */
   recovery: Recovery | null = null
-  /** Its disk has no room for more entries. */
+  /** Its disk has no room but what the node keeps for itself (full-disk.ts). */
   isDiskFull = false
+  /** While its disk is full: so much it still takes as a follower. */
+  spareBytes = 0
   /** Its disk is full, and it has not tried yet to hand leadership over for that. */
   isHandOverDue = false
   role: Role = 'follower'

@@ -27,8 +27,11 @@ export type RaftEvent =
   | { readonly kind: 'snapshot-failed'; readonly peer: NodeId }
   /** A message of `send` or `Persist.then` provably did not leave this node. */
   | { readonly kind: 'unsent'; readonly message: Message }
-  /** Whether this node's disk has room for more entries; false at the start. */
-  | { readonly kind: 'disk-full'; readonly isFull: boolean }
+  /**
+   * Whether this node's disk has no room but what the node keeps for itself; false at the start. `spareBytes`: of commands, so
+   * many bytes it may still take as a follower; told again while it is full, it counts if it is less than what is left.
+   */
+  | { readonly kind: 'disk-full'; readonly isFull: boolean; readonly spareBytes: number }
   /** The connection to the peer broke: what was in flight to it may be lost. */
   | { readonly kind: 'unreachable'; readonly peer: NodeId }
   /** The peer's machine refused the connection: its process is gone. A hint; quorum and pre-vote still decide. */
@@ -116,6 +119,8 @@ export type MemberProgress = {
   readonly isActive: boolean
   /** It said that it has lost what it promised, and does not count yet. */
   readonly isRecovering: boolean
+  /** It said that its disk is full. */
+  readonly isDiskFull: boolean
 }
 
 /** How the core is made: what the store had at start, and the limits. */

@@ -2,6 +2,7 @@ import { assert } from '../std/assert.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { Core } from './core.ts'
 import type { Entry, Index, Term } from './entry.ts'
+import { isRoomFor, spend } from './full-disk.ts'
 import type { Message } from './messages.ts'
 import { endRecovery, isHeldBack, noticeLoss } from './recovery.ts'
 
@@ -26,8 +27,11 @@ export function onAppendRequest(core: Core, message: AppendRequest): void {
     core.sendWhenDurable(message.from, { kind: 'append-rejected', prevIndex, hintIndex, hintTerm })
     return
   }
-  if (hasNoRoom(core, entries)) return
-  takeOver(core, message)
+  // What the log has already is passed over: a late or short request takes nothing away (R5).
+  const at = entries.findIndex((entry) => !log.matches(entry.index, entry.term))
+  const news = at < 0 ? [] : entries.slice(at)
+  if (isOverfull(core) || !isRoomFor(core, news)) return
+  takeOver(core, message, news)
   // What is compacted here is every leader's.
   const match = Math.max(prevIndex + entries.length, log.baseIndex)
   core.matchedIndex = Math.max(core.matchedIndex, match)
@@ -48,16 +52,16 @@ export function onHeartbeatRequest(core: Core, message: HeartbeatRequest): void 
   const commit = core.isRecovering ? Math.min(message.commit, core.matchedIndex) : message.commit
   if (commit <= core.log.lastIndex) core.commitTo(commit)
   endRecovery(core)
-  core.sendNow(message.from, { kind: 'heartbeat-response', read: message.read })
+  core.sendNow(message.from, { kind: 'heartbeat-response', read: message.read, isDiskFull: core.isDiskFull })
 }
 
 /**
- * The disk is full; or the log in memory is as long as no leader's grows by itself, so it is this node's state machine that
- * lags, and with it the snapshots that would let the log go. A request that finds no room counts as lost: the leader sends
- * it again after a heartbeat.
+ * The log in memory is as long as no leader's grows by itself, so it is this node's state machine that lags, and with it the
+ * snapshots that would let the log go. A request that finds no room counts as lost: the leader sends it again after a
+ * heartbeat.
  */
-function hasNoRoom({ log, options, isDiskFull }: Core, entries: readonly Entry[]): boolean {
-  return log.bytes > overfullShare * options.logBytesMax || (isDiskFull && entries.length > 0)
+function isOverfull({ log, options }: Core): boolean {
+  return log.bytes > overfullShare * options.logBytesMax
 }
 
 /** False when the sender can not be the leader of this term, because another node is. */
@@ -76,18 +80,18 @@ export function follow(core: Core, leader: { readonly from: NodeId; readonly ter
 }
 
 /**
- * Entries that the log has already are passed over: a late or short request takes nothing away (R5). A leader whose log
- * contradicts what is committed here was elected by nodes that lost it, as by data directories restored from old copies.
- * To obey would lose acknowledged writes, and to go on beside it would serve two truths: this node stops and says so.
+ * A leader whose log contradicts what is committed here was elected by nodes that lost it, as by data directories restored
+ * from old copies. To obey would lose acknowledged writes, and to go on beside it would serve two truths: this node stops and
+ * says so.
  */
-function takeOver(core: Core, { from, term, entries }: AppendRequest): void {
-  const at = entries.findIndex((entry) => !core.log.matches(entry.index, entry.term))
-  const first: Index | undefined = entries[at]?.index
+function takeOver(core: Core, { from, term }: AppendRequest, news: readonly Entry[]): void {
+  const first: Index | undefined = news[0]?.index
   if (first === undefined) return
   if (first <= core.log.lastIndex) {
     const isOpen = first > core.commitIndex
     assert(isOpen, `leader ${from} of term ${term} would overwrite entry ${first}, which is committed: its log lost it`)
     core.log.truncateFrom(first)
   }
-  core.log.append(entries.slice(at))
+  core.log.append(news)
+  spend(core, news)
 }

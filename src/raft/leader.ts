@@ -1,7 +1,8 @@
 import { assert } from '../std/assert.ts'
-import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
+import type { ProposalId } from '../vocabulary/ids.ts'
 import { promoteCaughtUp, settleConfiguration } from './configuration-change.ts'
 import type { Core } from './core.ts'
+import { handOverForRoom } from './full-disk.ts'
 import { otherVoters, tallyVotes } from './quorum.ts'
 import { renewLease } from './reads.ts'
 import { remind } from './recovery.ts'
@@ -52,13 +53,9 @@ export function tickLeader(core: Core): void {
 
 /** Whether a majority answered within an election timeout (thesis 6.2). */
 function hasQuorum(core: Core): boolean {
-  const answers = activeMembers(core).set(core.id, true)
+  const answers = new Map([[core.id, true]])
+  for (const [member, progress] of core.progress) if (isActive(core, progress)) answers.set(member, true)
   return tallyVotes(core.log.configuration, answers) === 'won'
-}
-
-function activeMembers(core: Core): Map<NodeId, boolean> {
-  const active = [...core.progress].filter(([, progress]) => isActive(core, progress))
-  return new Map(active.map(([member]) => [member, true]))
 }
 
 /**
@@ -81,15 +78,7 @@ function isServedByItsDisk(core: Core): boolean {
 export function lead(core: Core): void {
   settleConfiguration(core)
   if (core.role !== 'leader') return
-  if (core.isHandOverDue) handOver(core)
+  handOverForRoom(core)
   continueTransfer(core)
   replicate(core)
-}
-
-/** Because the disk is full: tried once, as soon as the others that live are a majority without this node. */
-function handOver(core: Core): void {
-  const answers = activeMembers(core)
-  if (core.transfer !== null || tallyVotes(core.log.configuration, answers) !== 'won') return
-  startTransfer(core, null)
-  core.isHandOverDue = core.transfer === null
 }

@@ -41,7 +41,8 @@ export type MessageBody =
   /** `read`: the newest read context of this leader that waits for a majority, 0 for none; minted by the leader, never reused (R9). */
   /** `match`: what this leader counts the receiver for; a log that ends before it has lost what it acknowledged (recovery.ts). */
   | { readonly kind: 'heartbeat-request'; readonly commit: Index; readonly read: number; readonly match: Index }
-  | { readonly kind: 'heartbeat-response'; readonly read: number }
+  /** `isDiskFull`: the sender takes few more commands (full-disk.ts). */
+  | { readonly kind: 'heartbeat-response'; readonly read: number; readonly isDiskFull: boolean }
   | { readonly kind: 'propose'; readonly id: ProposalId; readonly content: ProposalContent }
   | { readonly kind: 'propose-accepted'; readonly id: ProposalId; readonly index: Index }
   | { readonly kind: 'propose-refused'; readonly id: ProposalId; readonly why: RefusalReason }
@@ -77,7 +78,7 @@ export type RefusalReason =
   | 'transferring'
   | 'overloaded'
   | 'too-large'
-  /** The leader's disk has no room left but what it keeps for itself. */
+  /** The leader's disk, or those of so many voters that no majority has room, are full up to what nodes keep for themselves. */
   | 'disk-full'
   /** Another change is not committed yet, or this leader has committed nothing of its own term yet. */
   | 'change-under-way'

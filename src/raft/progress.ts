@@ -35,6 +35,8 @@ export type Progress = {
   leaving: { readonly index: Index; readonly untilTick: number } | null
   /** Heartbeat rounds in a row at which it was found to have caught up (learners). */
   caughtUpRounds: number
+  /** What it last said of its disk; null: nothing yet. */
+  isDiskFull: boolean | null
   /** Set while the member counts for nothing: until `index` is committed, and it has that (recovery.ts). */
   recovery: { readonly nonce: number; readonly index: Index } | null
 }
@@ -60,6 +62,7 @@ export function newProgress(lastIndex: Index): Progress {
     heardAtTick: -Infinity,
     leaving: null,
     caughtUpRounds: 0,
+    isDiskFull: null,
     recovery: null,
   }
 }

@@ -4,6 +4,7 @@ import { appendConfiguration, planChange } from './configuration-change.ts'
 import type { Core } from './core.ts'
 import { entryOverheadBytes } from './entry.ts'
 import type { Entry } from './entry.ts'
+import { isRoomForCommands } from './full-disk.ts'
 import type { Message, ProposalContent, RefusalReason } from './messages.ts'
 import { appendOwn } from './replication.ts'
 
@@ -46,7 +47,6 @@ function handIn(core: Core, { id, content }: Proposal): RefusalReason | null {
 /** Appends what the proposal asks for, or says why this leader does not. */
 function append(core: Core, { id, content }: Proposal): Entry | RefusalReason {
   if (core.transfer !== null) return 'transferring'
-  if (core.isDiskFull) return 'disk-full'
   if (content.kind === 'change') {
     const configuration = planChange(core, content.change)
     return typeof configuration === 'string' ? configuration : appendConfiguration(core, id, configuration)
@@ -61,6 +61,7 @@ function reasonToRefuseCommand(
 ): RefusalReason | null {
   const { uncommittedBytesMax, unappliedEntriesMax, logBytesMax } = core.options
   if (isTooLarge(core, command)) return 'too-large'
+  if (!isRoomForCommands(core)) return 'disk-full'
   const bytes = command.data.length + entryOverheadBytes
   const uncommittedBytes = core.log.bytesAfter(core.commitIndex)
   if (uncommittedBytes > 0 && uncommittedBytes + bytes > uncommittedBytesMax) return 'overloaded'

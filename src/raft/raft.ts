@@ -4,6 +4,7 @@ import { Core } from './core.ts'
 import type { RaftEffects, RaftEvent, RaftOptions, RaftStatus, SnapshotMeta } from './effects.ts'
 import { countOwnVote, onLeaderGone, onLeaderLost, tickElection } from './election.ts'
 import type { Entry, Index } from './entry.ts'
+import { onDiskFull } from './full-disk.ts'
 import { lead, tickLeader } from './leader.ts'
 import type { Message } from './messages.ts'
 import { onProposeUnsent, propose, tickProposals } from './proposals.ts'
@@ -70,8 +71,7 @@ export class Raft {
         this.#unsent(event.message)
         return
       case 'disk-full':
-        core.isHandOverDue = event.isFull && (core.isHandOverDue || !core.isDiskFull)
-        core.isDiskFull = event.isFull
+        onDiskFull(core, event)
         return
       case 'unreachable':
         this.#unreachable(event.peer)

@@ -102,7 +102,7 @@ function receiveFromThePast(core: Core, message: Message): void {
       })
       return
     case 'heartbeat-request':
-      core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })
+      core.sendNow(message.from, { kind: 'heartbeat-response', read: 0, isDiskFull: core.isDiskFull })
       return
     case 'pre-vote-request':
       onPreVoteRequest(core, message)

@@ -199,6 +199,7 @@ export function beginProbing(progress: Progress, next: Index): void {
 export function onHeartbeatResponse(core: Core, message: HeartbeatResponse): void {
   const progress = hear(core, message.from)
   if (progress === undefined) return
+  progress.isDiskFull = message.isDiskFull
   if (counts(progress) && message.read <= core.reads.context)
     progress.ackedRead = Math.max(progress.ackedRead, message.read)
   const { heartbeatTicks, electionTicks } = core.options
@@ -289,6 +290,7 @@ export function memberProgress(core: Core): readonly MemberProgress[] {
   const members = [...core.progress].filter(([, { leaving }]) => leaving === null)
   return members.map(([node, progress]) => {
     const { match, state } = progress
-    return { node, match, state, isActive: isActive(core, progress), isRecovering: !counts(progress) }
+    const isDiskFull = progress.isDiskFull === true
+    return { node, match, state, isActive: isActive(core, progress), isRecovering: !counts(progress), isDiskFull }
   })
 }

@@ -11,17 +11,24 @@ import { isMissing } from './slot-file.ts'
  * what a crash leaves of it looks like damage. What the log lost by it, its hash chain and head tell.
  */
 
-/** `new`: nothing was ever written. */
-export async function inspectFolder(folder: string): Promise<'new' | 'sound' | { readonly why: string }> {
+/**
+ * `new`: nothing was ever written. `unmade`: neither, but what stands there of its making, which a power cut met, LevelDB
+ * refuses to open.
+ */
+export async function inspectFolder(folder: string): Promise<'new' | 'unmade' | 'sound' | { readonly why: string }> {
   const names = await namesIn(folder)
   if (!names.includes('CURRENT')) {
     const made = names.find((name) => fileNumber(name, 'table') !== null || fileNumber(name, 'log') !== null)
-    const later = names.find((name) => name.startsWith('MANIFEST-') && name !== 'MANIFEST-000001')
+    const later = names.find((name) => name.startsWith('MANIFEST-') && name !== firstManifest)
     const left = made ?? later
     return left === undefined ? 'new' : { why: `the file CURRENT is missing beside ${left}` }
   }
+  const logBytes = await readLogs(folder, names)
   const manifest = await readManifest(folder)
-  if (typeof manifest === 'string') return { why: manifest }
+  if (typeof manifest === 'string') {
+    const isEmpty = logBytes === 0 && !names.some((name) => fileNumber(name, 'table') !== null)
+    return isEmpty && (await currentManifest(folder)) === firstManifest ? 'unmade' : { why: manifest }
+  }
   const { logNumber, tables } = manifest
   if (logNumber !== 0 && !names.some((name) => fileNumber(name, 'log') === logNumber))
     return { why: `the write-ahead log ${numbered(logNumber)}.log is missing` }
@@ -34,14 +41,29 @@ export async function inspectFolder(folder: string): Promise<'new' | 'sound' | {
 
 /** Which files hold the records; what is wrong with CURRENT or the manifest as a sentence. */
 export async function readManifest(folder: string): Promise<Manifest | string> {
-  const current = await readIfThere(path.join(folder, 'CURRENT'))
-  const name = /^(MANIFEST-\d+)\n$/.exec(new TextDecoder().decode(current ?? new Uint8Array()))?.[1]
+  const name = await currentManifest(folder)
   if (name === undefined) return 'the file CURRENT is damaged: it names no manifest'
   const bytes = await readIfThere(path.join(folder, name))
   if (bytes === null) return `the file ${name} is missing`
   const { records, badAt, isTail } = parseLog(bytes)
   if (badAt !== null && !isTail) return `the file ${name} is damaged at byte ${badAt}`
   return parseManifest(records) ?? `the file ${name} is damaged: it does not say which files hold the records`
+}
+
+async function currentManifest(folder: string): Promise<string | undefined> {
+  const current = await readIfThere(path.join(folder, 'CURRENT'))
+  return /^(MANIFEST-\d+)\n$/.exec(new TextDecoder().decode(current ?? new Uint8Array()))?.[1]
+}
+
+/**
+ * How many bytes stand in the write-ahead logs. One that can not be read now, for want of a permission or of handles, LevelDB
+ * would pass over, and delete: so that is an error here.
+ */
+async function readLogs(folder: string, names: readonly string[]): Promise<number> {
+  let read = 0
+  for (const name of names)
+    if (fileNumber(name, 'log') !== null) read += (await readIfThere(path.join(folder, name)))?.length ?? 0
+  return read
 }
 
 async function tableDamage(
@@ -82,7 +104,7 @@ export async function salvage(folder: string): Promise<RecordReader> {
     if (fileNumber(name, 'log') !== null) for (const record of parseLog(bytes).records) take(parseBatch(record))
     else {
       const table = parseTable(bytes)
-      if (typeof table !== 'string') take(table.changes)
+      if (typeof table !== 'string') take(table.changes())
     }
   }
   const rows: Row[] = []
@@ -147,3 +169,6 @@ export async function readIfThere(file: string): Promise<Uint8Array | null> {
     throw error
   }
 }
+
+/** LevelDB begins another each time that it opens: as soon as there is anything to lose, CURRENT names a later one. */
+const firstManifest = 'MANIFEST-000001'

@@ -120,7 +120,8 @@ export function parseManifest(records: readonly Uint8Array[]): Manifest | undefi
 const editTags = { comparator: 1, logNumber: 2, numbers: [3, 4, 9], compactPointer: 5, deletedFile: 6, newFile: 7 }
 
 export type ParsedTable = {
-  readonly changes: readonly Change[]
+  /** Those in the sound blocks. */
+  readonly changes: () => Change[]
   /** What is wrong, and with which keys: behind `after` (null: from the first on) up to `upTo`. */
   readonly bad: readonly { readonly why: string; readonly after: Uint8Array | null; readonly upTo: Uint8Array }[]
 }
@@ -135,7 +136,7 @@ export function parseTable(bytes: Uint8Array): ParsedTable | string {
   const index = readBlock(bytes, footer.handle())
   if (index === undefined) return 'the checksum of its index does not match'
   if (metaIndex === undefined) return 'the checksum of its meta index does not match'
-  const changes: Change[] = []
+  const sound: Uint8Array[] = []
   const bad: ParsedTable['bad'][number][] = []
   let after: Uint8Array | null = null
   for (const [separator, handleBytes] of blockRows(index)) {
@@ -144,15 +145,15 @@ export function parseTable(bytes: Uint8Array): ParsedTable | string {
     const block = readBlock(bytes, handle)
     if (block === undefined)
       bad.push({ why: `the checksum of its block at ${handle?.at ?? '?'} does not match`, after, upTo })
-    else
-      for (const [key, value] of blockRows(block)) {
-        const tag = uint64(key, key.length - 8)
-        const isValue = tag % 256 === 1
-        changes.push({ key: key.subarray(0, -8), value: isValue ? value : null, seq: Math.floor(tag / 256) })
-      }
+    else sound.push(block)
     after = upTo
   }
-  return { changes, bad }
+  return { changes: () => sound.flatMap((block) => blockRows(block).map(changeOf)), bad }
+}
+
+function changeOf([key, value]: readonly [Uint8Array, Uint8Array]): Change {
+  const tag = uint64(key, key.length - 8)
+  return { key: key.subarray(0, -8), value: tag % 256 === 1 ? value : null, seq: Math.floor(tag / 256) }
 }
 
 const magic = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb]

@@ -49,9 +49,8 @@ export class LevelRecords implements Records {
       if (codeOf(error) !== 'LEVEL_CORRUPTION') throw error
       return { why: `LevelDB can not open it: ${messageOf(error)}`, remains: await salvage(this.#folder) }
     }
-    // LevelDB syncs its files but not the folders that they were made in.
-    if (found === 'new')
-      for (const at of [this.#folder, this.#dataDir, path.dirname(this.#dataDir)]) await syncFolder(at)
+    // LevelDB syncs its files but not the folders that they were made in; a process before may not have come to it.
+    for (const at of [this.#folder, this.#dataDir, path.dirname(this.#dataDir)]) await syncFolder(at)
     return null
   }
 
@@ -130,11 +129,14 @@ export class LevelRecords implements Records {
   }
 
   /** What another process is writing looks damaged: it is looked at twice, with nobody there in between. */
-  async #inspect(): ReturnType<typeof inspectFolder> {
+  async #inspect(): Promise<'new' | 'sound' | { readonly why: string }> {
     const found = await inspectFolder(this.#folder)
-    if (typeof found === 'string') return found
+    if (found === 'new' || found === 'sound') return found
     await this.#checkFree(this.#folder)
-    return inspectFolder(this.#folder)
+    const again = await inspectFolder(this.#folder)
+    if (again !== 'unmade') return again
+    await rm(this.#folder, { recursive: true })
+    return 'new'
   }
 
   /** LevelDB takes its lock before it looks at any file; so it is asked to open in a way that it must refuse. */

@@ -8,7 +8,8 @@ import { syncFolder } from './sync-folder.ts'
 export class DiskSlotFile implements SlotFile {
   readonly #path: string
   #file: FileHandle | null = null
-  #isNew = false
+  /** A process before may have made the file, and not come to that. */
+  #isFolderSynced = false
 
   constructor(filePath: string) {
     this.#path = filePath
@@ -38,10 +39,11 @@ export class DiskSlotFile implements SlotFile {
   }
 
   async sync(): Promise<void> {
-    await this.#file?.datasync()
-    if (!this.#isNew) return
+    this.#file ??= await this.#openToWrite()
+    await this.#file.datasync()
+    if (this.#isFolderSynced) return
     await syncFolder(path.dirname(this.#path))
-    this.#isNew = false
+    this.#isFolderSynced = true
   }
 
   async close(): Promise<void> {
@@ -55,7 +57,7 @@ export class DiskSlotFile implements SlotFile {
       return await open(this.#path, 'r+')
     } catch (error) {
       if (!isMissing(error)) throw error
-      this.#isNew = true
+      this.#isFolderSynced = false
       return open(this.#path, 'wx')
     }
   }

@@ -42,6 +42,8 @@ export class VoteFile {
     const bytes = await this.#file.read()
     // A crash in the middle of the first write of all.
     if (bytes === null || bytes.length === 0) return null
+    // What a killed process wrote last may stand in no more than memory, and the other slot is written over next.
+    await this.#file.sync()
     const slots = decodeSlots(bytes)
     this.#hasOneSlot = bytes.length <= slotBytes
     if (isDamage(slots)) return slots
@@ -81,9 +83,8 @@ export class VoteFile {
     await this.#atRest()
     const before = this.#count
     const found = await this.#file.read()
-    const record = this.#newest
     // Written in between: no comparison is fair; the next round makes one.
-    if (this.#count !== before || this.#underWay !== null || record === null)
+    if (this.#count !== before || this.#underWay !== null || this.#newest === null)
       return { bytes: found?.length ?? 0, why: null }
     const wrong = ([0, 1] as const).find((slot) => {
       const written = this.#slots[slot]
@@ -93,7 +94,8 @@ export class VoteFile {
     if (wrong === undefined) return { bytes: found?.length ?? 0, why: null }
     // What is open may be another file than the one that stands there.
     await this.#file.close()
-    await this.saveTwice(record)
+    // Not what was the newest before that: it may have been followed by another.
+    await this.saveTwice(this.#newest)
     return { bytes: found?.length ?? 0, why: `slot ${wrong + 1} of the vote file is not what was written` }
   }
 

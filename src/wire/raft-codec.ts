@@ -52,7 +52,7 @@ function fieldsOf(message: Message): readonly PackedValue[] {
     case 'heartbeat-request':
       return [message.commit, message.read, message.match]
     case 'heartbeat-response':
-      return [message.read]
+      return [message.read, message.isDiskFull]
     case 'propose':
       return [message.id, packContent(message.content)]
     case 'propose-accepted':
@@ -101,11 +101,11 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       if (!isIndex(a) || !isIndex(b) || !isIndex(c)) return null
       return { kind: 'append-rejected', prevIndex: a, hintIndex: b, hintTerm: c }
     case frameTypes['heartbeat-request']:
-      // A node of wire version 1 sends no match: it counts on nothing then.
-      if (!isIndex(a) || !isIndex(b) || !(c === undefined || isIndex(c))) return null
-      return { kind: 'heartbeat-request', commit: a, read: b, match: c ?? 0 }
+      return isIndex(a) && isIndex(b) && isIndex(c) ? { kind: 'heartbeat-request', commit: a, read: b, match: c } : null
     case frameTypes['heartbeat-response']:
-      return isIndex(a) ? { kind: 'heartbeat-response', read: a } : null
+      // Who does not speak of its disk has room.
+      if (!isIndex(a) || !(b === undefined || typeof b === 'boolean')) return null
+      return { kind: 'heartbeat-response', read: a, isDiskFull: b ?? false }
     case frameTypes.propose: {
       const content = unpackContent(b)
       return isProposalId(a) && content !== null ? { kind: 'propose', id: a, content } : null
@@ -113,7 +113,7 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
     case frameTypes['propose-accepted']:
       return isProposalId(a) && isIndex(b) ? { kind: 'propose-accepted', id: a, index: b } : null
     case frameTypes['propose-refused']:
-      return isProposalId(a) && isRefusalReason(b) ? { kind: 'propose-refused', id: a, why: b } : null
+      return isProposalId(a) && typeof b === 'string' ? { kind: 'propose-refused', id: a, why: refusalReason(b) } : null
     case frameTypes['read-request']:
       return isIndex(a) ? { kind: 'read-request', id: a } : null
     case frameTypes['read-refused']:
@@ -193,8 +193,16 @@ const refusalReasons: Record<RefusalReason, true> = {
   overwritten: true,
 }
 
-function isRefusalReason(value: unknown): value is RefusalReason {
-  return typeof value === 'string' && Object.hasOwn(refusalReasons, value)
+/**
+ * Only a proposal that entered no log is answered with a refusal, so that much is true whatever a newer version has against
+ * it; and later it may have nothing against it.
+ */
+function refusalReason(text: string): RefusalReason {
+  return isRefusalReason(text) ? text : 'overloaded'
+}
+
+function isRefusalReason(text: string): text is RefusalReason {
+  return Object.hasOwn(refusalReasons, text)
 }
 
 const idPattern = /^[A-Za-z0-9._-]{1,128}$/

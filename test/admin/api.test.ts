@@ -46,7 +46,7 @@ const raft: RaftView = {
   configurationCommitted: true,
   recovering: false,
   quarantine: { why: 'entry 7 is damaged', lostUpTo: 9, verified: true, over: true },
-  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true, recovering: true }],
+  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true, recovering: true, diskFull: false }],
 }
 const server: ServerView = {
   name: 'files',

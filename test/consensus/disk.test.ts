@@ -26,7 +26,7 @@ function disk(reserveBytes = 100): {
       free.asked += 1
       return free.bytes instanceof Error ? Promise.reject(free.bytes) : Promise.resolve(free.bytes)
     },
-    changed: (isFull) => seen.push(isFull),
+    changed: () => seen.push([space.isFull, space.spareBytes]),
     log: (level, event) => seen.push(`${level} ${event}`),
   })
   const later = async (): Promise<void> => {
@@ -45,8 +45,35 @@ describe('the disk', () => {
       free.bytes = bytes
       await later()
     }
-    expect(seen).toEqual(['error disk-full', true, 'info disk-has-room', false, 'error disk-full', true])
+    expect(seen).toEqual([
+      'error disk-full',
+      [true, 25],
+      'info disk-has-room',
+      [false, 0],
+      'error disk-full',
+      [true, 0],
+    ])
     expect([space.isFull, space.freeBytes]).toEqual([true, 5])
+    space.end()
+  })
+
+  it('leaves a quarter of the reserve to entries, as long as half of it is free', async () => {
+    const { space, free, seen, later } = disk()
+    space.start()
+    await settle()
+    for (const bytes of [90, 75, 74.5, 60, 70, 40, 90, 130, 65]) {
+      free.bytes = bytes
+      await later()
+    }
+    const told = seen.filter((each) => Array.isArray(each))
+    expect(told).toEqual([
+      [true, 25],
+      [true, 24.5],
+      [true, 10],
+      [true, 0],
+      [false, 0],
+      [true, 15],
+    ])
     space.end()
   })
 
@@ -101,7 +128,8 @@ describe('the disk', () => {
     expect([space.isFull, space.freeBytes]).toEqual([true, 10])
     free.bytes = 500
     await later()
-    expect(seen).toEqual(['error disk-full', true, 'warn disk-space-unknown', 'info disk-has-room', false])
+    const full = ['error disk-full', [true, 0]]
+    expect(seen).toEqual([...full, 'warn disk-space-unknown', 'info disk-has-room', [false, 0]])
     space.end()
   })
 

@@ -60,7 +60,7 @@ describe('the report of a quarantine', () => {
   it('names a voter that says so of itself, where this node leads', () => {
     const { lines, raft } = report()
     const progress = (isRecovering: boolean): MemberProgress[] => [
-      { node: n1, match: 0, state: 'probe', isActive: true, isRecovering },
+      { node: n1, match: 0, state: 'probe', isActive: true, isRecovering, isDiskFull: false },
     ]
     const learner = { voters: [n2], votersOutgoing: [], learners: [n1] } as unknown as RaftStatus['configuration']
     raft({ role: 'leader', progress: progress(true), configuration: learner })

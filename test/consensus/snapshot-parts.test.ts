@@ -33,7 +33,7 @@ async function sender(bytes: number) {
     clock,
     electionTicks,
     send: (to, message) => void said.push({ to, message }),
-    progressOf: (node) => ({ node, match: 0, state, isActive: true, isRecovering: false }),
+    progressOf: (node) => ({ node, match: 0, state, isActive: true, isRecovering: false, isDiskFull: false }),
     failed: (peer) => void failed.push(peer),
     counters,
     log: (_, event) => void lines.push(event),

@@ -56,7 +56,7 @@ describe('a node is ready', () => {
 describe('what an operator sees of a damaged node', () => {
   const quarantine = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, isOver: false }
   const counters = { oldestWriteMs: 3, diskFreeBytes: null }
-  const progress = [{ node: 'n2', match: 0, state: 'probe', isActive: true, isRecovering: true }]
+  const progress = [{ node: 'n2', match: 0, state: 'probe', isActive: true, isRecovering: true, isDiskFull: true }]
   const raft = { ...raftOf('n2', 'n1'), isRecovering: true, progress } as unknown as Raft
   const status = { raft, quarantine, isDiskFull: true, counters, connected: [] } as unknown as ConsensusStatus
   const checks = { outcome: { index: 0, agreed: 0, diverged: [] } } as unknown as OperatorParts['checks']
@@ -68,7 +68,7 @@ describe('what an operator sees of a damaged node', () => {
     expect(views.raft()).toMatchObject({
       quarantine: told,
       recovering: true,
-      progress: [{ id: 'n2', recovering: true }],
+      progress: [{ id: 'n2', recovering: true, diskFull: true }],
     })
   })
 

@@ -6,8 +6,7 @@
  * invariants are checked; at the end everything heals, and the cluster has to agree and go on. Only a `propose` is never
  * repeated: the transport delivers at most once.
  */
-import { decodeConfiguration, noConfiguration } from '../../src/raft/configuration.ts'
-import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
+import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { assert } from '../../src/std/assert.ts'
 import { Random } from '../../src/std/random.ts'
@@ -15,7 +14,9 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { checkDisk, Invariants } from './invariants.ts'
 import { Lab } from './lab.ts'
 import type { LabNode } from './lab.ts'
-import { lastIndexOf } from './lab-disk.ts'
+import { configurationOf, lastIndexOf } from './lab-disk.ts'
+import { drawLimits, drawWeather } from './weather.ts'
+import type { Weather } from './weather.ts'
 
 export type ChaosOutcome = {
   committed: number
@@ -37,33 +38,12 @@ export function runChaos(seed: number, actions: number): ChaosOutcome {
   return life.outcome
 }
 
-/** How often what happens, drawn per seed, so that seeds differ in kind and not only in order. */
-type Weather = {
-  tick: number
-  deliver: number
-  lose: number
-  repeat: number
-  persist: number
-  fall: number
-  cut: number
-  read: number
-  snapshot: number
-  install: number
-  change: number
-  transfer: number
-  gone: number
-  damage: number
-  full: number
-}
-
 /** Ids that may join; each once at a time, and again when it was removed. */
 const spares = ['n6', 'n7', 'n8'] as NodeId[]
 
 class Life {
   readonly #random: Random
   readonly #weather: Weather
-  /** With leases, all clocks go at one pace: that is what a lease rests on. */
-  readonly #hasLeases: boolean
   readonly #lab: Lab
   readonly #invariants = new Invariants()
   #cut: NodeId | null = null
@@ -76,38 +56,11 @@ class Life {
   constructor(seed: number) {
     const random = new Random(seed)
     this.#random = random
-    const isSteady = random.below(3) === 0
-    this.#hasLeases = random.below(5) === 0
-    this.#weather = {
-      tick: 10 + random.below(30),
-      deliver: 30 + random.below(60),
-      lose: random.below(8),
-      repeat: random.below(15),
-      persist: 10 + random.below(40),
-      fall: random.below(5),
-      cut: random.below(3),
-      read: random.below(6),
-      snapshot: isSteady ? 0 : random.below(5),
-      install: 5 + random.below(20),
-      change: isSteady ? 0 : random.below(3),
-      transfer: random.below(2),
-      gone: random.below(2),
-      damage: random.below(2) * (1 + random.below(4)),
-      full: random.below(2),
-    }
-    const limits = {
-      appendBytesMax: 150 + random.below(400),
-      inflightMax: 1 + random.below(6),
-      uncommittedBytesMax: 1_000,
-      trailingEntries: random.below(5),
-      electionTicks: this.#hasLeases ? 9 : 6,
-      heartbeatTicks: 2,
-      leaseReads: this.#hasLeases,
-    }
+    this.#weather = drawWeather(random)
     this.#lab = new Lab({
       size: random.below(3) === 0 ? 5 : 3,
       seed,
-      limits,
+      limits: drawLimits(random, this.#weather),
       observe: (node, effects) => {
         this.#restored += effects.restore === null ? 0 : 1
         this.#compacted += (effects.persist?.compact ?? null) === null ? 0 : 1
@@ -177,13 +130,12 @@ class Life {
     for (const snapshot of lab.snapshotsOnTheirWay.splice(0)) lab.failSnapshot(snapshot)
     for (const id of lab.ids) {
       if (lab.node(id).raft === undefined) this.#start(id)
-      lab.step(id, { kind: 'disk-full', isFull: false })
+      this.#setDisk(id, null)
     }
+    if (this.#weather.isFullAtTheEnd) this.#goOnWithFullDisks()
     let read = 0
     for (let round = 0; round < 300; round += 1) {
-      for (const id of lab.ids) lab.tick(id)
-      lab.settle()
-      if (round % 20 === 0) lab.giveUpSnapshots()
+      this.#beat(round)
       const leader = lab.leaders[0]
       if (round === 200 && leader !== undefined) lab.propose(leader, { id: 'last' })
       if (round === 210) read = this.#readAt(this.#members()[0])
@@ -200,6 +152,28 @@ class Life {
       assert(lab.node(id).applied.length === committed.length, `${id} has applied everything after healing`)
       assert(!lab.raft(id).status().isRecovering, `${id} has recovered after healing`)
     }
+  }
+
+  /** What is in the logs is agreed on, whoever leads; there are reads, but no commands. */
+  #goOnWithFullDisks(): void {
+    const lab = this.#lab
+    for (const id of lab.ids) this.#setDisk(id, Infinity)
+    for (let round = 0; round < 200; round += 1) this.#beat(round)
+    const [leader] = lab.leaders
+    assert(leader !== undefined, 'there is a leader though all disks are full')
+    const read = this.#readAt(leader)
+    const { refused } = lab.propose(leader, { id: 'too-much' })
+    assert(refused[0]?.why === 'disk-full', 'no command is taken while all disks are full')
+    lab.settle()
+    this.#beat(0)
+    assert(this.#invariants.readsAnswered.has(read), 'a read is answered though all disks are full')
+    for (const id of lab.ids) this.#setDisk(id, null)
+  }
+
+  #beat(round: number): void {
+    for (const id of this.#lab.ids) this.#lab.tick(id)
+    this.#lab.settle()
+    if (round % 20 === 0) this.#lab.giveUpSnapshots()
   }
 
   #members(): readonly NodeId[] {
@@ -225,8 +199,10 @@ class Life {
     // Clocks differ, and go back at times.
     this.#lab.now += this.#random.below(40) - 5
     if (node === undefined) return
-    const ids = this.#hasLeases ? this.#lab.ids.filter((id) => this.#lab.node(id).raft !== undefined) : [node.id]
-    const ticks = 1 + this.#random.below(this.#hasLeases ? 1 : 3)
+    const ids = this.#weather.hasLeases
+      ? this.#lab.ids.filter((id) => this.#lab.node(id).raft !== undefined)
+      : [node.id]
+    const ticks = 1 + this.#random.below(this.#weather.hasLeases ? 1 : 3)
     for (const id of ids) this.#lab.tick(id, ticks)
   }
 
@@ -305,8 +281,8 @@ class Life {
     })
     if (isChanging) return false
     const damaged = new Set([...this.#damaged(), id])
-    return [...this.#lab.nodes.values()].every((node) => {
-      const { voters, votersOutgoing } = configurationOf(node)
+    return [...this.#lab.nodes.values()].every(({ raft, disk }) => {
+      const { voters, votersOutgoing } = raft?.status().configuration ?? configurationOf(disk)
       return [voters, votersOutgoing].every((set) => set.length === 0 || 2 * damaged.size < set.length)
     })
   }
@@ -319,7 +295,13 @@ class Life {
 
   #toggleFull(): void {
     const node = this.#running()
-    if (node !== undefined) this.#lab.step(node.id, { kind: 'disk-full', isFull: this.#random.below(2) === 0 })
+    if (node === undefined) return
+    this.#setDisk(node.id, this.#random.below(2) === 0 ? this.#random.below(3) * this.#random.below(400) : null)
+  }
+
+  /** Full, but for so many bytes; null: there is room. */
+  #setDisk(id: NodeId, spareBytes: number | null): void {
+    this.#lab.step(id, { kind: 'disk-full', isFull: spareBytes !== null, spareBytes: spareBytes ?? 0 })
   }
 
   #rise(): void {
@@ -413,10 +395,4 @@ class Life {
     const peer = this.#pick(this.#lab.ids)
     if (node !== undefined && peer !== undefined) this.#lab.step(node.id, { kind: 'peer-gone', peer })
   }
-}
-
-function configurationOf({ raft, disk }: LabNode): Configuration {
-  if (raft !== undefined) return raft.status().configuration
-  const entry = disk.entries.findLast(({ kind }) => kind === 'configuration')
-  return (entry && decodeConfiguration(entry.data)) ?? disk.snapshot?.configuration ?? noConfiguration
 }

@@ -50,7 +50,7 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
     read: count,
     match: count,
   }),
-  fc.record({ kind: kind('heartbeat-response'), read: count }),
+  fc.record({ kind: kind('heartbeat-response'), read: count, isDiskFull: fc.boolean() }),
   fc.record({ kind: kind('propose'), id, content }),
   fc.record({ kind: kind('propose-accepted'), id, index: count }),
   fc.record({ kind: kind('propose-refused'), id, why }),

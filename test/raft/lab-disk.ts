@@ -1,4 +1,6 @@
 /** The disks of the lab: what lies on one, what a batch makes of it, what damage leaves, and what it allows to be said. */
+import { decodeConfiguration, noConfiguration } from '../../src/raft/configuration.ts'
+import type { Configuration } from '../../src/raft/configuration.ts'
 import type { Persist, SnapshotMeta } from '../../src/raft/effects.ts'
 import type { Entry, HardState, Index } from '../../src/raft/entry.ts'
 import type { Message } from '../../src/raft/messages.ts'
@@ -43,6 +45,12 @@ export function termAt(image: LogImage, index: Index): number | undefined {
 
 export function lastIndexOf({ snapshot, entries }: LogImage): Index {
   return entries.at(-1)?.index ?? snapshot?.index ?? 0
+}
+
+/** The newest of the image, committed or not. */
+export function configurationOf({ snapshot, entries }: LogImage): Configuration {
+  const entry = entries.findLast(({ kind }) => kind === 'configuration')
+  return (entry && decodeConfiguration(entry.data)) ?? snapshot?.configuration ?? noConfiguration
 }
 
 export function writeInto(image: LogImage, batch: Persist): void {

@@ -520,7 +520,7 @@ describe('thesis 4: configuration', () => {
     hear(lab, message('vote-request', { ...place, lastIndex: 3 }))
     hear(lab, message('pre-vote-request', { ...place, lastIndex: 3 }))
     hear(lab, message('append-rejected', { from: 'n9', to: n1, term: 9, prevIndex: 1, hintIndex: 1, hintTerm: 1 }))
-    hear(lab, message('heartbeat-response', { from: 'n9', to: n1, term: 9, read: 0 }))
+    hear(lab, message('heartbeat-response', { from: 'n9', to: n1, term: 9, read: 0, isDiskFull: false }))
     hear(lab, message('timeout-now', { from: 'n9', to: n1, term: 9 }))
     expect(lab.raft('n1').status().term).toBe(2)
     expect(lab.network).toEqual([])
@@ -545,7 +545,8 @@ describe('thesis 4: configuration', () => {
 describe('thesis 6: clients', () => {
   it('6.2: a leader that a majority does not answer within an election timeout steps down, in its own term', () => {
     const lab = ledCluster(5)
-    const answer = (from: string): void => hear(lab, message('heartbeat-response', { from, to: n1, term: 2, read: 0 }))
+    const answer = (from: string): void =>
+      hear(lab, message('heartbeat-response', { from, to: n1, term: 2, read: 0, isDiskFull: false }))
     lab.tick('n1', 10)
     for (const from of ['n2', 'n3']) answer(from)
     lab.tick('n1', 10)

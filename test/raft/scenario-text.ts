@@ -67,7 +67,7 @@ function bodyText(message: Message): string {
     case 'heartbeat-request':
       return heartbeatText(message)
     case 'heartbeat-response':
-      return message.read === 0 ? '' : ` read ${message.read}`
+      return `${message.read === 0 ? '' : ` read ${message.read}`}${message.isDiskFull ? ' full' : ''}`
     case 'propose':
       return ` ${message.id} ${contentText(message.content)}`
     case 'propose-accepted':

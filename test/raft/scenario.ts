@@ -12,7 +12,8 @@
  *   install FROM->TO (a snapshot that is on its way)   bring FROM->TO INDEX [term=T] (one that FROM has)   fail FROM->TO
  *   isolate NODE   heal   settle   miss NODE (ticks)
  *   lose NODE INDEX [term=T] (a crashed node's disk: all behind INDEX, and the vote; found out at the start, so it is
- *   recovering; or, with told=no, not found out)   full NODE   room NODE (of its disk)
+ *   recovering; or, with told=no, not found out)   full NODE [SPARE] (its disk; so many bytes it still takes: 0)
+ *   room NODE
  *   inject FROM->TO KIND key=value..   unreachable NODE PEER   gone NODE PEER   `quiet` before a command: no output.
  * Disk and network move only by `persist`, `deliver`, `install` and `settle`; `*` stands for any node in FROM->TO.
  */
@@ -133,8 +134,8 @@ class Scenario {
       case 'status': {
         const { firstIndex, snapshotIndex, progress } = this.#cluster.raft(first).status()
         this.#print(`${first}: log from ${firstIndex}, snapshot at ${snapshotIndex}`)
-        for (const { node, match, state, isRecovering } of progress) {
-          this.#print(`  ${node}: ${state} match ${match}${recoveringText(isRecovering)}`)
+        for (const { node, match, state, isRecovering, isDiskFull } of progress) {
+          this.#print(`  ${node}: ${state} match ${match}${recoveringText(isRecovering)}${isDiskFull ? ' full' : ''}`)
         }
         return
       }
@@ -168,7 +169,7 @@ class Scenario {
         return
       case 'full':
       case 'room':
-        this.#cluster.step(first, { kind: 'disk-full', isFull: verb === 'full' })
+        this.#cluster.step(first, { kind: 'disk-full', isFull: verb === 'full', spareBytes: Number(second) })
         return
       case 'restart':
         this.#cluster.start(first)
@@ -362,7 +363,7 @@ function parseMessage(options: { link: string; kind: string; given: ReadonlyMap<
     case 'heartbeat-request':
       return { ...head, kind, commit: number('commit'), read: number('read'), match: number('match') }
     case 'heartbeat-response':
-      return { ...head, kind, read: number('read') }
+      return { ...head, kind, read: number('read'), isDiskFull: given.get('full') === 'yes' }
     case 'vote-request': {
       const [lastIndex, lastTerm] = place('last')
       return { ...head, kind, lastIndex, lastTerm, transfer: given.get('transfer') === 'yes' }

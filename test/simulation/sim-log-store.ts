@@ -136,6 +136,10 @@ export class SimLogStore implements LogStore {
       return
     }
     const begun = disk.quarantining
+    // Of the commit index an older one will do: it is a hint (R8), and no home repeats it.
+    const { commit } = stored.hardState
+    const own = disk.image.hardState
+    if (disk.damaged.has('records') && commit < own.commit) disk.image.hardState = { ...own, commit }
     const difference = disk.image.difference(stored)
     if (difference === null) {
       disk.quarantining = null

@@ -13,7 +13,8 @@ export function performStorageFault(simulation: Simulation, fault: StorageFault)
     fill(simulation, node, fault.forMs)
     return
   }
-  if (!simulation.conditions.atlas.mayDamage(node.id, homeOf(fault))) {
+  const isAllowed = simulation.conditions.atlas.mayDamage(node.id, homeOf(fault))
+  if (!isAllowed || (fault.kind === 'wipe' && !mayWipe(simulation, node))) {
     simulation.world.note('*', () => `the atlas does not allow that for ${node.id}`)
     return
   }
@@ -56,6 +57,12 @@ export function performStorageFault(simulation: Simulation, fault: StorageFault)
 
 function find(simulation: Simulation, target: Target): SimNode | undefined {
   return target === 'leader' ? simulation.leader() : simulation.node(target)
+}
+
+/** Founders that have all forgotten that they did would do it again, and nobody could tell. */
+function mayWipe({ nodes, plan }: Simulation, node: SimNode): boolean {
+  const founders = nodes.slice(0, plan.voters)
+  return !founders.includes(node) || founders.some(({ id, disk }) => id !== node.id && disk.image.lastIndex > 0)
 }
 
 function homeOf(fault: Exclude<StorageFault, { kind: 'disk-full' }>): Home | 'all' {

@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -177,6 +177,36 @@ describe('the quarantine of a log', () => {
       expect(next).toMatchObject({ nodeId: expect.any(String) as string, generation: 1, damage: null })
       await stopped(next.store)
     }
+  })
+
+  it('takes for a first start what a power cut left of the making of the database', async () => {
+    const raft = path.join(dataDir, 'raft')
+    for (const files of [
+      { 'MANIFEST-000001': '' },
+      { CURRENT: 'MANIFEST-000001\n', 'MANIFEST-000001': '' },
+      { CURRENT: 'MANIFEST-000001\n', 'MANIFEST-000001': '', '000003.log': '', 'MANIFEST-000002': '' },
+    ]) {
+      await mkdir(raft, { recursive: true })
+      for (const [name, bytes] of Object.entries(files)) await writeFile(path.join(raft, name), bytes)
+      const next = await started()
+      expect(next).toMatchObject({ generation: 1, damage: null })
+      await stopped(next.store)
+      for (const made of ['raft', 'vote']) await rm(path.join(dataDir, made), { recursive: true })
+    }
+  })
+
+  it('is no damage that a write-ahead log can not be read now, and nothing is lost by it', async () => {
+    const first = await started()
+    await first.store.write(batch({ term: 1, entries: entries(1, 3, 1) }))
+    await stopped(first.store)
+    const raft = path.join(dataDir, 'raft')
+    const name = (await readdir(raft)).find((each) => each.endsWith('.log')) ?? ''
+    const log = path.join(raft, name)
+    await rename(log, path.join(dataDir, 'kept'))
+    await symlink(name, log)
+    await expect(new LevelLogStore(dataDir).open({ nodeId: null })).rejects.toMatchObject({ code: 'storage-failed' })
+    await rename(path.join(dataDir, 'kept'), log)
+    expect(await started()).toMatchObject({ damage: null, entries: entries(1, 3, 1) })
   })
 
   it('undoes what a crash left unfinished beside the log, and finishes what had begun to take its place', async () => {

@@ -133,4 +133,27 @@ describe('the vote file', () => {
     expect((await vote.verify()).why).toContain('not what was written')
     expect(await seqIn(file.synced)).toBe(5)
   })
+
+  it('does not go back behind what was saved while a damaged slot is written anew', async () => {
+    await vote.saveTwice(record(5))
+    file.bytes = null
+    let release: () => void = () => undefined
+    file.closeGate = new Promise((resolve) => (release = resolve))
+    const verified = vote.verify()
+    await Promise.resolve()
+    await Promise.resolve()
+    await vote.saveDurably(record(6, 2))
+    release()
+    expect((await verified).why).toContain('not what was written')
+    expect(await seqIn(file.synced)).toBe(6)
+  })
+
+  it('makes durable what a process before has left, before it writes over the other slot', async () => {
+    await vote.saveDurably(record(1))
+    vote.save(record(2))
+    await waitFor('the write', async () => (await seqIn(file.bytes)) === 2)
+    expect(await seqIn(file.synced)).toBe(1)
+    expect(await makeFile().open()).toEqual(record(2))
+    expect(await seqIn(file.synced)).toBe(2)
+  })
 })

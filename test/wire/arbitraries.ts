@@ -80,7 +80,7 @@ const shortMessage = fc
       fc.record({ kind: fc.constant('append-accepted'), match: index }),
       fc.record({ kind: fc.constant('append-rejected'), prevIndex: index, hintIndex: index, hintTerm: index }),
       fc.record({ kind: fc.constant('heartbeat-request'), commit: index, read: index, match: index }),
-      fc.record({ kind: fc.constant('heartbeat-response'), read: index }),
+      fc.record({ kind: fc.constant('heartbeat-response'), read: index, isDiskFull: fc.boolean() }),
       fc.record({ kind: fc.constant('propose'), id: proposalId, content }),
       fc.record({ kind: fc.constant('propose-accepted'), id: proposalId, index }),
       fc.record({

@@ -236,18 +236,19 @@ describe('a raft message', () => {
     expect(append(fields)).toHaveProperty('malformed')
   })
 
-  it('of a leader that does not say what it counts the receiver for counts it for nothing', () => {
+  it('of a leader that does not say what it counts the receiver for is malformed', () => {
     const heartbeat = (fields: number[]) => decodeMessage(frameTypes['heartbeat-request'], pack(fields), envelope)
-    expect(heartbeat([3, 7, 1])).toEqual({
-      ...envelope,
-      term: 3,
-      kind: 'heartbeat-request',
-      commit: 7,
-      read: 1,
-      match: 0,
-    })
     expect(heartbeat([3, 7, 1, 9])).toMatchObject({ match: 9 })
+    expect(heartbeat([3, 7, 1])).toHaveProperty('malformed')
     expect(heartbeat([3, 7, 1, -9])).toHaveProperty('malformed')
+  })
+
+  it('of a node that does not speak of its disk is of one that has room', () => {
+    const response = (fields: (number | boolean)[]) =>
+      decodeMessage(frameTypes['heartbeat-response'], pack(fields), envelope)
+    expect(response([3, 7])).toMatchObject({ read: 7, isDiskFull: false })
+    expect(response([3, 7, true])).toMatchObject({ read: 7, isDiskFull: true })
+    expect(response([3, 7, 1])).toHaveProperty('malformed')
   })
 
   it('is of the connection, whatever its payload says', () => {
@@ -257,12 +258,14 @@ describe('a raft message', () => {
       term: 4,
       kind: 'heartbeat-response',
       read: 9,
+      isDiskFull: true,
     })
     expect(decodeMessage(type, payload, envelope)).toEqual({
       ...envelope,
       term: 4,
       kind: 'heartbeat-response',
       read: 9,
+      isDiskFull: true,
     })
   })
 
@@ -276,9 +279,13 @@ describe('a raft message', () => {
     expect(decodeMessage(frameTypes.propose, pack([1, ...fields]), envelope)).toHaveProperty('malformed')
   })
 
-  it('that refuses for a reason nobody knows is malformed', () => {
-    const payload = pack([1, 'n1.1.1', 'toString'])
-    expect(decodeMessage(frameTypes['propose-refused'], payload, envelope)).toHaveProperty('malformed')
+  it('that refuses for a reason of a newer version refuses all the same: the proposal entered no log', () => {
+    const refused = (why: string | number) =>
+      decodeMessage(frameTypes['propose-refused'], pack([1, 'n1.1.1', why]), envelope)
+    for (const why of ['moon-phase', 'toString', '']) {
+      expect(refused(why)).toMatchObject({ kind: 'propose-refused', id: 'n1.1.1', why: 'overloaded' })
+    }
+    expect(refused(7)).toHaveProperty('malformed')
   })
 })
 

@@ -256,7 +256,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/raft/full-disk.ts',
     search: " || core.spareBytes > 0 || entries.every(({ kind }) => kind !== 'command')",
     replace: ' || entries.length >= 0',
-    within: 400,
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'full-follower-takes-no-noop',
