@@ -1,4 +1,5 @@
 import type { RaftStatus } from '../raft/effects.ts'
+import { otherVoters, tallyVotes } from '../raft/quorum.ts'
 import type { LogStore, Quarantine } from '../storage/log-store.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { ConsensusEvents, QuarantineStatus } from './consensus.ts'
@@ -13,6 +14,8 @@ export class QuarantineReport {
   #isRecovering: boolean
   /** Of a loss that no file shows: Raft found it. */
   #found: Quarantine | null = null
+  /** Why it does not end by itself, and what to do; null: the others can end it. */
+  #wayOut: string | null = null
   #peers: ReadonlySet<NodeId> = new Set()
 
   constructor(options: QuarantineReportOptions) {
@@ -24,7 +27,9 @@ export class QuarantineReport {
 
   get status(): QuarantineStatus | null {
     const quarantine = this.#found ?? this.#store.lastQuarantine
-    return quarantine === null ? null : { ...quarantine, isOver: !this.#isRecovering }
+    if (quarantine === null) return null
+    const why = this.#wayOut === null ? quarantine.why : `${quarantine.why}; ${this.#wayOut}`
+    return { ...quarantine, why, isOver: !this.#isRecovering }
   }
 
   start(): void {
@@ -40,6 +45,7 @@ export class QuarantineReport {
   raftChanged(status: RaftStatus): void {
     if (status.isRecovering && !this.#isRecovering) this.#lost(status)
     else if (!status.isRecovering && this.#isRecovering) this.#recovered(status)
+    this.#lookForWayOut(status)
     this.#lookAtPeers(status)
   }
 
@@ -56,6 +62,19 @@ export class QuarantineReport {
     if (status === null) return
     const { why, lostUpTo, verified } = status
     this.#log('info', 'quarantine-ended', { why, lostUpTo, verified, term, leader, lastIndex })
+  }
+
+  /** Without a majority of others nobody can tell what this node had: be it one voter, or two (raft/recovery.ts). */
+  #lookForWayOut({ id, configuration }: RaftStatus): void {
+    const others = new Map(otherVoters(configuration, id).map((voter) => [voter, true]))
+    const isEndless =
+      this.#isRecovering && configuration.voters.length > 0 && tallyVotes(configuration, others) !== 'won'
+    const before = this.#wayOut
+    this.#wayOut = isEndless
+      ? `without ${id} the voters that it knows (${configuration.voters.join(', ')}) have no majority, so it does not end by itself: stop them, run "quorate raft recover" on each to see what it has, and recover one`
+      : null
+    if (before === null && this.status !== null && this.#wayOut !== null)
+      this.#log('error', 'quarantine-lasts', { wayOut: this.#wayOut })
   }
 
   /** Learners that join recover too, without having lost anything. */

@@ -19,6 +19,7 @@ export class Scrub {
   readonly #options: ScrubOptions
   #timer: Timer | undefined
   #reading: Promise<unknown> | undefined
+  #wakeUp = (): void => undefined
   #roundBytes = 0
   /** Of the last whole round; 0: there was none. */
   #lastRoundBytes = 0
@@ -40,6 +41,7 @@ export class Scrub {
   async end(): Promise<void> {
     this.#ended = true
     this.#timer?.cancel()
+    this.#wakeUp()
     await this.#reading
   }
 
@@ -128,12 +130,26 @@ export class Scrub {
     const { files, snapshots } = this.#options
     const { current } = snapshots
     if (current === null) return
-    const verdict = await this.#read(files.verify(current).catch((error: unknown) => ({ error })))
+    const verdict = await this.#read(files.verify(current, () => this.#pause()).catch((error: unknown) => ({ error })))
     // It may have gone while it was read, since there is a newer one.
     if (verdict === null || snapshots.current !== current) return
     if (typeof verdict !== 'string') throw verdict.error
     this.#found(verdict)
     snapshots.replace(current)
+  }
+
+  /** Between two pieces of a snapshot. Rejects when there is to be no other. */
+  async #pause(): Promise<void> {
+    const { writer, clock } = this.#options
+    let hasRested = this.#hurriedEnds > 0
+    while (!this.#ended && (!hasRested || writer.hasWaiting)) {
+      await new Promise<void>((resume) => {
+        this.#wakeUp = resume
+        this.#timer = clock.after(scrubRestMs, resume)
+      })
+      hasRested = true
+    }
+    if (this.#ended) throw new Error('nothing is read any more')
   }
 
   #found(why: string): void {

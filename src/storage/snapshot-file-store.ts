@@ -63,10 +63,10 @@ export class SnapshotFileStore implements SnapshotStore {
     })
   }
 
-  verify(snapshot: SnapshotMeta): Promise<string | null> {
+  verify(snapshot: SnapshotMeta, pause = goOn): Promise<string | null> {
     return this.#reporting(`read snapshot ${snapshotName(snapshot)} of`, async () => {
       const place = this.#pathOf(`${snapshotName(snapshot)}${wholeEnding}`)
-      const damage = await damageOf(place, snapshot)
+      const damage = await damageOf(place, snapshot, pause)
       return damage === null ? null : `the snapshot ${path.basename(place)} is damaged: ${damage}`
     })
   }
@@ -98,7 +98,7 @@ export class SnapshotFileStore implements SnapshotStore {
   read(snapshot: SnapshotMeta): Promise<Uint8Array> {
     return this.#reporting(`read snapshot ${snapshotName(snapshot)} of`, () =>
       this.#withFile(snapshot, async (file, size) => {
-        const read = await readSnapshot(file, size, (length) => new Uint8Array(length))
+        const read = await readSnapshot(file, { size, target: (length) => new Uint8Array(length) })
         if (isDamage(read)) throw new Error(`it is damaged: ${read.damage}`)
         return read.data
       }),
@@ -157,7 +157,7 @@ export class SnapshotFileStore implements SnapshotStore {
     const handle = await open(this.#pathOf(file), 'r')
     try {
       const { size } = await handle.stat()
-      const read = await readSnapshot(handle, size, null)
+      const read = await readSnapshot(handle, { size })
       if (isDamage(read) && read.isForeign) throw new Error(`another version wrote ${file}: ${read.damage}`)
       if (!isDamage(read) && `${snapshotName(read.snapshot)}${wholeEnding}` === file) {
         this.#whole.set(snapshotName(read.snapshot), { snapshot: read.snapshot, size })
@@ -194,7 +194,7 @@ export class SnapshotFileStore implements SnapshotStore {
   }
 
   async #complete(part: PartSnapshot, expected: SnapshotMeta): Promise<'done' | 'damaged'> {
-    const read = await readSnapshot(part.file, part.size, null)
+    const read = await readSnapshot(part.file, { size: part.size })
     if (isDamage(read) || !isSameSnapshot(read.snapshot, expected)) return this.#discard()
     await part.file.sync()
     await part.file.close()
@@ -266,7 +266,7 @@ const partEnding = '.part'
 const asideEnding = '.damaged'
 
 /** What is wrong with the file of that snapshot; null: nothing. */
-async function damageOf(place: string, snapshot: SnapshotMeta): Promise<string | null> {
+async function damageOf(place: string, snapshot: SnapshotMeta, pause: Pause): Promise<string | null> {
   let file: FileHandle
   try {
     file = await open(place, 'r')
@@ -276,7 +276,7 @@ async function damageOf(place: string, snapshot: SnapshotMeta): Promise<string |
   }
   try {
     const { size } = await file.stat()
-    const read = await readSnapshot(file, size, null)
+    const read = await readSnapshot(file, { size, pause })
     if (isDamage(read)) return read.damage
     return isSameSnapshot(read.snapshot, snapshot) ? null : 'another one stands there'
   } finally {
@@ -284,11 +284,14 @@ async function damageOf(place: string, snapshot: SnapshotMeta): Promise<string |
   }
 }
 
+/** What is waited for between two pieces. */
+type Pause = () => Promise<void>
+const goOn: Pause = () => Promise.resolve()
+
 /** Verifies the file; its data is kept where `target` makes room for it, else only looked at. */
 async function readSnapshot(
   file: FileHandle,
-  size: number,
-  target: ((length: number) => Uint8Array) | null,
+  { size, target, pause = goOn }: { size: number; target?: (length: number) => Uint8Array; pause?: Pause },
 ): Promise<{ snapshot: SnapshotMeta; data: Uint8Array } | Damage> {
   const start = new Uint8Array(Math.min(headBytes, size))
   await readAll(file, start, 0)
@@ -300,7 +303,8 @@ async function readSnapshot(
   const data = target?.(head.dataBytes) ?? new Uint8Array(Math.min(pieceBytes, head.dataBytes))
   for (let at = 0; at < head.dataBytes; at += pieceBytes) {
     const length = Math.min(pieceBytes, head.dataBytes - at)
-    const piece = target === null ? data.subarray(0, length) : data.subarray(at, at + length)
+    if (at > 0) await pause()
+    const piece = target === undefined ? data.subarray(0, length) : data.subarray(at, at + length)
     await readAll(file, piece, headBytes + head.metaBytes + at)
     checksum = crc32(piece, checksum)
   }

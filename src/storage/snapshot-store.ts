@@ -12,8 +12,11 @@ export type SnapshotStore = {
   open(): Promise<{ readonly newest: SnapshotMeta | null; readonly damaged: readonly string[] }>
   /** After damage: sets every snapshot aside as damaged, so that none is left. */
   setAside(): Promise<void>
-  /** Reads all of it again: null when it is as it was written, else a sentence. */
-  verify(snapshot: SnapshotMeta): Promise<string | null>
+  /**
+   * Reads all of it again: null when it is as it was written, else a sentence. Between two pieces it waits for `pause`, whose
+   * rejection ends it.
+   */
+  verify(snapshot: SnapshotMeta, pause?: () => Promise<void>): Promise<string | null>
   /** Writes to a temporary file, syncs, renames, syncs the folder. */
   write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void>
   read(snapshot: SnapshotMeta): Promise<Uint8Array>

@@ -2,15 +2,18 @@ import { describe, expect, it } from 'vitest'
 import { QuarantineReport } from '../../src/consensus/quarantine-report.ts'
 import type { MemberProgress, RaftStatus } from '../../src/raft/effects.ts'
 import type { Quarantine } from '../../src/storage/log-store.ts'
+import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { n1, n2 } from '../fixtures/log-batches.ts'
+
+const n3 = 'n3' as NodeId
 
 function report({ isRecovering = false, last = null as Quarantine | null } = {}) {
   const lines: string[] = []
   const store = { lastQuarantine: last }
   const made = new QuarantineReport({ store, isRecovering, log: (level, event) => lines.push(`${level} ${event}`) })
   const raft = (change: Partial<RaftStatus>): void => {
-    const status = { role: 'follower', term: 2, leader: n2, lastIndex: 7, isRecovering: false, progress: [] }
-    const configuration = { voters: [n1, n2], votersOutgoing: [], learners: [] }
+    const status = { id: n1, role: 'follower', term: 2, leader: n2, lastIndex: 7, isRecovering: false, progress: [] }
+    const configuration = { voters: [n1, n2, n3], votersOutgoing: [], learners: [] }
     made.raftChanged({ ...status, configuration, ...change } as unknown as RaftStatus)
   }
   return { made, lines, store, raft }
@@ -28,6 +31,19 @@ describe('the report of a quarantine', () => {
     for (let again = 0; again < 2; again += 1) raft({})
     expect(made.status).toEqual({ ...quarantine, verified: true, isOver: true })
     expect(lines).toEqual(['error quarantined', 'info quarantine-ended'])
+  })
+
+  it('names the way out where the others are no majority, so that nothing ends it by itself', () => {
+    for (const voters of [[n1], [n1, n2]]) {
+      const { made, lines, raft } = report({ isRecovering: true, last: quarantine })
+      made.start()
+      const configuration = { voters, votersOutgoing: [], learners: [] } as unknown as RaftStatus['configuration']
+      for (let again = 0; again < 2; again += 1) raft({ isRecovering: true, configuration })
+      expect(lines).toEqual(['error quarantined', 'error quarantine-lasts'])
+      expect(made.status?.why).toMatch(/^entry 5 is damaged; without n1 .*raft recover/)
+      raft({ isRecovering: true })
+      expect(made.status?.why).toBe('entry 5 is damaged')
+    }
   })
 
   it('says nothing of a node that joins, nor of a quarantine that was over before', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { scrubRoundMs } from '../../src/consensus/limits.ts'
+import { scrubRestMs, scrubRoundMs } from '../../src/consensus/limits.ts'
 import { LogWriter } from '../../src/consensus/log-writer.ts'
 import { Scrub } from '../../src/consensus/scrub.ts'
 import { newCounters } from '../../src/consensus/status-report.ts'
@@ -26,7 +26,7 @@ class Rig {
   readonly rewritten: number[][] = []
   current: SnapshotMeta | null = snapshotOf(4, 1)
   /** What `verify` says. */
-  verdict: () => Promise<string | null> = () => Promise.resolve(null)
+  verdict: (pause: () => Promise<void>) => Promise<string | null> = () => Promise.resolve(null)
   readonly replaced: number[] = []
   #unstall: () => void = () => undefined
   readonly writer: LogWriter
@@ -51,7 +51,7 @@ class Rig {
     this.writer = new LogWriter({ store, clock, counters, durable: () => undefined, failed })
     this.scrub = new Scrub({
       store,
-      files: { verify: () => this.verdict() },
+      files: { verify: (_, pause = () => Promise.resolve()) => this.verdict(pause) },
       writer: this.writer,
       raft: {
         entries: (first, last) =>
@@ -238,6 +238,46 @@ describe('a scrub', () => {
       await rig.after(minute)
       expect([rig.replaced, rig.failures, rig.counters.scrubRounds]).toEqual([[], [], 1])
     }
+  })
+
+  it('reads a snapshot piece by piece, rests between two, and lets writes that wait go first', async () => {
+    const rig = new Rig()
+    let pieces = 1
+    rig.verdict = async (pause) => {
+      for (; pieces < 4; pieces += 1) await pause()
+      return null
+    }
+    await rig.after(minute)
+    expect([pieces, rig.counters.scrubRounds]).toEqual([1, 0])
+    await rig.after(scrubRestMs)
+    expect(pieces).toBe(2)
+    rig.stall(persist, { ...persist, seq: 2 })
+    await rig.after(scrubRestMs)
+    await rig.after(scrubRestMs)
+    expect(pieces).toBe(2)
+    rig.unstall()
+    await settle()
+    rig.unstall()
+    await settle()
+    await rig.after(scrubRestMs)
+    await rig.after(scrubRestMs)
+    expect([pieces, rig.counters.scrubRounds]).toEqual([4, 1])
+  })
+
+  it('reads no further piece of a snapshot when it ends', async () => {
+    const rig = new Rig()
+    let outcome: unknown
+    rig.verdict = (pause) =>
+      pause().then(
+        () => null,
+        (error: unknown) => {
+          outcome = error
+          throw error
+        },
+      )
+    await rig.after(minute)
+    await rig.scrub.end()
+    expect([outcome, rig.clock.timers, rig.failures]).toEqual([expect.any(Error), 0, []])
   })
 
   it('ends the node when the disk does not let it read', async () => {

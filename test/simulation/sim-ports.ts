@@ -67,8 +67,8 @@ export class SimRecordsPort implements Records {
     return this.#io.told({ bytes: 0, isRoundDone: true, damage })
   }
 
-  replace(_aside: string, records: readonly Row[]): Promise<void> {
-    const operations = records.map(([key, value]) => ({ key: textOf(key), value: new Uint8Array(value) }))
+  replace(_aside: string, records: Iterable<Row>): Promise<void> {
+    const operations = Array.from(records, ([key, value]) => ({ key: textOf(key), value: new Uint8Array(value) }))
     const landed = this.#landed(operations)
     return this.#io.perform({
       sync: true,
@@ -138,7 +138,7 @@ export class SimSlotFilePort implements SlotFile {
         this.#disk.votes.sync()
         return true
       },
-      drop: () => undefined,
+      drop: () => this.#disk.votes.drop(),
     })
   }
 
@@ -205,8 +205,7 @@ export class SimIo implements Io {
         if (failing !== null) {
           this.#isDead = true
           disk.hasErred = true
-          work.drop()
-          if (failing === 'kept') work.begin()
+          if (failing === 'gone') work.drop()
           this.#tell(() => reject(new Error(isFull ? 'ENOSPC: no space left' : 'EIO: the simulated disk failed')))
           return
         }

@@ -54,6 +54,13 @@ export class SimSlots {
     this.#idealDurable = this.#ideal
   }
 
+  /** A sync has failed, and what was to be synced is gone, though it could be read until now. */
+  drop(): void {
+    this.#unsynced = []
+    this.#actual = this.#durable
+    this.#ideal = this.#idealDurable
+  }
+
   crash(how: 'kill' | 'power', stream: Stream): void {
     if (how === 'power') {
       let [actual, ideal] = [this.#durable, this.#idealDurable]

@@ -100,6 +100,17 @@ describe('SnapshotFileStore', () => {
     expect(await readdir(path.join(dataDir, 'snapshots'))).toContain('25-3.snapshot')
   })
 
+  it('reads a file again with a pause between two pieces, which may end it', async () => {
+    const store = new SnapshotFileStore(dataDir)
+    await store.open()
+    await store.write(newer, new Uint8Array(2.5 * 1024 * 1024))
+    let pauses = 0
+    expect(await store.verify(newer, async () => void (pauses += 1))).toBeNull()
+    expect(pauses).toBe(2)
+    const ended = store.verify(newer, () => Promise.reject(new Error('enough')))
+    await expect(ended).rejects.toMatchObject({ code: 'storage-failed', cause: { message: 'enough' } })
+  })
+
   it('removes what a crash left of a write or a transfer, and nothing else', async () => {
     await written()
     const folder = path.join(dataDir, 'snapshots')
