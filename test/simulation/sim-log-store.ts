@@ -62,7 +62,6 @@ export class SimLogStore implements LogStore {
     this.#meaning = () => this.#beginAnew(begin)
     const stored = await this.#store.quarantine(begin)
     disk.isCondemned = false
-    disk.isCondemnedDurably = false
     disk.quarantines += 1
     this.#watch.opened(stored)
     return stored
@@ -144,8 +143,10 @@ export class SimLogStore implements LogStore {
     if (difference === null) {
       disk.quarantining = null
       disk.isCondemned = false
-    } else if (begun !== null && DiskImage.isOf(begun, stored)) this.#beginAnew(begun)
-    else if (disk.silentlyLost !== null && isBehind(stored, disk.image)) disk.image.become(stored)
+    } else if (begun !== null && DiskImage.isOf(begun, stored)) {
+      this.#beginAnew(begun)
+      disk.isCondemned = false
+    } else if (disk.silentlyLost !== null && isBehind(stored, disk.image)) disk.image.become(stored)
     else this.#watch.broken('a node never starts on damaged data', difference)
     this.#watch.opened(stored)
   }
@@ -154,6 +155,7 @@ export class SimLogStore implements LogStore {
     const disk = this.#disk
     disk.image.become(begin)
     disk.quarantining = null
+    disk.isCondemnedDurably = false
     disk.silentlyLost = null
   }
 
