@@ -38,7 +38,8 @@ export class LevelRecords implements Records {
 
   async open(): Promise<DamagedRecords | null> {
     assert(this.#db === null, 'the records are opened twice')
-    await mkdir(this.#dataDir, { recursive: true })
+    // For its owner alone, as it holds all that the cluster keeps; one that is there stays as open as it is.
+    await mkdir(this.#dataDir, { recursive: true, mode: 0o700 })
     await this.#finishReplace()
     const found = await this.#inspect()
     if (typeof found === 'object') return { why: found.why, remains: await salvage(this.#folder) }
