@@ -63,7 +63,7 @@ export class SimLogStore implements LogStore {
     const stored = await this.#store.quarantine(begin)
     disk.isCondemned = false
     disk.quarantines += 1
-    this.#watch.opened(stored)
+    this.#begins(stored)
     return stored
   }
 
@@ -135,10 +135,12 @@ export class SimLogStore implements LogStore {
       return
     }
     const begun = disk.quarantining
-    // Of the commit index an older one will do: it is a hint (R8), and no home repeats it.
-    const { commit } = stored.hardState
-    const own = disk.image.hardState
-    if (disk.damaged.has('records') && commit < own.commit) disk.image.hardState = { ...own, commit }
+    // Of the commit index an older one will do: it is a hint (R8), and no home repeats it. Nor is more owed than was told.
+    const { term, vote, commit, isRecovering } = stored.hardState
+    const { promised } = disk
+    const isOwed = term === promised.term && vote === promised.vote && isRecovering === promised.isRecovering
+    if (disk.damaged.has('records') && isOwed && commit <= disk.image.hardState.commit)
+      disk.image.hardState = stored.hardState
     const difference = disk.image.difference(stored)
     if (difference === null) {
       disk.quarantining = null
@@ -148,6 +150,11 @@ export class SimLogStore implements LogStore {
       disk.isCondemned = false
     } else if (disk.silentlyLost !== null && isBehind(stored, disk.image)) disk.image.become(stored)
     else this.#watch.broken('a node never starts on damaged data', difference)
+    this.#begins(stored)
+  }
+
+  #begins(stored: StoredNode): void {
+    this.#disk.promised = stored.hardState
     this.#watch.opened(stored)
   }
 
