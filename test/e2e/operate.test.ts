@@ -164,7 +164,7 @@ describe('a lost quorum', () => {
   it('is not taken for lost while the node runs, or while somebody leads', async () => {
     const config = configOf(node('n1'))
     const running = await cli('raft', 'recover', '--config', config, ...force)
-    expect([running.code, running.stderr]).toEqual([1, expect.stringContaining('another process holds')])
+    expect([running.code, running.stderr]).toEqual([1, expect.stringContaining('runs: stop it')])
     await node('n1').kill('SIGTERM')
     await cluster.leader()
     const led = await cli('raft', 'recover', '--config', config, ...force)
