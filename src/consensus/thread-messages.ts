@@ -74,12 +74,13 @@ export function packCommands(commands: readonly Command[]): ProposalBlock {
   }
 }
 
+/** Each with bytes of its own: what lives on in the log must not keep the whole block alive. */
 export function unpackCommands({ ids, lengths, bytes }: ProposalBlock): Command[] {
   let at = 0
   return ids.map((id, position) => {
     const from = at
     at += lengths[position] ?? 0
-    return { id, data: bytes.subarray(from, at) }
+    return { id, data: bytes.slice(from, at) }
   })
 }
 
