@@ -14,6 +14,7 @@ import { WebSocketTransport, transportDefaults } from '../transport/websocket-tr
 import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
+import { CommitOutbox } from './commit-outbox.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { takenBytesMax, takenProposalsMax } from './limits.ts'
 import { startConsensus } from './start.ts'
@@ -30,11 +31,19 @@ const options = workerData as ConsensusOptions
 const loopDelayResolutionMs = 20
 const loopDelay = monitorEventLoopDelay({ resolution: loopDelayResolutionMs })
 loopDelay.enable()
+const outbox = new CommitOutbox({
+  clock: realClock,
+  post(entries) {
+    tellTaken()
+    for (const block of packEntries(entries)) post({ kind: 'committed', block })
+  },
+})
 /** Proposals that have reached the loop, not told yet. */
 let taken = { count: 0, bytes: 0 }
 
 try {
   const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
+  outbox.start(started.node)
   post({ kind: 'started', started })
   port.on('message', (message: ToThread) => receive(consensus, message))
 } catch (error) {
@@ -87,6 +96,7 @@ function tellTaken(): void {
 
 /** Nothing holds the thread after this. */
 function leave(): void {
+  outbox.end()
   loopDelay.disable()
   port.close()
 }
@@ -94,17 +104,21 @@ function leave(): void {
 function makeEvents(): ConsensusEvents {
   return {
     restore({ bytes: stored, ...snapshot }) {
+      outbox.flush()
       const bytes = ownBytes(stored)
       port.postMessage({ kind: 'restore', snapshot, bytes } satisfies FromThread, [bytes.buffer])
     },
-    committed(entries) {
-      tellTaken()
-      for (const block of packEntries(entries)) post({ kind: 'committed', block })
-    },
+    committed: (entries) => outbox.add(entries),
     refused: (id, why) => post({ kind: 'refused', id, why }),
-    readable: (id, index) => post({ kind: 'readable', id, index }),
+    readable(id, index) {
+      outbox.flush()
+      post({ kind: 'readable', id, index })
+    },
     readRefused: (id) => post({ kind: 'read-refused', id }),
-    snapshotWanted: () => post({ kind: 'snapshot-wanted' }),
+    snapshotWanted() {
+      outbox.flush()
+      post({ kind: 'snapshot-wanted' })
+    },
     status: (status) => post({ kind: 'status', status }),
     log: postLine,
     failed: (error) => post({ kind: 'failed', error: toPlainError(error) }),
