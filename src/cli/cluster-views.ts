@@ -123,7 +123,11 @@ function troubles(view: Row): (readonly [string, string])[] {
   const { quarantine, diskFull } = view
   if (typeof quarantine === 'object' && quarantine !== null)
     rows.push(['quarantine', quarantineText(objectOf(quarantine))])
-  if (diskFull === true) rows.push(['disk', 'full: writes are refused while this node leads; make room'])
+  if (diskFull === true)
+    rows.push([
+      'disk',
+      'full: this node takes no writes while it leads, and may fall behind while another does; make room',
+    ])
   return rows
 }
 

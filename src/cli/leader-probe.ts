@@ -8,6 +8,7 @@ import { AdminClient, objectOf } from './client.ts'
 
 export type ProbeOptions = {
   readonly cluster: string
+  readonly voters: readonly string[]
   /** Members by what is known of them; addresses are HOST:PORT, or empty. */
   readonly members: readonly { readonly id: string; readonly http: string; readonly listeners: readonly string[] }[]
   /** Further addresses of `listen.http`, and of listeners of whoever it may be. */
@@ -16,8 +17,9 @@ export type ProbeOptions = {
   readonly signal: AbortSignal
 }
 
-/** A sentence for everybody who is in the way; empty: nobody who answers knows a leader. */
-export async function probeLeaders({ cluster, members, urls, listeners, signal }: ProbeOptions): Promise<string[]> {
+/** A sentence for everybody who is in the way; empty: nobody who answers knows a leader, and no quorum is about to elect one. */
+export async function probeLeaders(options: ProbeOptions): Promise<string[]> {
+  const { cluster, voters, members, urls, listeners, signal } = options
   const known = members.filter(({ http }) => http !== '').map(({ http }) => `http://${http}`)
   const answers = await Promise.all(
     [...new Set([...urls, ...known])].map(async (url) => ({ url, answer: await ask(url, signal) })),
@@ -29,6 +31,11 @@ export async function probeLeaders({ cluster, members, urls, listeners, signal }
     leader === null ? [] : [`${id} answers at ${url} and says that ${leader} leads`],
   )
   const leaderless = new Set(own.map(({ id }) => id))
+  const running = voters.filter((id) => leaderless.has(id))
+  const quorum =
+    running.length > voters.length / 2
+      ? [`${running.join(', ')} run, and are a quorum of ${voters.join(', ')}: they elect a leader; or stop them`]
+      : []
   const silent = members.filter(({ id }) => !leaderless.has(id))
   const spoken = members.filter(({ id }) => leaderless.has(id)).flatMap((member) => member.listeners)
   const knocks = [
@@ -38,10 +45,10 @@ export async function probeLeaders({ cluster, members, urls, listeners, signal }
   const open = await Promise.all(
     knocks.map(async ({ id, address }) => ((await answersAt(address)) ? { id, address } : null)),
   )
-  const running = new Map(open.flatMap((knock) => (knock === null ? [] : [[knock.address, knock.id] as const])))
+  const heard = new Map(open.flatMap((knock) => (knock === null ? [] : [[knock.address, knock.id] as const])))
   return [
-    ...led,
-    ...[...running].map(
+    ...(led.length > 0 ? led : quorum),
+    ...[...heard].map(
       ([address, id]) =>
         `${id === '' ? 'something' : id} listens at ${address}, and says nowhere that it has no leader: stop that process, or name its listen.http with --peer`,
     ),

@@ -5,13 +5,14 @@
 import type { Command } from 'commander'
 import type { Founded } from '../node/founding-files.ts'
 import type { Survivor, SurvivorFacts } from '../node/lost-quorum.ts'
+import { deferred } from '../std/deferred.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { printsJson, type CommandContext } from './command.ts'
 import { loadFor } from './config-file.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
 import { plainAddress, probeLeaders } from './leader-probe.ts'
 import { printJson, printPairs } from './printers.ts'
-import { oneLine, say, type Terminal } from './terminal.ts'
+import { oneLine, say, shellWord, type Terminal } from './terminal.ts'
 
 type RecoverOptions = {
   readonly config?: string
@@ -52,7 +53,7 @@ type Place = {
 
 function placeOf(terminal: Terminal, { config: file, dataDir }: RecoverOptions): Place {
   if (file === undefined && dataDir !== undefined)
-    return { dataDir, clusterName: null, join: [], startArguments: `--data-dir ${dataDir}` }
+    return { dataDir, clusterName: null, join: [], startArguments: `--data-dir ${shellWord(dataDir)}` }
   const flags = dataDir === undefined ? [] : [{ key: 'node.dataDir', flag: '--data-dir', value: dataDir }]
   const { config } = loadFor(terminal, { file, flags })
   const own = [config.listen.peer, config.advertise.peer].map(plainAddress)
@@ -60,7 +61,7 @@ function placeOf(terminal: Terminal, { config: file, dataDir }: RecoverOptions):
     dataDir: config.node.dataDir,
     clusterName: config.cluster.name,
     join: config.cluster.join.filter((address) => !own.includes(plainAddress(address))),
-    startArguments: file === undefined ? '' : `--config ${file}`,
+    startArguments: file === undefined ? '' : `--config ${shellWord(file)}`,
   }
 }
 
@@ -152,6 +153,7 @@ async function refuseLed(
 ): Promise<void> {
   const objections = await probeLeaders({
     cluster: facts.cluster,
+    voters: facts.voters,
     members: facts.others.map(({ id, addresses }) => ({
       id,
       http: addresses.http,
@@ -171,11 +173,28 @@ async function refuseLed(
 async function confirm(terminal: Terminal, { clusterName }: Place, { nodeId }: SurvivorFacts): Promise<void> {
   const word = clusterName ?? nodeId
   say(terminal, `to go on, type the ${clusterName === null ? 'id of the node' : 'name of the cluster'}, ${word}:`)
-  if ((await firstLine(terminal.stdin)) === word) return
-  throw new OperatingError('bad-request', `recover: ${word} was not typed; nothing was changed`)
+  if ((await firstLine(terminal)) === word) return
+  throw new OperatingError(
+    'bad-request',
+    `recover: ${word} was not typed; nothing was changed (without a terminal, --yes confirms it)`,
+  )
 }
 
-async function firstLine(input: Terminal['stdin']): Promise<string> {
+/** Error `cancelled`: interrupted before somebody typed one. */
+async function firstLine({ stdin, interrupted }: Terminal): Promise<string> {
+  const interruption = deferred<never>()
+  const interrupt = (): void =>
+    interruption.reject(new OperatingError('cancelled', 'recover: interrupted; nothing was changed'))
+  interrupted.addEventListener('abort', interrupt)
+  if (interrupted.aborted) interrupt()
+  try {
+    return await Promise.race([lineFrom(stdin), interruption.promise])
+  } finally {
+    interrupted.removeEventListener('abort', interrupt)
+  }
+}
+
+async function lineFrom(input: Terminal['stdin']): Promise<string> {
   let text = ''
   for await (const part of input) {
     text += typeof part === 'string' ? part : Buffer.from(part).toString('utf8')

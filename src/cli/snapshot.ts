@@ -6,7 +6,7 @@ import type { SnapshotFacts } from '../node/snapshot-file.ts'
 import { printsJson, talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
 import { printJson, printPairs } from './printers.ts'
-import { say } from './terminal.ts'
+import { say, shellWord } from './terminal.ts'
 
 type SaveOptions = NodeOptions & { readonly stale?: boolean; readonly force?: boolean }
 type RestoreOptions = {
@@ -59,7 +59,10 @@ function save(context: CommandContext, file: string, options: SaveOptions): Prom
       throw error
     })
     print(context, options, { file, ...facts })
-    say(terminal, `saved and verified; copy it to another machine; next: ${terminal.self} snapshot inspect ${file}`)
+    say(
+      terminal,
+      `saved and verified; copy it to another machine; next: ${terminal.self} snapshot inspect ${shellWord(file)}`,
+    )
   })
 }
 
@@ -138,7 +141,7 @@ function sayNext({ terminal }: CommandContext, file: string, { nodeId, clusterId
     say(terminal, 'next, on the other voters, each once, from the same file:')
     const same = `--voters ${voters.join(',')} --cluster-id ${clusterId}`
     for (const id of others)
-      say(terminal, `  ${terminal.self} snapshot restore ${file} --data-dir DIR --node-id ${id} ${same}`)
+      say(terminal, `  ${terminal.self} snapshot restore ${shellWord(file)} --data-dir DIR --node-id ${id} ${same}`)
   }
   if (others.length > 0) {
     say(

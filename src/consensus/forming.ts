@@ -249,7 +249,8 @@ export class Forming {
       this.#send(to, { kind: 'form-refused', why })
     } else if (!this.#isProposer(promise)) {
       this.#send(to, { kind: 'form-promised', clusterId: promise.clusterId })
-    } else if (!this.#answered.has(to)) {
+    } else if (!this.#answered.has(to) && !this.#options.isLogLost) {
+      // Whoever has forgotten that it promised this would do it again, and count.
       this.#send(to, { kind: 'form-propose', clusterId: promise.clusterId, voters: promise.voters })
     }
     assert(to !== self, 'a node is no peer of itself')

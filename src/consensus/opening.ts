@@ -1,4 +1,3 @@
-import type { SnapshotMeta } from '../raft/effects.ts'
 import type { StoredNode } from '../storage/log-store.ts'
 import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import type { ConsensusEvents } from './consensus.ts'
@@ -38,15 +37,8 @@ export async function lookAtStores(
   readonly damaged: readonly string[]
 }> {
   const { newest, damaged } = await snapshots.open()
-  const hasNamed = stored.snapshot !== null && (await isThere(snapshots, stored.snapshot))
+  const { snapshot: named } = stored
+  const isNewest = named !== null && newest?.index === named.index && newest.term === named.term
+  const hasNamed = isNewest || (named !== null && (await snapshots.verify(named)) === null)
   return { recovery: decideRecovery(stored, { newest, damaged, hasNamed }), damaged }
-}
-
-async function isThere(snapshots: SnapshotStore, snapshot: SnapshotMeta): Promise<boolean> {
-  try {
-    await snapshots.readChunk(snapshot, 0, 0)
-    return true
-  } catch {
-    return false
-  }
 }

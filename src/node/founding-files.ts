@@ -31,7 +31,7 @@ export async function foundCluster(options: Founding): Promise<Founded> {
   await reporting(dataDir, async () => {
     await rm(built, { recursive: true, force: true })
     try {
-      await mkdir(built, { recursive: true })
+      await mkdir(built, { recursive: true, mode: 0o700 })
       await writeNode(built, { nodeId, snapshot, image })
     } catch (error) {
       await rm(built, { recursive: true, force: true })

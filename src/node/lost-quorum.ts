@@ -60,6 +60,8 @@ export class Survivor {
     } catch (error) {
       await store.close()
       await removeLikeness(dataDir)
+      if (error instanceof OperatingError && error.code === 'locked')
+        throw new OperatingError('locked', `recover: the node of ${dataDir} runs: stop it, then run the command again`)
       throw error
     } finally {
       await snapshots.close()

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
@@ -86,7 +87,7 @@ export async function writeSnapshotFile(options: {
 }): Promise<SnapshotFacts> {
   const { file, parts, replace } = options
   const temporary = `${file}.${process.pid}.tmp`
-  await refuseExisting(file, replace)
+  await refuseTarget(file, replace)
   try {
     const handle = await openNew(temporary)
     try {
@@ -96,16 +97,20 @@ export async function writeSnapshotFile(options: {
       await handle.close()
     }
     const { facts } = await readSnapshotFile(temporary)
-    await refuseExisting(file, replace)
+    await refuseTarget(file, replace)
     await rename(temporary, file)
     await syncFolder(path.dirname(path.resolve(file)))
     return facts
   } catch (error) {
     await rm(temporary, { force: true })
     if (error instanceof OperatingError) throw error
-    throw new OperatingError('storage-failed', `write ${file}: check the disk: its space, its permissions`, {
-      cause: error,
-    })
+    throw new OperatingError(
+      'storage-failed',
+      `write ${file}: check its folder: that it is there, its permissions, its space`,
+      {
+        cause: error,
+      },
+    )
   }
 }
 
@@ -116,7 +121,9 @@ function refused(file: string, { damage, isForeign }: Damage): OperatingError {
 
 async function readBytes(file: string): Promise<Uint8Array> {
   try {
-    const { size } = await stat(file)
+    const found = await stat(file)
+    if (!found.isFile()) throw new OperatingError('storage-failed', `read the snapshot ${file}: it ${isNoFile}`)
+    const { size } = found
     if (size > snapshotBytesMax)
       throw new OperatingError(
         'storage-failed',
@@ -131,14 +138,21 @@ async function readBytes(file: string): Promise<Uint8Array> {
   }
 }
 
-async function refuseExisting(file: string, replace: boolean): Promise<void> {
-  if (replace || (await stat(file).catch(() => null)) === null) return
+/** A device may have no end, and a pipe nobody who writes to it; neither is what a file may take the place of. */
+const isNoFile = 'is no file but a folder or a device: name a file'
+
+async function refuseTarget(file: string, replace: boolean): Promise<void> {
+  const found: Stats | null = await stat(file).catch(() => null)
+  if (found === null) return
+  if (!found.isFile()) throw new OperatingError('bad-request', `${file} ${isNoFile}`)
+  if (replace) return
   throw new OperatingError('bad-request', `${file} is there already: choose another name, or replace it with --force`)
 }
 
-/** For its owner alone: it holds all that the cluster keeps. */
-function openNew(file: string): Promise<FileHandle> {
-  return open(file, 'w', 0o600)
+/** For its owner alone: it holds all that the cluster keeps. A link of that name is not followed. */
+async function openNew(file: string): Promise<FileHandle> {
+  await rm(file, { force: true })
+  return open(file, 'wx', 0o600)
 }
 
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {

@@ -38,7 +38,8 @@ export class LevelRecords implements Records {
 
   async open(): Promise<DamagedRecords | null> {
     assert(this.#db === null, 'the records are opened twice')
-    await mkdir(this.#dataDir, { recursive: true })
+    // For its owner alone, as it holds all that the cluster keeps; one that is there stays as open as it is.
+    await mkdir(this.#dataDir, { recursive: true, mode: 0o700 })
     await this.#finishReplace()
     const found = await this.#inspect()
     if (typeof found === 'object') return { why: found.why, remains: await salvage(this.#folder) }
@@ -89,7 +90,7 @@ export class LevelRecords implements Records {
     return this.#scrub.next()
   }
 
-  async replace(aside: string, records: readonly Row[]): Promise<void> {
+  async replace(aside: string, records: Iterable<Row>): Promise<void> {
     await this.close()
     await rm(this.#newFolder, { recursive: true, force: true })
     await fill(this.#newFolder, records)
@@ -175,6 +176,7 @@ type Database = Level<Uint8Array, Uint8Array> & { compactRange(from: Uint8Array,
 
 const rowsPerRead = 1000
 const readAheadBytes = 1024 * 1024
+const batchBytes = 4 * 1024 * 1024
 
 async function openDatabase(
   folder: string,
@@ -187,14 +189,20 @@ async function openDatabase(
 }
 
 /** Durable when resolved. */
-async function fill(folder: string, records: readonly Row[]): Promise<void> {
+async function fill(folder: string, records: Iterable<Row>): Promise<void> {
   const db = await openDatabase(folder)
   try {
-    for (let at = 0; at < records.length; at += rowsPerRead) {
-      const batch = db.batch()
-      for (const [key, value] of records.slice(at, at + rowsPerRead)) batch.put(key, value)
+    let batch = db.batch()
+    let bytes = 0
+    for (const [key, value] of records) {
+      batch.put(key, value)
+      bytes += value.length
+      if (bytes < batchBytes) continue
       await batch.write({ sync: true })
+      batch = db.batch()
+      bytes = 0
     }
+    await batch.write({ sync: true })
   } finally {
     await db.close()
   }

@@ -9,9 +9,10 @@ import type { Entry, HardState, Index } from '../raft/entry.ts'
 export type LogStore = {
   /**
    * Opens, verifies (checksums, hash chain, contiguity, head, the second home of term and vote) and loads everything; counts
-   * the boot generation up and makes that durable. Damage is no error: it is told (`StoredNode.damage`), nothing is changed
-   * on the disk, and the only calls that may follow are `quarantine` and `close`. Errors: `locked` (another process holds
-   * it), `storage-failed` (I/O, or who this node is can not be told any more).
+   * the boot generation up and makes that durable. Damage is no error: it is told (`StoredNode.damage`), nothing of this store
+   * is written (the records below may have dropped what they could not read), and the only calls that may follow are
+   * `quarantine` and `close`. Errors: `locked` (another process holds it), `storage-failed` (I/O, or who this node is can not
+   * be told any more).
    */
   open(options: { nodeId: NodeId | null }): Promise<StoredNode>
   /**

@@ -42,7 +42,9 @@ export class MemorySnapshotStore implements SnapshotStore {
   }
 
   async verify(snapshot: SnapshotMeta): Promise<string | null> {
-    const decoded = decodeSnapshot(this.#stored(snapshot))
+    const bytes = this.#files.whole.get(snapshotName(snapshot))
+    if (bytes === undefined) return `snapshot ${snapshotName(snapshot)} is damaged: it is missing`
+    const decoded = decodeSnapshot(bytes)
     return isDamage(decoded) ? `snapshot ${snapshotName(snapshot)} is damaged: ${decoded.damage}` : null
   }
 

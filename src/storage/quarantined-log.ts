@@ -1,5 +1,5 @@
 import { assert } from '../std/assert.ts'
-import type { Index } from '../raft/entry.ts'
+import type { Entry, Index } from '../raft/entry.ts'
 import { encodeEntries, hashOfEntry } from './entry-record.ts'
 import type { LoadedLog } from './log-loading.ts'
 import * as record from './log-record.ts'
@@ -21,7 +21,7 @@ export function quarantinedRecords(options: {
   end: { readonly index: Index; readonly hash: Uint8Array } | null
   seq: number
   identity: Omit<Meta, 'quarantine'>
-}): { readonly rows: Row[]; readonly meta: Meta; readonly head: Head; readonly places: LogPlaces } {
+}): { readonly rows: Iterable<Row>; readonly meta: Meta; readonly head: Head; readonly places: LogPlaces } {
   const { begin, log, seq, identity } = options
   const { hardState, snapshot, entries } = begin
   const firstIndex = entries[0]?.index ?? (snapshot?.index ?? 0) + 1
@@ -39,19 +39,32 @@ export function quarantinedRecords(options: {
   const chainedTo = hashBefore(log, begin, firstIndex)
   const anchor = chainedTo ?? record.chainStart
   const places = new LogPlaces(firstIndex, anchor)
-  const rows: Row[] = []
-  for (const [at, bytes] of encodeEntries(entries, anchor).entries()) {
-    const { index, term } = entries[at] ?? { index: 0, term: 0 }
-    assert(index === firstIndex + at, `entry ${index} in the place of ${firstIndex + at}`)
-    places.append(term, hashOfEntry(bytes))
-    rows.push([record.entryKey(index), bytes])
+  for (const [entry, bytes] of encoded(entries, anchor)) {
+    assert(entry.index === places.lastIndex + 1, `entry ${entry.index} in the place of ${places.lastIndex + 1}`)
+    places.append(entry.term, hashOfEntry(bytes))
   }
   const quarantine = quarantineAfter(beginQuarantine(options, chainedTo !== null), places, false)
   const meta: Meta = { ...identity, quarantine }
   const head: Head = { seq, hardState, firstIndex, lastIndex, snapshotIndex, lastHash: places.hash(lastIndex), anchor }
-  if (snapshot !== null) rows.push([record.snapshotKey, record.encodeSnapshotMeta(snapshot)])
-  rows.push([record.metaKey, record.encodeMeta(meta)], [record.headKey, record.encodeHead(head)])
-  return { rows, meta, head, places }
+  return { rows: rowsOf(begin, meta, head), meta, head, places }
+}
+
+/** Encoded as they are taken: all of them together may be as long as the log is in memory. */
+function* rowsOf({ entries, snapshot }: QuarantinedLog, meta: Meta, head: Head): Generator<Row> {
+  for (const [{ index }, bytes] of encoded(entries, head.anchor)) yield [record.entryKey(index), bytes]
+  if (snapshot !== null) yield [record.snapshotKey, record.encodeSnapshotMeta(snapshot)]
+  yield [record.metaKey, record.encodeMeta(meta)]
+  yield [record.headKey, record.encodeHead(head)]
+}
+
+function* encoded(entries: readonly Entry[], anchor: Uint8Array): Generator<[Entry, Uint8Array]> {
+  let before = anchor
+  for (const entry of entries) {
+    for (const bytes of encodeEntries([entry], before)) {
+      before = hashOfEntry(bytes)
+      yield [entry, bytes]
+    }
+  }
 }
 
 /** What the damaged log had before that index; null: that is not known, or not of the same history. */

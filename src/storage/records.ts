@@ -19,7 +19,7 @@ export type Records = RecordReader & {
    * Open or not: closes, keeps the files that are there aside under this name (and no older ones), and opens with these
    * records only. After a crash it has happened or it has not.
    */
-  replace(aside: string, records: readonly Row[]): Promise<void>
+  replace(aside: string, records: Iterable<Row>): Promise<void>
   /** Deletes what was kept aside. */
   removeAside(): Promise<void>
   close(): Promise<void>

@@ -182,7 +182,9 @@ describe('views', () => {
     node.answers.set('GET /v1/servers', { body: { servers: [] } })
     const { stdout } = await run(['status'])
     expect(stdout).toContain(line)
-    expect(stdout).toContain('disk\tfull: writes are refused while this node leads; make room\n')
+    expect(stdout).toContain(
+      'disk\tfull: this node takes no writes while it leads, and may fall behind while another does; make room\n',
+    )
   })
 
   it('status prints tab-separated lines without a terminal, cleaned of what would break a line', async () => {

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
@@ -120,6 +122,20 @@ describe('raft recover without --force-new-cluster', () => {
     expect((await recover(force)).stderr).toContain('acknowledged writes that this node once had may be lost too')
   })
 
+  it('names the directory of a node that runs', async () => {
+    await survivor()
+    // The lock is between processes.
+    const script =
+      "new (await import('level')).Level(process.argv[1]).open().then(() => { setInterval(() => {}, 1000); console.log('open') })"
+    const running = spawn(process.execPath, ['--input-type=module', '-e', script, path.join(dir, 'raft')])
+    await once(running.stdout, 'data')
+    const { code, stderr } = await recover()
+    running.kill()
+    await once(running, 'exit')
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`the node of ${dir} runs: stop it`)])
+    expect(stderr).not.toContain('likeness')
+  })
+
   it('names a directory in which no node lives', async () => {
     const { code, stderr } = await recover()
     expect([code, stderr]).toEqual([3, expect.stringContaining(`no node lives in ${dir}`)])
@@ -161,6 +177,32 @@ describe('raft recover --force-new-cluster', () => {
     expect((await recover(force)).code).toBe(0)
   })
 
+  it('refuses while members answer that are a quorum without it: they are about to elect', async () => {
+    await survivor()
+    node.answers.set('GET /v1/raft', { body: leaderless })
+    const third = new FakeNode()
+    const url = await third.open()
+    third.answers.set('GET /v1/raft', { body: { ...leaderless, id: 'n3' } })
+    const { code, stderr } = await recover([...force, '--peer', url])
+    await third.close()
+    expect([code, stderr]).toEqual([1, expect.stringContaining('n2, n3 run, and are a quorum of n1, n2, n3')])
+    expect(await isUntouched()).toBe(true)
+  })
+
+  it('ends when it is interrupted while it asks', async () => {
+    await survivor()
+    node.answers.set('GET /v1/raft', { body: leaderless })
+    const interrupt = new AbortController()
+    async function* silent(): AsyncIterable<string> {
+      interrupt.abort()
+      await new Promise(() => undefined)
+      yield ''
+    }
+    const { code, stderr } = await recover(['--force-new-cluster'], { stdin: silent(), interrupt: interrupt.signal })
+    expect([code, stderr]).toEqual([130, expect.stringContaining('interrupted; nothing was changed')])
+    expect([await isUntouched(), (await readdir(dir)).includes('founding')]).toEqual([true, false])
+  })
+
   it('takes a leader of another cluster for none', async () => {
     await survivor()
     node.answers.set('GET /v1/raft', { body: { ...leaderless, leader: 'n3', clusterId: 'another' } })
@@ -175,6 +217,7 @@ describe('raft recover --force-new-cluster', () => {
     expect(refused.stderr).toContain(`THIS GIVES CLUSTER ${cluster} UP`)
     const nothing = await recover(['--force-new-cluster'])
     expect([nothing.code, await isUntouched()]).toEqual([2, true])
+    expect(nothing.stderr).toContain('--yes')
     expect((await recover(['--force-new-cluster'], { stdin: typed('n1\n') })).code).toBe(0)
     expect(await isUntouched()).toBe(false)
   })

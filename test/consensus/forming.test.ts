@@ -61,6 +61,13 @@ describe('Forming', () => {
     expect(alone.waitingFor()).toMatch(/^the log of n1 is lost, and no other node is known to have it/)
   })
 
+  it('proposes what it has promised to nobody again where its log is lost: a wiped node would take it for the first time', () => {
+    const lost = forming({ self: n1, isLogLost: true, promise: ofN1 })
+    expect(after(lost, opened(n2), { kind: 'tick' }).send).toEqual([])
+    const whole = forming({ self: n1, promise: ofN1 })
+    expect(after(whole, opened(n2)).send).toEqual([{ to: n2, message: proposal }])
+  })
+
   it('forms what it has promised when its log is lost and another has formed it', () => {
     for (const event of [
       opened(n2, { clusterId: ofN1.clusterId }),

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import { lookAtStores } from '../../src/consensus/opening.ts'
 import { decideRecovery } from '../../src/consensus/recovery.ts'
 import type { FoundSnapshots, Recovery } from '../../src/consensus/recovery.ts'
 import type { Entry, HardState } from '../../src/raft/entry.ts'
 import type { StoredNode } from '../../src/storage/log-store.ts'
+import { MemorySnapshotStore } from '../../src/storage/memory-snapshot-store.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
 import { entry, n1, n2, snapshotOf } from '../fixtures/log-batches.ts'
 
@@ -289,5 +291,24 @@ describe('a node goes into quarantine with', () => {
     expect(decideRecovery(node(), nothing)).toMatchObject({
       begin: { why: 'the snapshot of entries 1 to 8, on which the log stands, is lost: it is missing' },
     })
+  })
+})
+
+describe('a snapshot that the log names', () => {
+  it('is not lost because it can not be read now: that is an error', async () => {
+    const error = new Error('EMFILE: too many open files')
+    const snapshots = new MemorySnapshotStore()
+    snapshots.readChunk = () => Promise.reject(error)
+    snapshots.verify = () => Promise.reject(error)
+    await expect(lookAtStores(node(), snapshots)).rejects.toBe(error)
+  })
+
+  it('is lost when it is not there, and there when it is the newest or beside that', async () => {
+    const snapshots = new MemorySnapshotStore()
+    expect(told((await lookAtStores(node(), snapshots)).recovery)).toMatch(/^quarantine/)
+    for (const index of [8, 20]) {
+      await snapshots.write(snapshotOf(index, 2), new Uint8Array())
+      expect(told((await lookAtStores(node(), snapshots)).recovery)).toBe('start: snapshot 8, 6-12, commit 9')
+    }
   })
 })

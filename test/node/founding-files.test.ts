@@ -1,5 +1,5 @@
 import type * as fsPromises from 'node:fs/promises'
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -73,6 +73,8 @@ describe('a founded data directory', () => {
   it('is that of a voter whose log stands on the state, far above its revisions, and who has voted for nobody', async () => {
     const founded = await foundCluster(founding())
     expect(founded).toEqual({ nodeId: 'n1', clusterId, voters, index: 4 + revisionGap, aside: null })
+    // As what a saved snapshot is: for its owner alone.
+    expect((await stat(dataDir())).mode & 0o777).toBe(0o700)
     const { stored, recovery } = await start()
     expect(stored).toMatchObject({
       nodeId: 'n1',

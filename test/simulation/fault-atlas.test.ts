@@ -57,6 +57,12 @@ describe('the fault atlas', () => {
     expect(atlasOf([learning], { d: { isRecovering: true } }).mayDamage(c, 'records')).toBe(true)
   })
 
+  it('does not count on other learners to be promoted before one whose damage nobody knows of', () => {
+    const learning = { ...three, voters: [a], learners: [b, c] }
+    expect(atlasOf([three], { b: { damaged: new Set(['records']) } }).mayChange(learning)).toBe(false)
+    expect(atlasOf([learning]).mayDamage(b, 'records')).toBe(false)
+  })
+
   it('refuses a change to a configuration without a sound majority', () => {
     const atlas = atlasOf([three], { c: { isRecovering: true } })
     expect(atlas.mayChange({ ...three, voters: [b, c] })).toBe(false)

@@ -62,10 +62,9 @@ export class FaultAtlas {
       .every((set) => isMajority(set, (node) => among(node) && this.isSound(node)))
   }
 
-  /** One that is known not to count is not promoted; one whose damage nobody knows of may be. */
-  #mayBePromoted(learner: NodeId): boolean {
-    const { damaged, isRecovering, isWiped } = this.#parts.condition(learner)
-    return damaged.size > 0 || !(isRecovering || isWiped)
+  /** One that is known not to count is not promoted; one whose damage nobody knows of may be, and before the others. */
+  #isDoubtful(learner: NodeId): boolean {
+    return this.#parts.condition(learner).damaged.size > 0
   }
 
   #isRepairable(configurations: readonly Configuration[], without: ReadonlySet<NodeId>): boolean {
@@ -74,7 +73,7 @@ export class FaultAtlas {
       .flatMap(({ voters, votersOutgoing, learners }) => [
         voters,
         votersOutgoing,
-        [...voters, ...learners.filter((learner) => without.has(learner) || this.#mayBePromoted(learner))],
+        [...voters, ...learners.filter((learner) => without.has(learner) || this.#isDoubtful(learner))],
       ])
       .every((set) => isMajority(set, isLeft))
   }

@@ -14,7 +14,7 @@ import { SimSnapshotFiles } from './sim-snapshots.ts'
 import type { Stream } from './streams.ts'
 
 /** Of a disk, what its node keeps for itself. */
-export const reserveBytes = 64 * 1024
+export const reserveBytes = 256 * 1024
 
 /**
  * The disk of one node: it outlives every process. The bytes of its records, of its vote file and of its snapshots, and beside

@@ -62,9 +62,8 @@ export class SimLogStore implements LogStore {
     this.#meaning = () => this.#beginAnew(begin)
     const stored = await this.#store.quarantine(begin)
     disk.isCondemned = false
-    disk.isCondemnedDurably = false
     disk.quarantines += 1
-    this.#watch.opened(stored)
+    this.#begins(stored)
     return stored
   }
 
@@ -136,17 +135,26 @@ export class SimLogStore implements LogStore {
       return
     }
     const begun = disk.quarantining
-    // Of the commit index an older one will do: it is a hint (R8), and no home repeats it.
-    const { commit } = stored.hardState
-    const own = disk.image.hardState
-    if (disk.damaged.has('records') && commit < own.commit) disk.image.hardState = { ...own, commit }
+    // Of the commit index an older one will do: it is a hint (R8), and no home repeats it. Nor is more owed than was told.
+    const { term, vote, commit, isRecovering } = stored.hardState
+    const { promised } = disk
+    const isOwed = term === promised.term && vote === promised.vote && isRecovering === promised.isRecovering
+    if (disk.damaged.has('records') && isOwed && commit <= disk.image.hardState.commit)
+      disk.image.hardState = stored.hardState
     const difference = disk.image.difference(stored)
     if (difference === null) {
       disk.quarantining = null
       disk.isCondemned = false
-    } else if (begun !== null && DiskImage.isOf(begun, stored)) this.#beginAnew(begun)
-    else if (disk.silentlyLost !== null && isBehind(stored, disk.image)) disk.image.become(stored)
+    } else if (begun !== null && DiskImage.isOf(begun, stored)) {
+      this.#beginAnew(begun)
+      disk.isCondemned = false
+    } else if (disk.silentlyLost !== null && isBehind(stored, disk.image)) disk.image.become(stored)
     else this.#watch.broken('a node never starts on damaged data', difference)
+    this.#begins(stored)
+  }
+
+  #begins(stored: StoredNode): void {
+    this.#disk.promised = stored.hardState
     this.#watch.opened(stored)
   }
 
@@ -154,6 +162,7 @@ export class SimLogStore implements LogStore {
     const disk = this.#disk
     disk.image.become(begin)
     disk.quarantining = null
+    disk.isCondemnedDurably = false
     disk.silentlyLost = null
   }
 

@@ -17,6 +17,9 @@ export type RecordWrite = {
 export type IsTold = (left: RecordLookup, now: RecordLookup) => boolean
 export type RecordLookup = (key: RecordKey) => Uint8Array | undefined
 
+/** In the operating system's memory. `stray`: where a misdirected record lacks, and where it is too much. */
+type Written = RecordWrite & { readonly stray: readonly RecordKey[] }
+
 type Landed = { readonly operations: readonly RecordOperation[]; readonly before: readonly RecordOperation[] }
 
 /**
@@ -30,14 +33,12 @@ export class SimRecords {
   readonly #platter = new Map<RecordKey, Uint8Array>()
   /** What a process reads: the platter, and what the operating system has yet to bring there. */
   #seen = new Map<RecordKey, Uint8Array>()
-  #written: RecordWrite[] = []
+  #written: Written[] = []
   readonly #underWay = new Set<RecordWrite>()
   /** The newest batches on the platter, and what stood in their places. */
   #landed: Landed[] = []
   readonly #damaged = new Set<RecordKey>()
   #misdirect: number | null = null
-  /** Where a misdirected record lacks, and where it is too much. */
-  #stray: RecordKey[] = []
   #lose: 'alone' | 'tail' | null = null
   #unreadable: string | null = null
   /** Of `#landed`: reported durable, and gone with the next crash. */
@@ -45,7 +46,8 @@ export class SimRecords {
 
   get isDamaged(): boolean {
     const isDue = this.#misdirect !== null || this.#lose !== null || this.#lost !== null
-    return isDue || this.#damaged.size > 0 || this.#unreadable !== null
+    const isOnItsWay = this.#written.some(({ stray }) => stray.length > 0)
+    return isDue || isOnItsWay || this.#damaged.size > 0 || this.#unreadable !== null
   }
 
   get(key: RecordKey): Uint8Array | undefined {
@@ -154,16 +156,16 @@ export class SimRecords {
   }
 
   #write(write: RecordWrite): void {
-    const operations = this.#misdirect === null ? write.operations : this.#misdirected(write.operations)
+    const { operations, stray } = this.#directed(write.operations)
     for (const { key, value } of operations) {
       if (value === null) this.#seen.delete(key)
       else this.#seen.set(key, value)
     }
-    this.#written.push({ ...write, operations })
+    this.#written.push({ ...write, operations, stray })
   }
 
   #flush(): void {
-    for (const { operations, durable } of this.#written) {
+    for (const { operations, stray, durable } of this.#written) {
       const landed = {
         operations,
         before: operations.map(({ key }) => ({ key, value: this.#platter.get(key) ?? null })),
@@ -172,13 +174,12 @@ export class SimRecords {
         this.#put(key, value)
         this.#damaged.delete(key)
       }
+      for (const key of stray) this.#damaged.add(key)
       this.#landed.push(landed)
       if (this.#lose !== null) this.#lost = { landed, how: this.#lose }
       this.#lose = null
       durable()
     }
-    for (const key of this.#stray) this.#damaged.add(key)
-    this.#stray = []
     this.#written = []
     if (this.#landed.length <= 64) return
     this.#landed = this.#landed.slice(-32)
@@ -186,17 +187,18 @@ export class SimRecords {
     if (this.#lost !== null && !this.#landed.includes(this.#lost.landed)) this.#lost = null
   }
 
-  #misdirected(operations: readonly RecordOperation[]): readonly RecordOperation[] {
-    const pick = this.#misdirect ?? 0
-    const at = operations.findIndex(({ value }, place) => value !== null && place >= pick % operations.length)
-    const stray = operations[at]
-    if (stray === undefined) return operations
+  /** Where the records of a batch come to be, and the places that are wrong then. */
+  #directed(operations: readonly RecordOperation[]): Pick<Written, 'operations' | 'stray'> {
+    const pick = this.#misdirect
+    const astray =
+      pick === null ? -1 : operations.findIndex(({ value }, at) => value !== null && at >= pick % operations.length)
+    const moved = operations[astray]
+    const others = moved === undefined ? [] : [...this.#platter.keys()].filter((key) => key !== moved.key).sort()
+    const key = others[(pick ?? 0) % others.length]
+    if (moved === undefined || key === undefined) return { operations, stray: [] }
     this.#misdirect = null
-    const others = [...this.#platter.keys()].filter((key) => key !== stray.key).sort()
-    const key = others[pick % others.length]
-    if (key === undefined) return operations
-    this.#stray.push(stray.key, key)
-    return [...operations.filter((each) => each.key !== key && each !== stray), { key, value: stray.value }]
+    const left = operations.filter((each) => each !== moved && each.key !== key)
+    return { operations: [...left, { key, value: moved.value }], stray: [moved.key, key] }
   }
 
   /** Takes back those batches that landed as numbers `from` to below `to`, where none behind them wrote the same. */

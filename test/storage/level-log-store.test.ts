@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -293,6 +293,18 @@ describe('LevelLogStore', () => {
     bytes.writeUInt32BE(value)
     return bytes
   }
+
+  it('makes a data directory for its owner alone, and leaves one that is there as open as it is', async () => {
+    await chmod(dataDir, 0o750)
+    const made = path.join(dataDir, 'made')
+    for (const at of [dataDir, made]) {
+      const store = new LevelLogStore(at)
+      await store.open({ nodeId: n1 })
+      await store.close()
+    }
+    const modes = await Promise.all([dataDir, made].map(async (at) => (await stat(at)).mode & 0o777))
+    expect(modes).toEqual([0o750, 0o700])
+  })
 
   it('answers a data directory that can not be made with what it must be', async () => {
     await writeFile(path.join(dataDir, 'file'), '')
