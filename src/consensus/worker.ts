@@ -20,7 +20,7 @@ import { takenBytesMax, takenProposalsMax } from './limits.ts'
 import { startConsensus } from './start.ts'
 import type { ConsensusPorts } from './ports.ts'
 import { ownBytes, packEntries, toPlainError, unpackCommands } from './thread-messages.ts'
-import type { FromThread, ToThread } from './thread-messages.ts'
+import type { FromThread, Taken, ToThread } from './thread-messages.ts'
 
 /**
  * The consensus thread's entry: the loop over the real disk and the real network, and a port to the main thread. It ends
@@ -34,12 +34,11 @@ loopDelay.enable()
 const outbox = new CommitOutbox({
   clock: realClock,
   post(entries) {
-    tellTaken()
-    for (const block of packEntries(entries)) post({ kind: 'committed', block })
+    for (const block of packEntries(entries)) post({ kind: 'committed', block, taken: takeTaken() })
   },
 })
 /** Proposals that have reached the loop, not told yet. */
-let taken = { count: 0, bytes: 0 }
+let taken: Taken = { count: 0, bytes: 0 }
 
 try {
   const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
@@ -85,13 +84,13 @@ function receive(consensus: Consensus, message: ToThread): void {
 /** A message of its own would wake the main thread at every turn. */
 function took(count: number, bytes: number): void {
   taken = { count: taken.count + count, bytes: taken.bytes + bytes }
-  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) tellTaken()
+  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) post({ kind: 'taken', taken: takeTaken() })
 }
 
-function tellTaken(): void {
-  if (taken.count === 0) return
-  port.postMessage({ kind: 'taken', ...taken } satisfies FromThread)
+function takeTaken(): Taken {
+  const told = taken
   taken = { count: 0, bytes: 0 }
+  return told
 }
 
 /** Nothing holds the thread after this. */
