@@ -61,9 +61,7 @@ export class VoteFile {
 
   /** Written soon, unless a newer one comes before: a write for each batch would cost as much as the batch. */
   save(record: VoteRecord): void {
-    assert(!this.#isClosed, 'the vote file is closed')
-    this.#newest = record
-    this.#unwritten = record
+    this.#take(record)
     this.#gathering ??= this.#clock.after(writeEveryMs, () => {
       this.#gathering = null
       this.#isWriteDue = true
@@ -74,7 +72,7 @@ export class VoteFile {
   /** Durable when resolved. */
   saveDurably(record: VoteRecord): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.save(record)
+      this.#take(record)
       this.#waiting.push({ resolve, reject })
       this.#kick()
     })
@@ -115,6 +113,12 @@ export class VoteFile {
     if (this.#dead === null) await this.#writeNewest()
     if (this.#isDirty && this.#dead === null) await this.#file.sync()
     await this.#file.close()
+  }
+
+  #take(record: VoteRecord): void {
+    assert(!this.#isClosed, 'the vote file is closed')
+    this.#newest = record
+    this.#unwritten = record
   }
 
   async #atRest(): Promise<void> {
