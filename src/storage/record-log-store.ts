@@ -97,7 +97,7 @@ export class RecordLogStore implements LogStore {
       return { ...this.#damaged.identity, hardState, snapshot, entries, damage, quarantine: told }
     } catch (error) {
       await Promise.allSettled([this.#vote.close(), this.#records.close()])
-      if (error instanceof OperatingError || error instanceof InvariantError) throw error
+      if (isOwn(error)) throw error
       throw this.#failure(
         'open',
         'it must be a folder that this user can write, on a disk with space that is well',
@@ -199,9 +199,13 @@ export class RecordLogStore implements LogStore {
 
   async scrub(): Promise<ScrubReport> {
     this.#opened()
-    // What was rewritten for the last report may stand beside its damaged bytes until then.
-    await this.#leftBehind.atRest()
-    return this.#scrub.next()
+    try {
+      // What was rewritten for the last report may stand beside its damaged bytes until then.
+      await this.#leftBehind.atRest()
+      return await this.#scrub.next()
+    } catch (error) {
+      throw isOwn(error) ? error : this.#failure('verify', 'check the health of its disk', error)
+    }
   }
 
   rewrite(entries: readonly Entry[]): Promise<void> {
@@ -344,8 +348,7 @@ export class RecordLogStore implements LogStore {
   }
 
   #die(error: unknown): Error {
-    const isOwn = error instanceof InvariantError || error instanceof OperatingError
-    this.#dead ??= isOwn ? error : this.#failure('write to', wayOut, error)
+    this.#dead ??= isOwn(error) ? error : this.#failure('write to', wayOut, error)
     return this.#dead
   }
 
@@ -382,6 +385,10 @@ type Damaged = {
   readonly vote: VoteRecord | null
   /** Of the last start. */
   readonly identity: Identity
+}
+
+function isOwn(error: unknown): error is Error {
+  return error instanceof InvariantError || error instanceof OperatingError
 }
 
 function quarantineOf({ why, lostUpTo, verified }: StoredQuarantine): Quarantine {

@@ -14,7 +14,7 @@ export function performStorageFault(simulation: Simulation, fault: StorageFault)
     return
   }
   const isAllowed = simulation.conditions.atlas.mayDamage(node.id, homeOf(fault))
-  if (!isAllowed || (fault.kind === 'wipe' && !mayWipe(simulation, node))) {
+  if (!isAllowed || !isClear(fault, node) || (fault.kind === 'wipe' && !mayWipe(simulation, node))) {
     simulation.world.note('*', () => `the atlas does not allow that for ${node.id}`)
     return
   }
@@ -57,6 +57,14 @@ export function performStorageFault(simulation: Simulation, fault: StorageFault)
 
 function find(simulation: Simulation, target: Target): SimNode | undefined {
   return target === 'leader' ? simulation.leader() : simulation.node(target)
+}
+
+/** One fault that takes back what another has just put astray leaves what nobody was promised, and can not be told. */
+function isClear(fault: StorageFault, { disk }: SimNode): boolean {
+  const isOfBatches =
+    fault.kind === 'misdirect' ||
+    ((fault.kind === 'lose-write' || fault.kind === 'cut-tail') && fault.home === 'records')
+  return !isOfBatches || !disk.records.isDamaged
 }
 
 /** Founders that have all forgotten that they did would do it again, and nobody could tell. */

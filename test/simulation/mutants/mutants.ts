@@ -257,7 +257,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/core.ts',
     search: 'const isOpen = log.configurationIndex > this.commitIndex\n',
     replace: 'const isOpen = log.configurationIndex < 0\n',
-    within: 'test/simulation/plans/removed-leader-alone-has-the-entry.json',
+    within: 'test/raft/thesis.test.ts',
   },
   {
     name: 'anybody-may-be-told-to-campaign',
@@ -339,7 +339,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/raft.ts',
     search: 'core.endLease(core.reads.context)',
     replace: 'core.reads.context',
-    within: 'test/simulation/plans/lease-and-a-pause.json',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'pause-is-not-told',
