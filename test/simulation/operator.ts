@@ -1,3 +1,4 @@
+import type { Configuration } from '../../src/raft/configuration.ts'
 import { isMember } from '../../src/raft/quorum.ts'
 import type { SimNode } from './sim-node.ts'
 import type { Simulation } from './simulation.ts'
@@ -41,7 +42,21 @@ export class Operator {
     if (!conditions.mayComeBlank(node)) conditions.change(leader, { kind: 'remove', node: node.id }, isTold)
     else if (!isMember(configuration, node.id))
       conditions.change(leader, { kind: 'add-learner', node: node.id, promote: true }, isTold)
-    else this.#simulation.startOf(node.id)
+    else {
+      this.#stopRemoved(configuration)
+      this.#simulation.startOf(node.id)
+    }
+  }
+
+  /** Who was removed goes by what it last knew, and refuses a node that came back for good. */
+  #stopRemoved(configuration: Configuration): void {
+    const { isHealed, nodes, left } = this.#simulation
+    if (!isHealed) return
+    for (const other of nodes) {
+      if (isMember(configuration, other.id) || other.disk.image.lastIndex === 0) continue
+      left.add(other.id)
+      other.crash('kill')
+    }
   }
 }
 

@@ -9,6 +9,8 @@ type Trust = {
   match: Index
   /** The leader's answer to the member's loss: it counts again behind that entry. */
   told: { readonly nonce: number; readonly index: Index } | null
+  /** All that were ever answered: an old request that comes late makes the leader wait for more than the member does. */
+  readonly answered: Set<number>
   /** The member has sent that back: it does not wait. */
   isWell: boolean
 }
@@ -88,6 +90,7 @@ export class RecoveryClaims {
     if (trust.told?.nonce === nonce) return null
     const before = Math.max(trust.matchEver, trust.told?.index ?? 0)
     trust.told = { nonce, index }
+    trust.answered.add(nonce)
     trust.isWell = false
     trust.match = 0
     if (index > before) return null
@@ -97,12 +100,12 @@ export class RecoveryClaims {
     }
   }
 
-  #mayTakePart({ from, to, term }: Message, { told }: Trust): { claim: string; detail: string } | null {
+  #mayTakePart({ from, to, term }: Message, { answered }: Trust): { claim: string; detail: string } | null {
     const nonce = this.#nonces.get(from)?.get(term)
-    if (told !== null && told.nonce === nonce) return null
+    if (nonce !== undefined && answered.has(nonce)) return null
     return {
       claim: 'a recovering node acknowledges nothing before its leader knows',
-      detail: `${from} takes part in term ${term} of ${to}, asked ${nonce}, answered ${told?.nonce}`,
+      detail: `${from} takes part in term ${term} of ${to}, asked ${nonce}, answered ${[...answered].join(', ')}`,
     }
   }
 
@@ -114,7 +117,13 @@ export class RecoveryClaims {
     const key = `${leader}/${term}`
     const members = this.#trust.get(key) ?? new Map<NodeId, Trust>()
     this.#trust.set(key, members)
-    const trust = members.get(member) ?? { matchEver: 0, match: 0, told: null, isWell: false }
+    const trust = members.get(member) ?? {
+      matchEver: 0,
+      match: 0,
+      told: null,
+      answered: new Set<number>(),
+      isWell: false,
+    }
     members.set(member, trust)
     return trust
   }
