@@ -72,6 +72,9 @@ export const appliedLagMs = 20
 /** What the thread has taken in is told with what else there is to tell, or after so many proposals or bytes. */
 export const takenProposalsMax = 1024
 export const takenBytesMax = 4 * MiB
+/** What was committed and nobody here waits for is told after so long, or so many entries. */
+export const committedHoldMs = 10
+export const heldEntriesMax = 1024
 /** Reads that were asked for and not answered. */
 export const portReadsMax = 8192
 /** A leader that stops waits for another to lead: this part of the election timeout, and no longer than this. */

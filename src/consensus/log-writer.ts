@@ -25,9 +25,9 @@ export class LogWriter {
     this.#options = options
   }
 
-  /** Something waits for the end of the write under way. */
+  /** Something waits for the end of the write under way; a commit hint does not. */
   get hasWaiting(): boolean {
-    return this.#gathered.length > 0 || this.#others.length > 0
+    return this.#mustWrite || this.#others.length > 0
   }
 
   /** For how long the oldest write that has not ended waits; 0: none does. */

@@ -37,10 +37,9 @@ export type ProposalBlock = {
 export type FromThread =
   | { readonly kind: 'started'; readonly started: Omit<ConsensusStarted, 'consensus'> }
   | { readonly kind: 'start-failed'; readonly error: PlainError }
-  /** So many proposals have reached the loop: there is room for others. */
-  | { readonly kind: 'taken'; readonly count: number; readonly bytes: number }
+  | { readonly kind: 'taken'; readonly taken: Taken }
   | { readonly kind: 'restore'; readonly snapshot: SnapshotMeta; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'committed'; readonly block: EntryBlock }
+  | { readonly kind: 'committed'; readonly block: EntryBlock; readonly taken: Taken }
   | { readonly kind: 'refused'; readonly id: ProposalId; readonly why: RefusalReason }
   | { readonly kind: 'readable'; readonly id: number; readonly index: Index }
   | { readonly kind: 'read-refused'; readonly id: number }
@@ -53,6 +52,9 @@ export type FromThread =
       readonly fields: Record<string, unknown>
     }
   | { readonly kind: 'failed'; readonly error: PlainError }
+
+/** So many proposals have reached the loop since it was last told: there is room for others. */
+export type Taken = { readonly count: number; readonly bytes: number }
 
 /** Entries that follow each other. */
 export type EntryBlock = {
@@ -74,12 +76,13 @@ export function packCommands(commands: readonly Command[]): ProposalBlock {
   }
 }
 
+/** Each with bytes of its own: what lives on in the log must not keep the whole block alive. */
 export function unpackCommands({ ids, lengths, bytes }: ProposalBlock): Command[] {
   let at = 0
   return ids.map((id, position) => {
     const from = at
     at += lengths[position] ?? 0
-    return { id, data: bytes.subarray(from, at) }
+    return { id, data: bytes.slice(from, at) }
   })
 }
 

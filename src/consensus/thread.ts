@@ -8,7 +8,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
 import { appliedLagMax, appliedLagMs, portBytesMax, portProposalsMax, portReadsMax, stopDeadlineMs } from './limits.ts'
 import { fromPlainError, ownBytes, packCommands, unpackEntries } from './thread-messages.ts'
-import type { Command, FromThread, ToThread } from './thread-messages.ts'
+import type { Command, FromThread, Taken, ToThread } from './thread-messages.ts'
 
 /**
  * Consensus in a thread of its own, so that nothing the main thread does can delay a heartbeat. The same port as the loop's;
@@ -118,16 +118,14 @@ class ConsensusThread implements Consensus {
         return this.#started.resolve({ consensus: this, ...message.started })
       case 'start-failed':
         return this.#fail(fromPlainError(message.error))
-      case 'taken': {
-        const { proposals, bytes } = this.#underWay
-        this.#underWay = { proposals: proposals - message.count, bytes: bytes - message.bytes }
-        return undefined
-      }
+      case 'taken':
+        return this.#taken(message.taken)
       case 'log':
         return this.#events.log(message.level, message.event, message.fields)
       case 'failed':
         return this.#fail(fromPlainError(message.error))
       case 'committed':
+        this.#taken(message.taken)
         return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
       case 'restore':
         return this.#isHeard ? this.#events.restore({ ...message.snapshot, bytes: message.bytes }) : undefined
@@ -146,6 +144,10 @@ class ConsensusThread implements Consensus {
       default:
         return unreachable(message)
     }
+  }
+
+  #taken({ count, bytes }: Taken): void {
+    this.#underWay = { proposals: this.#underWay.proposals - count, bytes: this.#underWay.bytes - bytes }
   }
 
   /** After stop or failure nothing but log lines is passed on. */

@@ -14,12 +14,13 @@ import { WebSocketTransport, transportDefaults } from '../transport/websocket-tr
 import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
+import { CommitOutbox } from './commit-outbox.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { takenBytesMax, takenProposalsMax } from './limits.ts'
 import { startConsensus } from './start.ts'
 import type { ConsensusPorts } from './ports.ts'
 import { ownBytes, packEntries, toPlainError, unpackCommands } from './thread-messages.ts'
-import type { FromThread, ToThread } from './thread-messages.ts'
+import type { FromThread, Taken, ToThread } from './thread-messages.ts'
 
 /**
  * The consensus thread's entry: the loop over the real disk and the real network, and a port to the main thread. It ends
@@ -30,11 +31,18 @@ const options = workerData as ConsensusOptions
 const loopDelayResolutionMs = 20
 const loopDelay = monitorEventLoopDelay({ resolution: loopDelayResolutionMs })
 loopDelay.enable()
+const outbox = new CommitOutbox({
+  clock: realClock,
+  post(entries) {
+    for (const block of packEntries(entries)) post({ kind: 'committed', block, taken: takeTaken() })
+  },
+})
 /** Proposals that have reached the loop, not told yet. */
-let taken = { count: 0, bytes: 0 }
+let taken: Taken = { count: 0, bytes: 0 }
 
 try {
   const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
+  outbox.start(started.node)
   post({ kind: 'started', started })
   port.on('message', (message: ToThread) => receive(consensus, message))
 } catch (error) {
@@ -76,17 +84,18 @@ function receive(consensus: Consensus, message: ToThread): void {
 /** A message of its own would wake the main thread at every turn. */
 function took(count: number, bytes: number): void {
   taken = { count: taken.count + count, bytes: taken.bytes + bytes }
-  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) tellTaken()
+  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) post({ kind: 'taken', taken: takeTaken() })
 }
 
-function tellTaken(): void {
-  if (taken.count === 0) return
-  port.postMessage({ kind: 'taken', ...taken } satisfies FromThread)
+function takeTaken(): Taken {
+  const told = taken
   taken = { count: 0, bytes: 0 }
+  return told
 }
 
 /** Nothing holds the thread after this. */
 function leave(): void {
+  outbox.end()
   loopDelay.disable()
   port.close()
 }
@@ -94,17 +103,21 @@ function leave(): void {
 function makeEvents(): ConsensusEvents {
   return {
     restore({ bytes: stored, ...snapshot }) {
+      outbox.flush()
       const bytes = ownBytes(stored)
       port.postMessage({ kind: 'restore', snapshot, bytes } satisfies FromThread, [bytes.buffer])
     },
-    committed(entries) {
-      tellTaken()
-      for (const block of packEntries(entries)) post({ kind: 'committed', block })
-    },
+    committed: (entries) => outbox.add(entries),
     refused: (id, why) => post({ kind: 'refused', id, why }),
-    readable: (id, index) => post({ kind: 'readable', id, index }),
+    readable(id, index) {
+      outbox.flush()
+      post({ kind: 'readable', id, index })
+    },
     readRefused: (id) => post({ kind: 'read-refused', id }),
-    snapshotWanted: () => post({ kind: 'snapshot-wanted' }),
+    snapshotWanted() {
+      outbox.flush()
+      post({ kind: 'snapshot-wanted' })
+    },
     status: (status) => post({ kind: 'status', status }),
     log: postLine,
     failed: (error) => post({ kind: 'failed', error: toPlainError(error) }),

@@ -10,6 +10,7 @@ import type { Message } from './messages.ts'
 import { onProposeUnsent, propose, tickProposals } from './proposals.ts'
 import { beginReads, failForwarded, read, refuseForwarded, tickReads } from './reads.ts'
 import { receive } from './receive.ts'
+import { counts } from './progress.ts'
 import { advanceCommit, memberProgress, onSnapshotFailed, onUnreachable } from './replication.ts'
 import { compactFromStart, onSnapshotReceived, onSnapshotted, snapshotMeta } from './snapshots.ts'
 import { onTargetUnreachable, startTransfer } from './transfer.ts'
@@ -211,7 +212,7 @@ export class Raft {
   }
 
   #takeStatus(): RaftStatus | null {
-    const { role, term, leader, commitIndex, isRecovering, log } = this.#core
+    const { role, term, leader, commitIndex, isRecovering, log, progress } = this.#core
     const told = this.#toldStatus
     const isTold =
       told !== null &&
@@ -223,7 +224,12 @@ export class Raft {
       told.configuration === log.configuration &&
       told.firstIndex === log.baseIndex + 1 &&
       told.snapshotIndex === log.snapshotIndex &&
-      told.lastIndex === log.lastIndex
+      told.lastIndex === log.lastIndex &&
+      // That a member counts again may be all the news there is.
+      told.progress.every(({ node, isRecovering: wasRecovering }) => {
+        const member = progress.get(node)
+        return member === undefined || counts(member) !== wasRecovering
+      })
     if (isTold) return null
     this.#toldStatus = this.status()
     return this.#toldStatus

@@ -8,7 +8,7 @@ import type { VoteRecord } from './vote-record.ts'
 
 /**
  * The writer of the second home of term, vote and identity. One write is under way at a time and the latest record wins.
- * What nobody waits for is synced once a second. The slot that was synced last is never written before the other one was
+ * What nobody waits for is written every 20 ms and synced once a second. The slot that was synced last is never written before the other one was
  * synced, so that a crash leaves one of them whole. After a failed write it is dead, and so is who writes here (R11).
  */
 export class VoteFile {
@@ -25,7 +25,9 @@ export class VoteFile {
   #waiting: Waiting[] = []
   #hasOneSlot = false
   #isDirty = false
+  #isWriteDue = false
   #isSyncDue = false
+  #gathering: Timer | null = null
   #timer: Timer | null = null
   #underWay: Promise<void> | null = null
   #dead: Error | null = null
@@ -57,18 +59,22 @@ export class VoteFile {
     return this.#hasOneSlot
   }
 
-  /** Written soon, in its turn, unless a newer one comes before. */
+  /** Written soon, unless a newer one comes before: a write for each batch would cost as much as the batch. */
   save(record: VoteRecord): void {
-    this.#newest = record
-    this.#unwritten = record
-    this.#kick()
+    this.#take(record)
+    this.#gathering ??= this.#clock.after(writeEveryMs, () => {
+      this.#gathering = null
+      this.#isWriteDue = true
+      this.#kick()
+    })
   }
 
   /** Durable when resolved. */
   saveDurably(record: VoteRecord): Promise<void> {
     return new Promise((resolve, reject) => {
+      this.#take(record)
       this.#waiting.push({ resolve, reject })
-      this.save(record)
+      this.#kick()
     })
   }
 
@@ -102,9 +108,17 @@ export class VoteFile {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#timer?.cancel()
+    this.#gathering?.cancel()
     await this.#atRest()
+    if (this.#dead === null) await this.#writeNewest()
     if (this.#isDirty && this.#dead === null) await this.#file.sync()
     await this.#file.close()
+  }
+
+  #take(record: VoteRecord): void {
+    assert(!this.#isClosed, 'the vote file is closed')
+    this.#newest = record
+    this.#unwritten = record
   }
 
   async #atRest(): Promise<void> {
@@ -113,11 +127,10 @@ export class VoteFile {
 
   #kick(): void {
     if (this.#underWay !== null) return
-    assert(!this.#isClosed, 'the vote file is closed')
     this.#underWay = this.#run().finally(() => {
       this.#underWay = null
       // Asked for by whom the end of this run woke.
-      if (this.#unwritten !== null || this.#waiting.length > 0) this.#kick()
+      if (this.#isWriteDue || this.#waiting.length > 0) this.#kick()
     })
   }
 
@@ -125,7 +138,7 @@ export class VoteFile {
     let waiting: Waiting[] = []
     try {
       if (this.#dead !== null) throw this.#dead
-      while (this.#unwritten !== null || this.#waiting.length > 0 || this.#isSyncDue) {
+      while (this.#isWriteDue || this.#waiting.length > 0 || this.#isSyncDue) {
         waiting = this.#waiting
         this.#waiting = []
         await this.#writeNewest()
@@ -134,6 +147,7 @@ export class VoteFile {
       }
       this.#armTimer()
     } catch (error) {
+      this.#isWriteDue = false
       this.#isSyncDue = false
       this.#unwritten = null
       if (this.#dead === null) {
@@ -146,6 +160,9 @@ export class VoteFile {
 
   async #writeNewest(): Promise<void> {
     const record = this.#unwritten
+    this.#isWriteDue = false
+    this.#gathering?.cancel()
+    this.#gathering = null
     if (record === null) return
     this.#unwritten = null
     this.#count += 1
@@ -176,4 +193,7 @@ export class VoteFile {
 
 type Waiting = { readonly resolve: () => void; readonly reject: (error: unknown) => void }
 
+/** So far may the file be behind the log when only the process dies. */
+const writeEveryMs = 20
+/** So far when the power goes. */
 const syncEveryMs = 1000

@@ -13,8 +13,8 @@ import type { PackedValue } from './pack.ts'
 /**
  * Raft's messages as bytes: one frame type a kind, the payload `[term, ...fields]`. Sender and receiver are the
  * connection's and do not travel; neither do the indexes of entries, which follow the previous index without a gap. What
- * decodes is well-formed (R14): safe integers, terms that never fall, none above the sender's. Data is copied, all of a
- * message at once.
+ * decodes is well-formed (R14): safe integers, terms that never fall, none above the sender's. Data is copied,
+ * each entry's by itself: what lives on in a log must not keep a whole frame alive.
  */
 export function encodeMessage(message: Message): { type: number; payload: Uint8Array } {
   return { type: frameTypes[message.kind], payload: pack([message.term, ...fieldsOf(message)]) }
@@ -25,7 +25,7 @@ export function decodeMessage(
   payload: Uint8Array,
   envelope: { from: NodeId; to: NodeId },
 ): Message | Malformed {
-  const fields = unpack(copyBytes(payload))
+  const fields = unpack(payload)
   if ('malformed' in fields) return fields
   const term = fields[0]
   if (!isIndex(term)) return { malformed: `frame type ${type}: term` }
@@ -156,7 +156,7 @@ function unpackEntries(append: {
     if (!isIndex(index) || !isIndex(term) || term < lastTerm || term > append.term) return null
     if (kind === undefined || !isEntryId(id) || !isIndex(time) || !(data instanceof Uint8Array)) return null
     lastTerm = term
-    entries.push({ index, term, kind, id, time, data })
+    entries.push({ index, term, kind, id, time, data: copyBytes(data) })
   }
   return entries
 }
@@ -171,7 +171,7 @@ function packContent(content: ProposalContent): readonly PackedValue[] {
 function unpackContent(value: unknown): ProposalContent | null {
   if (!Array.isArray(value)) return null
   const [kind, what, promote] = value as readonly unknown[]
-  if (kind === 'command') return what instanceof Uint8Array ? { kind, data: what } : null
+  if (kind === 'command') return what instanceof Uint8Array ? { kind, data: copyBytes(what) } : null
   const change = typeof what === 'string' && isNodeId(what) ? changeOf(kind, what, promote) : null
   return change && { kind: 'change', change }
 }

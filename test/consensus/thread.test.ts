@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import type { ConsensusOptions, ConsensusStarted } from '../../src/consensus/consensus.ts'
-import { packEntries, unpackEntries } from '../../src/consensus/thread-messages.ts'
+import { packCommands, packEntries, unpackCommands, unpackEntries } from '../../src/consensus/thread-messages.ts'
 import { attachThread } from '../../src/consensus/thread.ts'
 import type { startConsensusThread as startFromSource } from '../../src/consensus/thread.ts'
 import type { Entry } from '../../src/raft/entry.ts'
@@ -226,6 +226,18 @@ describe('a block of entries', () => {
     expect(blocks.map(({ ids }) => ids.length)).toEqual([1, 1, 2, 2])
     expect(blocks.flatMap(unpackEntries).map(digest)).toEqual([...entries, ...more].map(digest))
     expect(packEntries([])).toEqual([])
+  })
+})
+
+describe('a block of commands', () => {
+  it('gives back what was packed, none of which keeps the others alive', () => {
+    const commands = ['a', '', 'bc'.repeat(1000)].map((text, at) => ({
+      id: `n1.1.${at}` as ProposalId,
+      data: new Uint8Array(Buffer.from(text)),
+    }))
+    const unpacked = unpackCommands(packCommands(commands))
+    expect(unpacked).toEqual(commands)
+    expect(unpacked.map(({ data }) => data.buffer.byteLength)).toEqual([1, 0, 2000])
   })
 })
 

@@ -58,13 +58,17 @@ describe('the vote file', () => {
   it('writes the latest of what came while a write was under way, and syncs once in a second', async () => {
     let release: () => void = () => undefined
     file.gate = new Promise((resolve) => (release = resolve))
-    for (let seq = 1; seq <= 50; seq += 1) vote.save(record(seq))
+    vote.save(record(1))
+    clock.advance(20)
+    for (let seq = 2; seq <= 50; seq += 1) vote.save(record(seq))
     file.gate = null
     release()
+    await waitFor('the first', async () => (await seqIn(file.bytes)) === 1)
+    clock.advance(20)
     await waitFor('the latest', async () => (await seqIn(file.bytes)) === 50)
     expect([file.writes, file.syncs]).toEqual([2, 0])
-    clock.advance(999)
     vote.save(record(51))
+    clock.advance(979)
     await waitFor('the next', async () => (await seqIn(file.bytes)) === 51)
     expect(file.syncs).toBe(0)
     clock.advance(1)
@@ -80,6 +84,7 @@ describe('the vote file', () => {
     const durable = file.bytes
     for (const seq of [2, 3, 4]) {
       vote.save(record(seq))
+      clock.advance(20)
       await waitFor('the write', async () => (await seqIn(file.bytes)) === seq)
       const torn = new Uint8Array(file.bytes ?? [])
       for (let at = 0; at < torn.length; at += 1) if (torn[at] !== durable?.[at]) torn[at] = 0xa5
@@ -99,9 +104,18 @@ describe('the vote file', () => {
     expect(await seqIn(file.bytes)).toBe(3)
   })
 
+  it('is written and synced before it closes', async () => {
+    await vote.saveDurably(record(1))
+    vote.save(record(2))
+    await vote.close()
+    expect(await seqIn(file.synced)).toBe(2)
+    expect(clock.timers).toBe(0)
+  })
+
   it('is dead after a write that failed', async () => {
     file.gate = Promise.reject(new Error('no space'))
     vote.save(record(1))
+    clock.advance(20)
     await waitFor('the failure', () => failures.length === 1)
     file.gate = null
     await expect(vote.saveDurably(record(2))).rejects.toThrow('no space')
@@ -151,6 +165,7 @@ describe('the vote file', () => {
   it('makes durable what a process before has left, before it writes over the other slot', async () => {
     await vote.saveDurably(record(1))
     vote.save(record(2))
+    clock.advance(20)
     await waitFor('the write', async () => (await seqIn(file.bytes)) === 2)
     expect(await seqIn(file.synced)).toBe(1)
     expect(await makeFile().open()).toEqual(record(2))

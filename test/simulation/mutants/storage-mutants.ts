@@ -281,7 +281,7 @@ export const storageMutants: readonly Mutant[] = [
     bug: 'B12',
     what: 'a woken writer of the vote file waits for ever',
     file: 'src/storage/vote-file.ts',
-    search: '      if (this.#unwritten !== null || this.#waiting.length > 0) this.#kick()\n',
+    search: '      if (this.#isWriteDue || this.#waiting.length > 0) this.#kick()\n',
     replace: '',
     within: 50,
   },
