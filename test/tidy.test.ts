@@ -11,6 +11,7 @@ const table: Record<string, Folder> = {
   std: { imports: [] },
   vocabulary: { imports: ['std'], pure: true },
   raft: { imports: shared, pure: true },
+  gossip: { imports: shared, pure: true },
   state: { imports: shared, packages: ['msgpackr'], pure: true },
   routing: { imports: [...shared, 'state'], packages: ['@modelcontextprotocol/sdk'], pure: true },
   calls: { imports: [...shared, 'routing', 'log'] },

@@ -2,7 +2,15 @@ import { assert } from '../std/assert.ts'
 import { Random } from '../std/random.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { Broadcasts, transmitsMax } from './broadcasts.ts'
-import type { Contact, GossipCounters, GossipOptions, GossipPhase, KeyChange, KeyRefusal, MemberEvent } from './effects.ts'
+import type {
+  Contact,
+  GossipCounters,
+  GossipOptions,
+  GossipPhase,
+  KeyChange,
+  KeyRefusal,
+  MemberEvent,
+} from './effects.ts'
 import { KeyValues } from './key-values.ts'
 import { addressBytesMax, claimsBytesMax, messageBytesMax } from './limits.ts'
 import { LocalHealth } from './local-health.ts'

@@ -1,3 +1,4 @@
+import { unreachable } from '../std/assert.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 
 /**
@@ -106,8 +107,13 @@ function bodyBytes(body: GossipBody): number {
       return sumOf(body.digest, digestEntryBytes) + sumOf(body.deltas, deltaBytes)
     case 'deltas':
       return sumOf(body.deltas, deltaBytes)
-    default:
+    case 'ping':
+    case 'ack':
+    case 'nack':
+    case 'news':
       return 9
+    default:
+      return unreachable(body)
   }
 }
 
@@ -120,7 +126,12 @@ export function digestEntryBytes({ owner }: DigestEntry): number {
 }
 
 function deltaBytes({ owner, state, gauges }: Delta): number {
-  return 12 + textBytes(owner) + (state === null ? 1 : stateDeltaBytes(state)) + (gauges === null ? 1 : gaugeDeltaBytes(gauges))
+  return (
+    12 +
+    textBytes(owner) +
+    (state === null ? 1 : stateDeltaBytes(state)) +
+    (gauges === null ? 1 : gaugeDeltaBytes(gauges))
+  )
 }
 
 export function stateDeltaBytes({ entries }: StateDelta): number {

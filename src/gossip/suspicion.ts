@@ -30,7 +30,13 @@ export function startSuspicion(
   const minTicks = Math.ceil(suspicionMult * Math.max(1, Math.log10(nodes)) * probeTicks)
   const wanted = Math.max(0, suspicionMult - 2)
   const confirmationsMax = nodes - 2 < wanted ? 0 : wanted
-  return { startTick: nowTick, accusers: new Set([accuser]), confirmationsMax, minTicks, maxTicks: minTicks * suspicionMaxMult }
+  return {
+    startTick: nowTick,
+    accusers: new Set([accuser]),
+    confirmationsMax,
+    minTicks,
+    maxTicks: minTicks * suspicionMaxMult,
+  }
 }
 
 /** The suspicion with one more accuser; null when it says nothing new. */
