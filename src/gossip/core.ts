@@ -128,9 +128,17 @@ export class Core {
 
   /** Whoever is accused is told so first, by everyone who speaks to it (Lifeguard 4.3, "buddy system"). */
   send(to: NodeId, body: GossipBody): void {
-    const accusation = this.#accusationOf(to)
-    const claims = accusation === null ? [] : [accusation]
-    const bytesMax = claimsBytesMax - (accusation === null ? 0 : claimBytes(accusation))
+    this.#send(to, body, this.#accusationOf(to))
+  }
+
+  /** What is known of the node, to the node itself: an earlier process of it learns that there is a later one. */
+  sendStanding(member: Member): void {
+    this.#send(member.node, { kind: 'news' }, this.claimOf(member))
+  }
+
+  #send(to: NodeId, body: GossipBody, first: Claim | null): void {
+    const claims = first === null ? [] : [first]
+    const bytesMax = claimsBytesMax - (first === null ? 0 : claimBytes(first))
     claims.push(...this.broadcasts.take({ bytesMax, transmitsMax: this.transmitsMax(), except: to }))
     const message: GossipMessage = { from: this.sender(), to, claims, ...body }
     assert(messageBytes(message) <= messageBytesMax, `a ${body.kind} within the limit of bytes`)

@@ -170,9 +170,10 @@ export class Gossip {
       return
     }
     hear(core, { ...from, status: 'alive', by: from.node, age: 0 }, 'gossip')
-    if (from.generation < (core.members.get(from.node)?.generation ?? 0)) {
-      // An earlier process of the node. Should it still run, it learns that it was superseded.
-      if (message.kind === 'exchange-request') core.send(from.node, { kind: 'news' })
+    const known = core.members.get(from.node)
+    if (known !== undefined && from.generation < known.generation) {
+      // An earlier process of the node: should it still run, it learns that there is a later one.
+      if (message.kind === 'exchange-request') core.sendStanding(known)
       return
     }
     for (const claim of message.claims) hear(core, claim, 'gossip')
