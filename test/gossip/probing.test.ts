@@ -47,6 +47,7 @@ describe('a probe', () => {
       (node) => n(node) !== ping.to && !asked.some(({ to }) => to === n(node)),
     )
     lab.receive(stranger ?? 0, { kind: 'ack', seq: ping.seq })
+    lab.receive(Number(ping.to.slice(1)), { kind: 'ack', seq: ping.seq - 1 })
     lab.receive(Number(asked[0]?.to.slice(1)), { kind: 'ack', seq: ping.seq - 1 })
     expect(kinds(lab.tick(5))).toContain(`suspect ${ping.to}`)
     const again = new Lab()

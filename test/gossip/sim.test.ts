@@ -157,12 +157,36 @@ describe('a starved node', () => {
     expect(false_.filter(({ kind, viewer }) => kind === 'suspect' && viewer === starved).length).toBeLessThan(10)
   })
 
-  it('whose timers fire late without knowing it comes to doubt itself', () => {
+  it('that hears little of what it is told accuses little, for it doubts itself', () => {
     const sim = new Sim({ seed: 13, nodes: 10 })
     agree(sim)
-    sim.delayMs = 2
-    for (let at = 0; at < 10; at += 1) if (at !== 3) sim.cut(nodeId(at), nodeId(3))
+    const deaf = nodeId(3)
+    sim.deafPerMille.set(deaf, 700)
+    const before = sim.events.length
+    sim.run(300_000)
+    const suspected = sim.events
+      .slice(before)
+      .filter(({ node, kind, by }) => node !== deaf && kind === 'suspect' && by === deaf)
+    // Without local health these are more than 500.
+    expect(suspected.length).toBeLessThan(200)
+  })
+
+  it('that hears nothing doubts itself as much as can be', () => {
+    const sim = new Sim({ seed: 14, nodes: 10 })
+    agree(sim)
+    sim.deafPerMille.set(nodeId(3), 1000)
     sim.run(30_000)
     expect(sim.node(nodeId(3)).gossip.status().health).toBe(7)
+  })
+})
+
+describe('when nothing happens', () => {
+  it('there is a probe, its answer and a digest from each node a second, and no more', () => {
+    const sim = new Sim({ seed: 15, nodes: 25 })
+    agree(sim)
+    sim.run(60_000)
+    const before = sim.messagesSent
+    sim.run(60_000)
+    expect((sim.messagesSent - before) / 25 / 60).toBeLessThan(3.3)
   })
 })

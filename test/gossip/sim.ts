@@ -31,6 +31,8 @@ export class Sim {
   readonly claims = new Claims()
   readonly events: SimEvent[] = []
   readonly nodes = new Map<NodeId, SimNode>()
+  /** Of what these nodes receive so much is lost, of a thousand, beside what the network loses. */
+  readonly deafPerMille = new Map<NodeId, number>()
   readonly timing: GossipTiming
   readonly tickMs: number
   lossPerMille: number
@@ -233,6 +235,7 @@ export class Sim {
     this.bytesSent += bytes
     this.messagesSent += 1
     if (this.#isCut(from.id, to) || this.#net.chance(this.lossPerMille)) return
+    if (this.#net.chance(this.deafPerMille.get(to) ?? 0)) return
     this.#linkUsedMs.set(linkName(from.id, to), this.nowMs)
     const copies = this.#net.chance(this.duplicatePerMille) ? 2 : 1
     for (let copy = 0; copy < copies; copy += 1) this.#at(this.#delay(), () => this.#deliver(from, message))
