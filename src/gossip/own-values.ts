@@ -29,12 +29,8 @@ export class OwnValues {
     const refuse = (why: KeyRefusal['why']): KeyRefusal => ({ class: 'state', key, why })
     if (textBytes(key) > keyBytesMax) return refuse('key-too-long')
     if (textBytes(value) > stateValueBytesMax) return refuse('value-too-long')
-    const known = this.values.state.get(key)
-    if (known?.value === value) return null
-    const more =
-      stateEntryBytes({ key, value }) - (known === undefined ? 0 : stateEntryBytes({ key, value: known.value }))
-    const keys = known === undefined ? 1 : 0
-    if (!this.#makeRoom(more, { keys, except: key })) return refuse('too-much')
+    if (this.values.state.get(key)?.value === value) return null
+    if (!this.#makeRoom(key, value)) return refuse('too-much')
     this.#write(key, value)
     return null
   }
@@ -76,16 +72,21 @@ export class OwnValues {
   }
 
   /** Tombstones give way to values, the oldest first. */
-  #makeRoom(bytes: number, { keys, except }: { keys: number; except: string }): boolean {
-    const { values } = this
-    const fits = (): boolean =>
-      values.stateBytes() + bytes <= stateOwnerBytesMax && values.state.size + keys <= stateKeysMax
-    while (!fits()) {
-      const [oldest] = this.#tombstones
-      if (oldest === undefined || oldest.key === except) return false
+  #makeRoom(key: string, value: string): boolean {
+    while (!this.#fits(key, value)) {
+      if (this.#tombstones.length === 0) return false
       this.#forgetOldest()
     }
     return true
+  }
+
+  #fits(key: string, value: string): boolean {
+    const { values } = this
+    const known = values.state.get(key)
+    const freed = known === undefined ? 0 : stateEntryBytes({ key, value: known.value })
+    const bytes = values.stateBytes() - freed + stateEntryBytes({ key, value })
+    const keys = values.state.size + (known === undefined ? 1 : 0)
+    return bytes <= stateOwnerBytesMax && keys <= stateKeysMax
   }
 
   /** All tombstones up to this one's version are forgotten, everywhere: see OwnerValues. */

@@ -132,6 +132,16 @@ describe('own key-values', () => {
     expect([...own.values.state.values()].filter(({ value }) => value !== null)).toHaveLength(3)
   })
 
+  it('may take the place of the oldest tombstone, also of their own', () => {
+    const own = new OwnValues(1)
+    for (let at = 0; at < stateKeysMax; at += 1) own.set(`k${at}`, 'x')
+    own.delete('k0', 0)
+    expect(own.set('other', 'x')).toBeNull()
+    own.delete('k1', 0)
+    expect(own.set('k1', 'y')).toBeNull()
+    expect(own.set('one-more', 'x')?.why).toBe('too-much')
+  })
+
   it('have a later version for each change, and none for what is the same', () => {
     const own = new OwnValues(1)
     own.set('a', '1')
