@@ -44,7 +44,7 @@ async function start(): Promise<void> {
   const ended = new Map<string, string>()
   for (const node of nodes) {
     if (node.process !== null && isRunning(node.process)) continue
-    const child = spawnNode(node.plan, { cli: builtCli, env: {}, detached: true })
+    const child = spawnNode(node.plan, { cli: builtCli, env: {}, nodeArgs: [], detached: true })
     child.once('error', (error) => ended.set(node.plan.id, error.message))
     child.once('exit', (code, signal) => ended.set(node.plan.id, String(code ?? signal)))
     child.unref()

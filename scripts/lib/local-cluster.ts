@@ -26,6 +26,8 @@ export type LocalClusterOptions = {
   env?: Readonly<Record<string, string>>
   config?: Readonly<Record<string, unknown>>
   cli?: string
+  /** Of Node itself, for every node. */
+  nodeArgs?: readonly string[]
 }
 
 export type LocalCluster = {
@@ -40,9 +42,9 @@ export type LocalCluster = {
 
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'quorate-cluster-')))
-  const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli } = options
+  const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli, nodeArgs = [] } = options
   const plans = await planCluster({ dir, nodes: count, servers, labels, config })
-  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, detached: false }))
+  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, nodeArgs, detached: false }))
   const endAll = (): void => {
     for (const node of nodes) node.endNow()
   }
@@ -83,7 +85,7 @@ export class LocalNode {
   readonly dataDir: string
   readonly logFile: string
   readonly #plan: NodePlan
-  readonly #options: SpawnOptions
+  #options: SpawnOptions
   #child: ChildProcess | null = null
   #name: ProcessName | null = null
   /** What ended lives of this node had started, so that stop finds what was left behind. */
@@ -121,9 +123,10 @@ export class LocalNode {
     if (signal === 'SIGKILL' || signal === 'SIGTERM') await this.#untilEnded(signal)
   }
 
-  /** Starts the node from its disk, ended with SIGTERM before if it runs; settles when it is ready. */
-  async restart(): Promise<void> {
+  /** Starts the node from its disk, ended with SIGTERM before if it runs; settles when it is ready. `cli`: its build from now on. */
+  async restart(cli = this.#options.cli): Promise<void> {
     await this.kill('SIGTERM')
+    this.#options = { ...this.#options, cli }
     const child = spawnNode(this.#plan, this.#options)
     this.#child = child
     let failed: string | null = null

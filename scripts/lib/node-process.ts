@@ -16,6 +16,8 @@ export type SpawnOptions = {
   /** The built main.js to run; another build's for tests across versions. */
   cli: string
   env: Readonly<Record<string, string>>
+  /** Of Node itself, as for a profile. */
+  nodeArgs: readonly string[]
   /** Lives on when this process ends. */
   detached: boolean
 }
@@ -25,12 +27,16 @@ export function spawnNode(plan: NodePlan, options: SpawnOptions): ChildProcess {
   try {
     // Attached, the node also stops when this process is killed and its end of the pipe closes.
     const attached = options.detached ? [] : ['--stop-with-stdin']
-    return spawn(process.execPath, [options.cli, 'start', '--config', plan.configFile, ...attached], {
-      cwd: path.dirname(plan.configFile),
-      env: { ...process.env, ...options.env },
-      stdio: [options.detached ? 'ignore' : 'pipe', log, log],
-      detached: options.detached,
-    })
+    return spawn(
+      process.execPath,
+      [...options.nodeArgs, options.cli, 'start', '--config', plan.configFile, ...attached],
+      {
+        cwd: path.dirname(plan.configFile),
+        env: { ...process.env, ...options.env },
+        stdio: [options.detached ? 'ignore' : 'pipe', log, log],
+        detached: options.detached,
+      },
+    )
   } finally {
     closeSync(log)
   }

@@ -11,6 +11,7 @@ import { makeApi } from './api.ts'
 import type { FailedRequest, HealthAnswer } from './api.ts'
 import { answerError, isAccident } from './error-answer.ts'
 import type { ErrorAnswer } from './error-answer.ts'
+import { KvKeys } from './kv-keys.ts'
 import type { Metrics } from './metrics.ts'
 import type { AdminNeeds } from './needs.ts'
 
@@ -46,7 +47,8 @@ export function makeAdmin(options: AdminOptions): Admin {
     if (error instanceof InvariantError) onBroken(error)
     return answer
   }
-  const api = makeApi({ needs, metrics, clock, health, refusal: makeOriginCheck(options.origins), answerFailure })
+  const refusal = makeOriginCheck(options.origins)
+  const api = makeApi({ needs, metrics, clock, health, refusal, answerFailure })
   const listener = getRequestListener(api.fetch, {
     overrideGlobalObjects: false,
     // Stands in for a missing Host, which the API itself then refuses.
@@ -58,7 +60,13 @@ export function makeAdmin(options: AdminOptions): Admin {
       return new Response(body, { status, headers })
     },
   })
-  return { listener: (incoming, outgoing) => void listener(incoming, outgoing) }
+  const keys = new KvKeys({ kv: needs.kv, clock, refusal, answerFailure })
+  return {
+    listener(incoming, outgoing) {
+      if (keys.serves(incoming)) keys.handle(incoming, outgoing)
+      else void listener(incoming, outgoing)
+    },
+  }
 }
 const unreadable = 'the request target or the Host header is not well formed'
 const loggedPathMax = 200

@@ -15,6 +15,7 @@ import { readJsonBody } from './request-body.ts'
 import { queryOf, rawPath, refusePromises } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiBindings, Route } from './routes.ts'
+import { mountSnapshot } from './snapshot-api.ts'
 
 /** The operators' paths: what each answers, and from which need. */
 export function makeApi({ needs, metrics, clock, health, refusal, answerFailure }: ApiOptions): Api {
@@ -32,6 +33,11 @@ export function makeApi({ needs, metrics, clock, health, refusal, answerFailure 
   mountTools(api, needs)
   mountSessions(api, needs)
   mountMembership(api, { membership: needs.membership, clock })
+  mountSnapshot(api, {
+    take: (limits) => needs.snapshot(limits),
+    clock,
+    failed: (error) => void answerFailure(error, { method: 'GET', path: '/v1/snapshot' }),
+  })
   mountKv(api, {
     kv: needs.kv,
     clock,

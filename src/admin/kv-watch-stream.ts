@@ -1,12 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { KvEventView, KvWatchView } from './needs.ts'
+import { writeAtPace } from './outgoing.ts'
 
 /**
  * One watch of keys as Server-Sent Events: `open {revision}` first (where it begins), then `put` and `delete` with the
  * revision as their id, a comment in silence, and `progress {revision}` when changes have passed that do not match; a client
  * that comes back with the last id, or with `from` one higher, misses nothing. What ends the stream is told as `error`. A
- * client that does not read for `stallMs` is cut off; meanwhile nothing is taken for it.
+ * client that does not read is cut off (see outgoing); meanwhile nothing is taken for it.
  */
 export async function streamWatch(options: WatchStreamOptions): Promise<void> {
   const { watch, outgoing, bodyless, watchError } = options
@@ -69,11 +70,7 @@ class WatchStream {
     const { outgoing, clock } = this.#options
     this.#told = next
     this.#timer?.cancel()
-    if (!outgoing.write(text)) {
-      const stalled = clock.after(stallMs, () => outgoing.destroy())
-      await drained(outgoing)
-      stalled.cancel()
-    }
+    await writeAtPace(outgoing, text, clock)
     this.#armKeepAlive()
   }
 
@@ -98,19 +95,6 @@ class WatchStream {
 }
 
 const keepAliveMs = 15_000
-/** So long a client may leave unread what it was sent. */
-const stallMs = 30_000
-
-function drained(outgoing: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      outgoing.off('drain', done).off('close', done)
-      resolve()
-    }
-    outgoing.on('drain', done).on('close', done)
-    if (outgoing.destroyed) done()
-  })
-}
 
 function eventText(event: KvEventView): string {
   const { kind, key, revision } = event

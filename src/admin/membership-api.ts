@@ -21,8 +21,9 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
     return membersOf(value, names)
   }
   const within = <T>(c: ApiContext, what: string, work: (limits: ChangeLimits) => Promise<T>): Promise<T> => {
-    const late = new OperatingError('outcome-unknown', `${what}: no outcome within the time of the request`)
-    return new Deadline({ clock, timeoutMs: timeoutOf(c.env.incoming), client: c.req.raw.signal }).step(late, work)
+    const late = (): OperatingError =>
+      new OperatingError('outcome-unknown', `${what}: no outcome within the time of the request`)
+    return new Deadline({ clock, timeoutMs: timeoutOf(c.env.incoming), client: c.env.outgoing }).step(late, work)
   }
 
   mountRoutes(api, '/v1/raft/transfer', {

@@ -1,7 +1,9 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { DiskMetrics } from './disk-metrics.ts'
 import type { MetricsSample } from './needs.ts'
 import { raftRoles, upstreamStates } from './needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
+import { setTotal } from './set-total.ts'
 
 /**
  * `/metrics` in a registry of its own: calls are pushed as they end, all else is taken from one sample a scrape. Every
@@ -42,9 +44,16 @@ export class Metrics {
   readonly #proposals = this.#counter('quorate_raft_proposals_total', 'Proposals that this node made.')
   readonly #refusals = this.#counter('quorate_raft_refusals_total', 'Proposals that were refused.')
   readonly #appended = this.#counter('quorate_raft_appended_entries_total', 'Entries appended to the log.')
-  readonly #batches = this.#counter('quorate_raft_persist_batches_total', 'Synced writes of the log.')
+  readonly #batches = this.#counter('quorate_raft_persist_batches_total', 'Writes of the log.')
+  readonly #syncs = this.#counter('quorate_raft_persist_syncs_total', 'Synced writes of the log.')
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
+  readonly #disk = new DiskMetrics(this.#registry)
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
+  readonly #peerFrames = this.#counter('quorate_peer_frames_total', 'Frames of forwarded calls.', ['direction'])
+  readonly #dropped = this.#counter(
+    'quorate_peer_notifications_dropped_total',
+    'Notifications of forwarded calls that found no room on the way back.',
+  )
   readonly #snapshotIndex = this.#gauge('quorate_raft_snapshot_index', 'Last index that the newest snapshot covers.')
   readonly #voters = this.#gauge('quorate_raft_voters', 'Voters of the newest configuration.')
   readonly #learners = this.#gauge('quorate_raft_learners', 'Learners of the newest configuration.')
@@ -69,6 +78,14 @@ export class Metrics {
   )
   readonly #idempotencyKeys = this.#gauge('quorate_idempotency_keys', 'Writes whose answer is kept for a retry.')
   readonly #kvWatches = this.#gauge('quorate_kv_watches', 'Watches of keys on this node.')
+  readonly #stateChecked = this.#gauge(
+    'quorate_state_checked_index',
+    "Entry after which the nodes' states were last compared.",
+  )
+  readonly #stateDiverged = this.#gauge(
+    'quorate_state_diverged',
+    "Voters whose state was found to be another than the majority's; without one, all that differ.",
+  )
   readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
   readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
     'server',
@@ -89,6 +106,7 @@ export class Metrics {
   text(sample: MetricsSample): Promise<string> {
     this.#setRaft(sample.raft)
     this.#setConsensus(sample.consensus)
+    this.#setPeers(sample.peers)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
     this.#sessions.set(sample.sessions)
@@ -125,13 +143,23 @@ export class Metrics {
     setTotal(this.#refusals, consensus.refusals)
     setTotal(this.#appended, consensus.appendedEntries)
     setTotal(this.#batches, consensus.persistBatches)
+    setTotal(this.#syncs, consensus.persistSyncs)
     setTotal(this.#persistSeconds, consensus.persistMs / 1000)
+    this.#disk.set(consensus)
     this.#frames.reset()
     this.#frames.inc({ direction: 'in' }, consensus.framesIn)
     this.#frames.inc({ direction: 'out' }, consensus.framesOut)
     this.#frames.inc({ direction: 'rejected' }, consensus.framesRejected)
     this.#peers.set(consensus.connectedPeersNow)
     this.#loopDelay.set(consensus.loopDelayMsNow / 1000)
+  }
+
+  #setPeers(peers: MetricsSample['peers']): void {
+    this.#peerFrames.reset()
+    this.#peerFrames.inc({ direction: 'in' }, peers.framesIn)
+    this.#peerFrames.inc({ direction: 'out' }, peers.framesOut)
+    this.#peerFrames.inc({ direction: 'rejected' }, peers.framesRejected)
+    setTotal(this.#dropped, peers.notificationsDropped)
   }
 
   #setCluster(cluster: MetricsSample['cluster']): void {
@@ -148,6 +176,8 @@ export class Metrics {
     this.#snapshotSlice.set(cluster.snapshotSliceMsLongest / 1000)
     this.#idempotencyKeys.set(cluster.idempotencyKeysNow)
     this.#kvWatches.set(cluster.kvWatchesNow)
+    this.#stateChecked.set(cluster.stateCheckedIndexNow)
+    this.#stateDiverged.set(cluster.stateDivergedNow)
   }
 
   #boundedServer(server: string): string {
@@ -175,9 +205,3 @@ export type CallOutcome = 'result' | 'error' | 'not-sent' | 'rejected' | 'unknow
 
 /** Servers that have a label of their own in a process's life. */
 const labelledServersMax = 256
-
-/** For what is counted elsewhere: a counter that shows that count. */
-function setTotal(counter: Counter, total: number): void {
-  counter.reset()
-  counter.inc(total)
-}

@@ -22,6 +22,8 @@ export type AdminNeeds = {
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
   readonly membership: MembershipNeeds
+  /** The whole state at one place of the log, as a file to keep; rejects with `overloaded` while another is taken here. */
+  snapshot(limits: ReadLimits): Promise<SnapshotView>
   /** Sorted by id. */
   sessions(): readonly SessionView[]
   /** False: there is no such session. */
@@ -38,11 +40,39 @@ export type StatusView = {
   readonly commitIndex: number
   readonly appliedIndex: number
   readonly version: string
+  readonly stateCheck: StateCheckView
+  readonly quarantine: QuarantineView | null
+  /** This node's disk has no room left but the reserve. */
+  readonly diskFull: boolean
+}
+
+/** The newest comparison of the nodes' states. */
+export type StateCheckView = {
+  /** The entry after which they were compared; 0: not yet. */
+  readonly index: number
+  /** Voters that make a majority with the same state; empty: there is none. */
+  readonly agreed: readonly string[]
+  /** Voters with another state than the majority's; without one, all that reported. */
+  readonly diverged: readonly string[]
+}
+
+/** What became of the damage of this node's log; it stays to be read until the next start. */
+export type QuarantineView = {
+  /** A sentence: what is damaged. */
+  readonly why: string
+  /** The last entry that the damaged log is known to have had; 0: not known. */
+  readonly lostUpTo: number
+  /** Whether the log came to be what it was up to there, as the hash chain says; null: not yet, or not to be told. */
+  readonly verified: boolean | null
+  /** False: this node does not vote, and counts for no majority. */
+  readonly over: boolean
 }
 
 /** Before the cluster has formed: follower, no leader, term and indexes 0, no voters. */
 export type RaftView = {
   readonly id: string
+  /** Null before this node belongs to a cluster. */
+  readonly clusterId: string | null
   readonly role: RaftRole
   readonly term: number
   readonly leader: string | null
@@ -61,6 +91,9 @@ export type RaftView = {
   readonly votersOutgoing: readonly string[]
   /** False while the newest change of the configuration is not committed. */
   readonly configurationCommitted: boolean
+  /** This node has lost what it promised, or joins: it does not vote, and counts for no majority. */
+  readonly recovering: boolean
+  readonly quarantine: QuarantineView | null
   /** Of the leader: what it knows of each other node; else empty. */
   readonly progress: readonly RaftProgressView[]
 }
@@ -73,6 +106,10 @@ export type RaftProgressView = {
   readonly state: 'probe' | 'replicate' | 'snapshot'
   /** Heard from within the last election timeout. */
   readonly active: boolean
+  /** It said that it has lost what it promised, or joins: it counts for no majority. */
+  readonly recovering: boolean
+  /** It said that its disk is full. */
+  readonly diskFull: boolean
 }
 
 export const raftRoles = ['follower', 'pre-candidate', 'candidate', 'leader'] as const
@@ -191,6 +228,14 @@ export type MembershipNeeds = {
 
 export type ChangeLimits = { readonly timeoutMs: number; readonly signal: AbortSignal }
 
+/** `close` is owed once there is one. `parts` reject when the node stops, or the signal of the request is aborted. */
+export type SnapshotView = {
+  /** Of all parts together. */
+  readonly bytes: number
+  readonly parts: AsyncIterable<Uint8Array>
+  close(): void
+}
+
 export type KvView = { readonly key: string; readonly value: JsonText; readonly revision: number }
 
 export type Consistency = 'linearizable' | 'stale'
@@ -244,12 +289,37 @@ export type MetricsSample = {
     readonly refusals: number
     readonly appendedEntries: number
     readonly persistBatches: number
+    readonly persistSyncs: number
     readonly persistMs: number
+    readonly oldestWriteMsNow: number
+    readonly stalls: number
+    readonly stallHandovers: number
+    readonly snapshotsSaved: number
+    readonly snapshotBytesSaved: number
+    readonly snapshotsSent: number
+    readonly snapshotBytesSent: number
+    readonly snapshotsReceived: number
+    readonly snapshotBytesReceived: number
+    readonly scrubbedBytes: number
+    readonly scrubRounds: number
+    readonly damageFound: number
+    readonly damageMended: number
+    /** Null: not known. */
+    readonly diskFreeBytesNow: number | null
+    readonly isDiskFullNow: boolean
+    readonly isQuarantinedNow: boolean
     readonly framesIn: number
     readonly framesOut: number
     readonly framesRejected: number
     readonly connectedPeersNow: number
     readonly loopDelayMsNow: number
+  }
+  /** Of the peer listener and the links of the main thread; monotone since the start of the process. */
+  readonly peers: {
+    readonly framesIn: number
+    readonly framesOut: number
+    readonly framesRejected: number
+    readonly notificationsDropped: number
   }
   /** Monotone since the start of the process, except where the name says otherwise. */
   readonly cluster: {
@@ -265,6 +335,8 @@ export type MetricsSample = {
     readonly changes: number
     readonly idempotencyKeysNow: number
     readonly kvWatchesNow: number
+    readonly stateCheckedIndexNow: number
+    readonly stateDivergedNow: number
   }
   readonly sessions: number
   /** This node's, as many as its configuration names. */

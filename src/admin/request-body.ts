@@ -9,7 +9,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
  */
 export async function readJsonBody(
   incoming: IncomingMessage,
-  options: { readonly bytesMax: number; readonly signal: AbortSignal },
+  options: BodyOptions,
 ): Promise<{ readonly text: JsonText; readonly value: unknown }> {
   const bytes = await readBytes(incoming, options)
   try {
@@ -20,39 +20,41 @@ export async function readJsonBody(
   }
 }
 
+/** `signal` null: the request itself is all that ends it. */
+type BodyOptions = { readonly bytesMax: number; readonly signal: AbortSignal | null }
+
 // A byte order mark is not JSON, and must not vanish from what is kept byte for byte.
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function readBytes(
-  incoming: IncomingMessage,
-  { bytesMax, signal }: { readonly bytesMax: number; readonly signal: AbortSignal },
-): Promise<Buffer> {
+function readBytes(incoming: IncomingMessage, { bytesMax, signal }: BodyOptions): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let length = 0
-    const leave = (): void => {
-      incoming.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone)
-      signal.removeEventListener('abort', onAbort)
-    }
+    let isOver = false
     const fail = (error: unknown): void => {
-      leave()
+      if (isOver) return
+      isOver = true
+      signal?.removeEventListener('abort', onAbort)
       reject(error)
     }
-    const onData = (chunk: Buffer): void => {
+    // Listeners are not taken off again: the request goes soon, and what they would do is over.
+    incoming.on('data', (chunk: Buffer) => {
       length += chunk.length
       if (length > bytesMax) fail(tooLarge(bytesMax))
-      else chunks.push(chunk)
-    }
-    const onEnd = (): void => {
-      leave()
-      resolve(Buffer.concat(chunks, length))
-    }
+      else if (!isOver) chunks.push(chunk)
+    })
+    incoming.on('end', () => {
+      isOver = true
+      signal?.removeEventListener('abort', onAbort)
+      const [only] = chunks
+      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, length))
+    })
     const onGone = (): void => fail(new OperatingError('cancelled', 'the client went away within its request'))
+    incoming.on('close', () => void (isOver || onGone()))
     // Aborted with a word of its own, or because the client is gone: then the reason is foreign text.
-    const onAbort = (): void => (signal.reason instanceof OperatingError ? fail(signal.reason) : onGone())
-    incoming.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone)
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
+    const onAbort = (): void => (signal?.reason instanceof OperatingError ? fail(signal.reason) : onGone())
+    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal?.aborted === true) onAbort()
     else if (Number(incoming.headers['content-length'] ?? 0) > bytesMax) fail(tooLarge(bytesMax))
   })
 }

@@ -31,7 +31,10 @@ export function queryOf<Name extends string>(
 
 /** The percent-decoded rest of the path behind the prefix. */
 function restOfPath(incoming: IncomingMessage, prefix: string): string {
-  return decodePercent(rawPath(incoming).slice(prefix.length), 'the path')
+  const rest = rawPath(incoming).slice(prefix.length)
+  // No character of a path (RFC 3986): some clients and proxies make a slash of it.
+  if (rest.includes('\\')) throw bad('the path holds a backslash that is not percent-encoded')
+  return decodePercent(rest, 'the path')
 }
 
 export function keyOf(incoming: IncomingMessage, prefix: string): string {
@@ -118,7 +121,8 @@ function wholeNumber(text: string, range: { name: string; min: number; max: numb
 
 function split(incoming: IncomingMessage): { path: string; query: string } {
   // The absolute form (RFC 9112, 3.2.2) is what proxies send.
-  const target = (incoming.url ?? '/').replace(/^https?:\/\/[^/?#]*/i, '')
+  const url = incoming.url ?? '/'
+  const target = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?#]*/i, '')
   const mark = target.indexOf('?')
   return mark === -1 ? { path: target, query: '' } : { path: target.slice(0, mark), query: target.slice(mark + 1) }
 }

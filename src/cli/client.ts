@@ -68,6 +68,26 @@ export class AdminClient {
     }
   }
 
+  /**
+   * The bytes of an answer as they come, as many as it states; broken off, or silent for `silenceMs`, it fails with `timeout`.
+   * Before the first byte the node may take `waitMs`.
+   */
+  async *bytes(
+    path: string,
+    { waitMs, silenceMs }: { readonly waitMs: number; readonly silenceMs: number },
+  ): AsyncGenerator<Uint8Array, void, void> {
+    const what: AdminRequest = { method: 'GET', path, waitMs, headers: { accept: 'application/octet-stream' } }
+    const response = await this.#exchange(what, { agent: this.#streams, bodyTimeout: silenceMs })
+    if (response.statusCode !== 200) throw await this.#refusal(response, what)
+    try {
+      for await (const part of response.body) yield part as Uint8Array
+    } catch (cause) {
+      throw this.#failure(cause, what)
+    } finally {
+      response.body.destroy()
+    }
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.#agent.destroy(), this.#streams.destroy()])
   }

@@ -35,6 +35,7 @@ function status(context: CommandContext, options: NodeOptions): ReturnType<typeo
       ['term', fieldText(view, 'term')],
       ['committed', fieldText(view, 'commitIndex')],
       ['applied', fieldText(view, 'appliedIndex')],
+      ...troubles(view),
     ])
     const blank = terminal.stdout.isTTY === true ? '\n' : ''
     terminal.stdout.write(blank)
@@ -114,6 +115,27 @@ const sessionColumns: readonly Column<Row>[] = [
 /** Without a terminal several kinds of lines follow each other: the first field says which. */
 function marked(kind: string, isTerminal: boolean, columns: readonly Column<Row>[]): readonly Column<Row>[] {
   return isTerminal ? columns : [{ title: '', text: () => kind }, ...columns]
+}
+
+/** What is wrong with the node itself, if anything is. */
+function troubles(view: Row): (readonly [string, string])[] {
+  const rows: (readonly [string, string])[] = []
+  const { quarantine, diskFull } = view
+  if (typeof quarantine === 'object' && quarantine !== null)
+    rows.push(['quarantine', quarantineText(objectOf(quarantine))])
+  if (diskFull === true)
+    rows.push([
+      'disk',
+      'full: this node takes no writes while it leads, and may fall behind while another does; make room',
+    ])
+  return rows
+}
+
+function quarantineText(quarantine: Row): string {
+  const why = fieldText(quarantine, 'why')
+  if (quarantine['over'] !== true) return `this node neither votes nor counts until it is repaired: ${why}`
+  const isVerified = quarantine['verified'] === true
+  return `over: repaired${isVerified ? ` and verified up to entry ${fieldText(quarantine, 'lostUpTo')}` : ''}: ${why}`
 }
 
 function timeText(value: unknown): string {

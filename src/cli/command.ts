@@ -57,6 +57,16 @@ export function wholeNumberOption(name: string, text: string, min: number): numb
   throw new OperatingError('bad-request', `${name} is a whole number of at least ${min}, not ${JSON.stringify(text)}`)
 }
 
+/** An option's text as a revision: they have as many digits as the log grows to, and begin anew far above (see snapshot restore). */
+export function revisionOption(name: string, text: string, min: number): number {
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+  if (Number.isSafeInteger(value) && value >= min) return value
+  throw new OperatingError(
+    'bad-request',
+    `${name} is a revision, a whole number of at least ${min}, not ${JSON.stringify(text)}`,
+  )
+}
+
 const inputBytesMax = 16 * 1024 * 1024
 
 /** The argument, or all of stdin where it is `-`. */

@@ -7,7 +7,7 @@ import { jsonMembers, sliceJson } from '../std/json-text.ts'
 import { OperatingError, type ErrorCode } from '../vocabulary/operating-error.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AdminClient, errorOf, listOf, objectOf } from './client.ts'
-import { withClient, type CommandContext, type NodeOptions } from './command.ts'
+import { revisionOption, withClient, type CommandContext, type NodeOptions } from './command.ts'
 import type { ServerEvent } from './event-stream.ts'
 import type { ExitCode } from './exit-codes.ts'
 import { oneLine, say, type Terminal } from './terminal.ts'
@@ -23,7 +23,7 @@ const pauseMinMs = 100
 const pauseMaxMs = 3000
 
 export function watchKeys(context: CommandContext, pattern: string, options: WatchOptions): Promise<ExitCode> {
-  const place: Place = { next: options.from === undefined ? null : revisionOption(options.from) }
+  const place: Place = { next: options.from === undefined ? null : revisionOption('--from', options.from, 1) }
   return withClient(context, options, async (first) => {
     const nodes = new WatchedNodes(first, context.terminal.interrupted)
     try {
@@ -119,15 +119,6 @@ class WatchedNodes {
 
 /** Of the nodes that a status names. */
 const nodesMax = 16
-
-function revisionOption(text: string): number {
-  const revision = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
-  if (Number.isSafeInteger(revision) && revision >= 1) return revision
-  throw new OperatingError(
-    'bad-request',
-    `--from is a revision, a whole number of at least 1, not ${JSON.stringify(text)}`,
-  )
-}
 
 function pathOf(pattern: string, { next }: Place): string {
   const query = new URLSearchParams({ watch: pattern })

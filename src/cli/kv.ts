@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { jsonElements, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { fieldText, objectOf, type AdminClient } from './client.ts'
-import { argumentText, talksToNode, wholeNumberOption, withClient } from './command.ts'
+import { argumentText, revisionOption, talksToNode, withClient } from './command.ts'
 import type { CommandContext, NodeOptions } from './command.ts'
 import { watchKeys, type WatchOptions } from './kv-watch.ts'
 import { printJson, printRows, type Column } from './printers.ts'
@@ -136,7 +136,7 @@ function conditions({ ifRevision, idempotencyKey }: WriteOptions): Record<string
   if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey))
     throw new OperatingError('bad-request', '--idempotency-key has 1 to 255 visible ASCII characters')
   return {
-    ...(ifRevision === undefined ? {} : { 'if-match': `"${wholeNumberOption('--if-revision', ifRevision, 0)}"` }),
+    ...(ifRevision === undefined ? {} : { 'if-match': `"${revisionOption('--if-revision', ifRevision, 0)}"` }),
     ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
   }
 }

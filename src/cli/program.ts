@@ -13,6 +13,7 @@ import { addDev } from './dev.ts'
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-codes.ts'
 import { addKv } from './kv.ts'
 import { addRaft } from './raft.ts'
+import { addSnapshot } from './snapshot.ts'
 import { addStart, type StartNode } from './start.ts'
 import { hasColour, harmless, say, type Terminal } from './terminal.ts'
 import { addTool } from './tool.ts'
@@ -60,6 +61,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addRaft(program, context)
   addTool(program, context)
   addKv(program, context)
+  addSnapshot(program, context)
   addConfig(program, context)
   return program
 }

@@ -5,6 +5,7 @@ import { AdminClient, fieldText, listOf, objectOf } from './client.ts'
 import { talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
 import type { ExitCode } from './exit-codes.ts'
 import { printJson, printPairs, printRows, type Column } from './printers.ts'
+import { addRecover } from './raft-recover.ts'
 import { say } from './terminal.ts'
 
 type Row = Readonly<Record<string, unknown>>
@@ -29,6 +30,7 @@ export function addRaft(program: Command, context: CommandContext): void {
   talksToNode(
     raft.command('remove <id>').description('take a voter or learner out, with all that it publishes'),
   ).action((id: string, options: NodeOptions) => context.run(() => remove(context, id, options)))
+  addRecover(raft, context)
 }
 
 function status(context: CommandContext, options: NodeOptions): Promise<ExitCode> {
@@ -52,6 +54,7 @@ function status(context: CommandContext, options: NodeOptions): Promise<ExitCode
 
 const numbers = [
   'id',
+  'clusterId',
   'role',
   'term',
   'leader',
@@ -67,7 +70,7 @@ const idLists = ['voters', 'votersOutgoing', 'learners', 'promotable'] as const
 const columns: readonly Column<Row>[] = [
   { title: 'NODE', text: (row) => fieldText(row, 'id') },
   { title: 'MATCH', text: (row) => fieldText(row, 'matchIndex') },
-  { title: 'STATE', text: (row) => fieldText(row, 'state') },
+  { title: 'STATE', text: (row) => (row['recovering'] === true ? 'recovering' : fieldText(row, 'state')) },
   { title: 'ACTIVE', text: (row) => (row['active'] === true ? 'yes' : 'no') },
 ]
 

@@ -27,6 +27,11 @@ export function warn(terminal: Terminal, text: string): void {
   say(terminal, `warning: ${text}`)
 }
 
+/** An argument as it stands in a command to be copied into a shell. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`
+}
+
 /** Colour only where a person looks at it and has not declined it. */
 export function hasColour(terminal: Terminal, output: Output): boolean {
   const { NO_COLOR: declined, TERM: kind } = terminal.env

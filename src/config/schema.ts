@@ -120,6 +120,13 @@ const consensus = z.strictObject({
     max: 10_000_000,
     about: 'how many committed entries a snapshot follows, which lets the log before it go',
   }),
+  reserveBytes: wholeNumber({
+    default: 67_108_864,
+    unit: 'bytes',
+    min: 0,
+    max: 1_099_511_627_776,
+    about: "free space of the data directory's disk below which writes are refused; 0: never",
+  }),
   maxVoters: wholeNumber({
     default: 5,
     unit: 'nodes',

@@ -39,7 +39,7 @@ export function admitPeer(options: {
   if (configuration.learners.includes(hello.node)) return null
   return new OperatingError(
     'wiped-node',
-    `node ${hello.node} is a voter of this cluster but comes with an empty data directory: it would vote twice; restore its data directory, or remove it and join under a new id`,
+    `node ${hello.node} is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate raft remove ${hello.node}" on another, start it, and run "quorate raft add-learner ${hello.node} --promote"`,
   )
 }
 
@@ -81,4 +81,5 @@ const mayLead: ReadonlySet<MessageKind> = new Set<MessageKind>([
   'vote-request',
   'append-request',
   'heartbeat-request',
+  'recovery-response',
 ])

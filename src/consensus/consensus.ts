@@ -3,11 +3,12 @@ import type { ClusterId, NodeId, ProposalId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Entry, Index } from '../raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
-import type { RaftStatus } from '../raft/effects.ts'
+import type { RaftStatus, SnapshotMeta } from '../raft/effects.ts'
+import type { Quarantine } from '../storage/log-store.ts'
 
 /**
  * What the rest of a node sees of consensus: one asynchronous port, implemented by the thread (consensus/thread) and, for
- * tests in one process, by the loop itself (consensus/loop).
+ * tests in one process, by the loop itself (consensus/start).
  */
 export type Consensus = {
   /** Hands a proposal in. Exactly one of `committed` (an entry with this id) or `refused` follows, or neither: unknown. */
@@ -22,12 +23,17 @@ export type Consensus = {
   applied(index: Index): void
   /** The answer to `snapshotWanted`: the state machine's bytes after it applied `index`. */
   saveSnapshot(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void
+  /**
+   * This node's state is another than the cluster's: makes durable that nothing here is to be trusted at the next start, then
+   * fails with `state-diverged`. `why` is a sentence for the operator.
+   */
+  condemn(why: string): void
   stop(): Promise<void>
 }
 
 export type ConsensusEvents = {
   /** At start and when this node fell too far behind: the state machine begins anew from these bytes, before what follows. */
-  restore(snapshot: { readonly index: Index; readonly time: number; readonly bytes: Uint8Array }): void
+  restore(snapshot: SnapshotMeta & { readonly bytes: Uint8Array }): void
   /** In index order, each exactly once, at every start from behind the restored snapshot on (from 1 without one). */
   committed(entries: readonly Entry[]): void
   refused(id: ProposalId, why: RefusalReason): void
@@ -59,6 +65,8 @@ export type ConsensusOptions = {
   readonly logBytesMax: number
   /** A snapshot is asked for when this many entries, or half of `logBytesMax`, were committed since the last one. */
   readonly snapshotEntries: number
+  /** Free space on the disk of the data directory below which no more is taken in; 0: never. */
+  readonly reserveBytes: number
   readonly votersMax: number
   readonly leaseReads: boolean
   readonly version: string
@@ -82,8 +90,15 @@ export type ConsensusStatus = {
   readonly waitingFor: string | null
   /** Peers whose lanes are open. */
   readonly connected: readonly NodeId[]
+  /** What became of the damage of this node's log, since this process started or earlier while it lasts; null: none. */
+  readonly quarantine: QuarantineStatus | null
+  /** The disk has no room left but the reserve. */
+  readonly isDiskFull: boolean
   readonly counters: ConsensusCounters
 }
+
+/** `isOver`: it counts again; until then this node neither votes nor acknowledges for a majority. */
+export type QuarantineStatus = Quarantine & { readonly isOver: boolean }
 
 /** Monotone since the start of the process, except the gauges that say so. */
 export type ConsensusCounters = {
@@ -92,12 +107,35 @@ export type ConsensusCounters = {
   readonly refusals: number
   readonly appendedEntries: number
   readonly persistBatches: number
+  /** Of the batches, those that were synced. */
+  readonly persistSyncs: number
   /** Sum of the durations of synced writes, ms. */
   readonly persistMs: number
+  /** Times that a write took longer than half an election timeout. */
+  readonly stalls: number
+  /** Of these, those in which this node ceased to lead. */
+  readonly stallHandovers: number
+  /** Of the state machine here: made durable. */
+  readonly snapshotsSaved: number
+  readonly snapshotBytesSaved: number
+  /** To other nodes, and from them: delivered whole. */
+  readonly snapshotsSent: number
+  readonly snapshotBytesSent: number
+  readonly snapshotsReceived: number
+  readonly snapshotBytesReceived: number
+  /** Read once more from the disk and verified while the node runs; a round is all of log and snapshot. */
+  readonly scrubbedBytes: number
+  readonly scrubRounds: number
+  readonly damageFound: number
+  readonly damageMended: number
   readonly framesIn: number
   readonly framesOut: number
   /** Of all kinds: no frame, out of order, not to be decoded, from a stranger, no room for it. */
   readonly framesRejected: number
   /** Gauge: the event loop delay of the consensus thread since the last status, ms, largest. */
   readonly loopDelayMs: number
+  /** Gauge: for how long the oldest write that has not ended waits, ms; 0: none does. */
+  readonly oldestWriteMs: number
+  /** Gauge: what is free on the disk of the data directory; null: not known. */
+  readonly diskFreeBytes: number | null
 }

@@ -93,8 +93,10 @@ export class Forming {
   }
 
   #missing(): string {
-    const { self, bootstrapExpect } = this.#options
+    const { self, bootstrapExpect, isLogLost } = this.#options
     const promise = this.#promise
+    if (isLogLost && (promise === null || promise.voters.length === 1))
+      return `the log of ${self} is lost, and no other node is known to have it: restore a snapshot, or let ${self} join with an empty data directory and a new id`
     if (promise !== null) {
       const agreed = `cluster ${promise.clusterId} of ${promise.voters.join(', ')} is agreed`
       const others = promise.voters.filter((id) => id !== self && !this.#answered.has(id))
@@ -135,8 +137,8 @@ export class Forming {
 
   /** Makes the promise once all founders are here and this node's id is the lowest of them. */
   #advance(): void {
-    const { self, bootstrapExpect, newClusterId } = this.#options
-    if (this.#state !== 'alone' || bootstrapExpect === null) return
+    const { self, bootstrapExpect, isLogLost, newClusterId } = this.#options
+    if (this.#state !== 'alone' || bootstrapExpect === null || isLogLost) return
     const founders = this.#founders()
     if (founders.length < bootstrapExpect || founders[0] !== self) return
     this.#makePromise({ clusterId: newClusterId, voters: founders.slice(0, bootstrapExpect) })
@@ -191,7 +193,7 @@ export class Forming {
 
   /** Why this node can not promise what is proposed; null when it can, or has. */
   #objection(from: NodeId, { clusterId, voters }: FormingPromise): string | null {
-    const { self, bootstrapExpect, formed } = this.#options
+    const { self, bootstrapExpect, isLogLost, formed } = this.#options
     const promise = this.#promise
     const joined = this.#joined
     if (promise !== null || formed !== null || joined !== null) {
@@ -199,6 +201,7 @@ export class Forming {
         return null
       return `${self} is bound to cluster ${promise?.clusterId ?? formed ?? joined} and can not form ${clusterId}; if that cluster never formed, stop its nodes, empty their data directories and start them together`
     }
+    if (isLogLost) return `the log of ${self} is lost, and it may have formed another cluster`
     if (bootstrapExpect === null) return `${self} has no cluster.bootstrapExpect and never forms a cluster`
     if (voters.length !== bootstrapExpect)
       return `${from} proposes a cluster of ${voters.length}, ${self} has cluster.bootstrapExpect ${bootstrapExpect}; it must be alike on all`
@@ -212,6 +215,8 @@ export class Forming {
     const { self } = this.#options
     const promise = this.#promise
     if (this.#state !== 'promised' || promise === null || !this.#isProposer(promise)) return
+    // Alone it can not tell whether it has formed before.
+    if (this.#options.isLogLost && promise.voters.length === 1) return
     if (promise.voters.every((id) => id === self || this.#answered.has(id))) this.#form()
   }
 
@@ -244,7 +249,8 @@ export class Forming {
       this.#send(to, { kind: 'form-refused', why })
     } else if (!this.#isProposer(promise)) {
       this.#send(to, { kind: 'form-promised', clusterId: promise.clusterId })
-    } else if (!this.#answered.has(to)) {
+    } else if (!this.#answered.has(to) && !this.#options.isLogLost) {
+      // Whoever has forgotten that it promised this would do it again, and count.
       this.#send(to, { kind: 'form-propose', clusterId: promise.clusterId, voters: promise.voters })
     }
     assert(to !== self, 'a node is no peer of itself')
@@ -273,6 +279,8 @@ export type FormingOptions = {
   readonly self: NodeId
   /** How many nodes found the cluster; null: this one never does. */
   readonly bootstrapExpect: number | null
+  /** There was a log, and its damage left nothing of it: this node proposes no cluster, since it may have formed one. */
+  readonly isLogLost: boolean
   /** What the data directory holds. */
   readonly promise: FormingPromise | null
   readonly joined: ClusterId | null
@@ -337,7 +345,7 @@ function noEffects(): FormingEffects {
 function firstOf({ clusterId, voters }: FormingPromise): FormedLog {
   const data = encodeConfiguration(makeConfiguration(clusterId, voters))
   return {
-    hardState: { term: 1, vote: null, commit: 1 },
+    hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
     entry: { index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data },
   }
 }

@@ -1,4 +1,5 @@
 import type { Configuration } from '../raft/configuration.ts'
+import type { HardState } from '../raft/entry.ts'
 import type { StoredNode } from '../storage/log-store.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import type { FormingMessage } from '../wire/forming.ts'
@@ -11,7 +12,8 @@ import type { Recovered } from './recovery.ts'
 
 /**
  * The driver of forming: says and writes what that core wants, and starts Raft once this node belongs to a cluster, be it
- * that it formed one or that it joined one.
+ * that it formed one or that it joined one. A node that has lost its log proposes no cluster: it may have formed one. What it
+ * promised and what it joined it still knows, and goes on with.
  */
 export class Founding {
   readonly #options: FoundingOptions
@@ -23,10 +25,11 @@ export class Founding {
   constructor(options: FoundingOptions) {
     const { stored, recovered, bootstrapExpect, newClusterId } = options
     this.#options = options
-    this.#formed = formedIn({ ...stored, snapshot: recovered.snapshot })
+    this.#formed = formedIn({ ...stored, ...recovered })
     this.#forming = new Forming({
       self: stored.nodeId,
       bootstrapExpect,
+      isLogLost: this.#formed === null && stored.joined === null && recovered.hardState.isRecovering,
       promise: stored.promise,
       joined: stored.joined,
       formed: this.#formed?.clusterId ?? null,
@@ -75,7 +78,7 @@ export class Founding {
 
   #perform(): void {
     const { persistPromise, form, persistJoined, send, notices } = this.#forming.take()
-    const { writer, startRaft, stored, log } = this.#options
+    const { writer, startRaft, recovered, log } = this.#options
     for (const { event, fields } of notices) log('warn', event, fields)
     for (const { to, message } of send) this.#options.send(to, message)
     if (persistPromise !== null) {
@@ -85,7 +88,8 @@ export class Founding {
       )
     }
     if (form !== null) {
-      const { hardState, entry } = form
+      const { entry } = form
+      const hardState = formingHardState(form.hardState, recovered.hardState)
       const batch = { hardState, install: null, compact: null, truncateFrom: null, entries: [entry], sync: true }
       writer.perform(
         (store) => store.write(batch),
@@ -103,13 +107,18 @@ export class Founding {
         (store) => store.writeJoined(persistJoined),
         () => {
           log('info', 'cluster-joined', { clusterId: persistJoined })
-          startRaft({ snapshot: null, entries: [], hardState: stored.hardState })
+          startRaft({ snapshot: null, entries: [], hardState: { ...recovered.hardState, isRecovering: true } })
           this.step({ kind: 'joined-durable' })
         },
       )
     }
     this.showWaiting()
   }
+}
+
+/** Entry 1 is alike on all; what a node that has lost its log knows of its terms and votes is not undone by it. */
+function formingHardState(first: HardState, { term, vote, isRecovering }: HardState): HardState {
+  return isRecovering ? { ...first, term: Math.max(first.term, term), vote, isRecovering } : first
 }
 
 export type FoundingOptions = {

@@ -13,8 +13,11 @@ export const appendBytesMax = 1 * MiB
 export const proposalBytesMax = 2 * MiB
 /** What the leader takes in before it is committed. */
 export const uncommittedBytesMax = 32 * MiB
-/** Append requests in flight to one member; no more bytes than its lane's send buffer takes. */
-export const inflightMax = 256
+/**
+ * Append requests in flight to one member; no more bytes than its lane's send buffer takes. Few, because what waits goes in
+ * one request: a member's disk has the next batch when it has done one, and no round trip is paid for single entries.
+ */
+export const inflightMax = 4
 export const inflightBytesMax = 4 * MiB
 /** What a state machine is given before it has applied the rest; a leader takes no more proposals then. */
 export const unappliedEntriesMax = 65_536
@@ -38,6 +41,23 @@ export const learnedPeersMax = 256
 export const statusIntervalMs = 50
 export const statusRefreshMs = 1000
 
+/** The free space of the disk is asked for this often, and at once when a quarter of the reserve may have been written since. */
+export const freeSpaceIntervalMs = 1000
+/** A disk that was full takes entries again when this much more than the reserve is free, of the reserve. */
+export const freeSpaceSlack = 0.25
+/** Of the reserve: what a full follower still takes of entries, so that what was under way is agreed on; and what stays free of those. */
+export const spareShare = 0.25
+export const untouchedShare = 0.5
+
+/** Log and snapshot are read once more in so long: 1 % a minute. */
+export const scrubRoundMs = 100 * 60_000
+/** How long a scrub lets writes that wait go first, before it looks again; and rests at least between two slices. */
+export const scrubRestMs = 1000
+/** How often the same entries are written once more before a round was clean: what held them may take a while to go. */
+export const mendsMax = 10
+/** Entries that are written once more together when one of them is damaged. */
+export const mendedEntriesMax = 256
+
 /** Raft's heartbeat is two ticks. */
 export const heartbeatTicks = 2
 /** While the cluster has not formed, what may be lost is said again after so many ticks. */
@@ -46,6 +66,12 @@ export const formingTicks = 10
 /** Between the threads: proposals that were handed in and have not reached the loop. */
 export const portProposalsMax = 8192
 export const portBytesMax = 64 * MiB
+/** What the main thread has applied is told after so many entries, or so many ms. */
+export const appliedLagMax = 1024
+export const appliedLagMs = 20
+/** What the thread has taken in is told with what else there is to tell, or after so many proposals or bytes. */
+export const takenProposalsMax = 1024
+export const takenBytesMax = 4 * MiB
 /** Reads that were asked for and not answered. */
 export const portReadsMax = 8192
 /** A leader that stops waits for another to lead: this part of the election timeout, and no longer than this. */

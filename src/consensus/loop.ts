@@ -1,55 +1,36 @@
-import { assert } from '../std/assert.ts'
 import type { Configuration } from '../raft/configuration.ts'
-import type { Persist, RaftEvent, RaftStatus } from '../raft/effects.ts'
+import type { RaftStatus } from '../raft/effects.ts'
 import type { Index } from '../raft/entry.ts'
 import type { Message, ProposalContent } from '../raft/messages.ts'
-import { Raft } from '../raft/raft.ts'
 import type { StoredNode } from '../storage/log-store.ts'
 import type { PeerHello, Transport } from '../transport/transport.ts'
 import { formatAddress } from '../vocabulary/addresses.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
-import { admitPeer, isHeard, isMember } from './admission.ts'
-import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
-import { EventQueue } from './event-queue.ts'
+import { admitPeer, isHeard } from './admission.ts'
+import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
+import { DiskSpace } from './disk-space.ts'
 import { Founding } from './founding.ts'
 import { Handover } from './handover.ts'
 import * as limits from './limits.ts'
 import { LogWriter } from './log-writer.ts'
 import { PeerLinks } from './peer-links.ts'
 import type { ConsensusPorts } from './ports.ts'
-import { raftOptions } from './raft-options.ts'
-import { recover } from './recovery.ts'
+import { QuarantineReport } from './quarantine-report.ts'
+import { RaftDriver } from './raft-driver.ts'
 import type { Recovered } from './recovery.ts'
-import { Snapshots } from './snapshots.ts'
+import { Removals } from './removals.ts'
+import { StallWatch } from './stall-watch.ts'
 import { StatusReport, newCounters } from './status-report.ts'
 import { Ticker } from './ticker.ts'
 
 /**
- * The driver of Raft and of forming: takes what came in, steps the cores, and performs what they want in a fixed order.
- * Requests leave at once, beside the write; what promises something leaves when that is durable (R1, R2). After a failed
- * write, a broken invariant or a fatal refusal nothing leaves any more and the node is told to stop (R11).
+ * Consensus of one node, put together: forming until there is a log, then Raft, over one disk and one network. What comes in
+ * goes to the part that it is for. After a failed write, a broken invariant or a fatal refusal nothing leaves any more and the
+ * node is told to stop (R11).
  */
-export async function startConsensus(
-  options: ConsensusOptions,
-  events: ConsensusEvents,
-  ports: ConsensusPorts,
-): Promise<ConsensusStarted> {
-  const stored = await ports.store.open({ nodeId: options.nodeId })
-  try {
-    const recovered = await recover(stored, ports.snapshots)
-    const loop = new ConsensusLoop({ options, events, ports, stored, recovered })
-    const raftAddress = await loop.start()
-    return { consensus: loop, node: stored.nodeId, generation: stored.generation, boot: ports.boot, raftAddress }
-  } catch (error) {
-    await ports.snapshots.close()
-    await ports.store.close()
-    throw error
-  }
-}
-
-class ConsensusLoop implements Consensus {
+export class ConsensusLoop implements Consensus {
   readonly #options: ConsensusOptions
   readonly #events: ConsensusEvents
   readonly #ports: ConsensusPorts
@@ -62,16 +43,16 @@ class ConsensusLoop implements Consensus {
   readonly #report: StatusReport
   readonly #founding: Founding
   readonly #handover: Handover
-  /** Of the last committed configuration, and of this process. */
-  #members: Configuration | null = null
-  #raft: Raft | undefined
-  #snapshots: Snapshots | undefined
+  readonly #removals: Removals
+  readonly #disk: DiskSpace
+  readonly #stalls: StallWatch
+  readonly #quarantine: QuarantineReport
+  #raft: RaftDriver | undefined
   #raftStatus: RaftStatus | null = null
   #raftAddress: string
-  readonly #queue = new EventQueue()
-  #turnIsDue = false
   #ticks = 0
   #stopping: Promise<void> | undefined
+  #condemning: Promise<void> | undefined
   /** Set once: by `stop`, or by what made the node fail. Nothing is sent, written or told after that. */
   #ending: Promise<void> | undefined
 
@@ -94,9 +75,24 @@ class ConsensusLoop implements Consensus {
       store,
       clock,
       counters: this.#counters,
-      durable: (persists) => this.#durable(persists),
+      durable: (persists) => this.#raft?.durable(persists),
       failed: (error) => this.#fail(error),
     })
+    const log = events.log.bind(events)
+    this.#disk = new DiskSpace({
+      clock,
+      freeBytes: ports.freeBytes,
+      reserveBytes: options.reserveBytes,
+      changed: () => this.#guard(() => this.#diskChanged()),
+      log,
+    })
+    this.#stalls = new StallWatch({
+      oldestMs: () => this.#writer.oldestMs,
+      limitMs: options.electionTimeoutMs / 2,
+      counters: this.#counters,
+      log,
+    })
+    this.#quarantine = new QuarantineReport({ store, isRecovering: recovered.hardState.isRecovering, log })
     this.#founding = new Founding({
       stored,
       recovered,
@@ -107,7 +103,7 @@ class ConsensusLoop implements Consensus {
       startRaft: (from) => this.#startRaft(from),
       hasLog: () => this.#configuration() !== null,
       changed: () => this.#report.changed(),
-      log: (...line) => events.log(...line),
+      log,
     })
     this.#transport = ports.makeTransport({
       hello: () => this.#hello(),
@@ -118,19 +114,21 @@ class ConsensusLoop implements Consensus {
       self,
       clock,
       counters: this.#counters,
-      log: (...line) => events.log(...line),
+      log,
       opened: (peer, lane) => this.#guard(() => this.#laneOpened(peer, lane)),
       closed: (peer, lane) => this.#guard(() => this.#laneClosed(peer, lane)),
       message: (message, frame) => this.#guard(() => this.#receive(message, frame)),
-      gone: (peer) => this.#guard(() => this.#tell({ kind: 'peer-gone', peer })),
+      gone: (peer) => this.#guard(() => this.#raft?.tell({ kind: 'peer-gone', peer })),
       snapshotMessage: (from, message) => this.#guard(() => this.#receiveSnapshot(from, message)),
       formingMessage: (from, message) => this.#guard(() => this.#founding.step({ kind: 'message', from, message })),
       fatal: (error) => this.#fail(error),
     })
+    this.#removals = new Removals({ disconnect: (peer) => this.#transport.disconnect(peer), log })
     const tickMs = options.heartbeatMs / limits.heartbeatTicks
     this.#ticker = new Ticker({ clock, afterIo, tickMs, tick: () => this.#guard(() => this.#tick()) })
     this.#report = new StatusReport({ clock, push: () => this.#guard(() => this.#pushStatus()) })
-    this.#handover = new Handover({ clock, timeoutMs: handoverMs(options) })
+    const handoverMs = Math.min(options.electionTimeoutMs * limits.handoverShare, limits.handoverMsMax)
+    this.#handover = new Handover({ clock, timeoutMs: handoverMs })
   }
 
   /** Resolves to the address that others reach the listener at. */
@@ -143,8 +141,10 @@ class ConsensusLoop implements Consensus {
       throw error
     }
     this.#guard(() => {
+      this.#quarantine.start()
       this.#founding.start()
       this.#ticker.start()
+      this.#disk.start()
       this.#report.start()
     })
     return this.#raftAddress
@@ -152,27 +152,33 @@ class ConsensusLoop implements Consensus {
 
   propose(id: ProposalId, content: ProposalContent): void {
     this.#counters.proposals += 1
-    const bytes = content.kind === 'command' ? content.data.length : 0
-    if (this.#ending !== undefined || this.#raft === undefined) this.#refuse(id, 'no-leader')
-    else if (this.#queue.isFull(bytes)) this.#refuse(id, 'overloaded')
-    else this.#enqueue({ kind: 'propose', id, content }, bytes)
+    if (this.#ending === undefined && this.#raft !== undefined)
+      return this.#raft.propose({ kind: 'propose', id, content })
+    this.#counters.refusals += 1
+    return this.#events.refused(id, 'no-leader')
   }
 
   read(id: number): void {
-    if (this.#ending !== undefined || this.#raft === undefined || this.#queue.isFull(0)) this.#events.readRefused(id)
-    else this.#enqueue({ kind: 'read', id })
+    if (this.#ending === undefined && this.#raft !== undefined) this.#raft.read(id)
+    else this.#events.readRefused(id)
   }
 
   transfer(to: NodeId | null): void {
-    this.#tell({ kind: 'transfer', to })
+    this.#raft?.tell({ kind: 'transfer', to })
   }
 
   applied(index: Index): void {
-    this.#tell({ kind: 'applied', index })
+    this.#raft?.tell({ kind: 'applied', index })
   }
 
   saveSnapshot(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
-    this.#guard(() => this.#snapshots?.save(snapshot))
+    this.#guard(() => this.#raft?.snapshots.save(snapshot))
+  }
+
+  condemn(why: string): void {
+    this.#guard(() => {
+      this.#condemning ??= this.#condemn(why)
+    })
   }
 
   learnPeer(node: NodeId, raftAddress: string): void {
@@ -190,7 +196,7 @@ class ConsensusLoop implements Consensus {
     this.#report.changed()
     const { node, clusterId, promised } = peer
     if (lane === 'ctl') this.#founding.step({ kind: 'peer-opened', peer: node, clusterId, promised })
-    if (lane === 'bulk') this.#snapshots?.laneOpened(node)
+    if (lane === 'bulk') this.#raft?.snapshots.laneOpened(node)
     // Lanes to two clusters may have been opened before this node joined one of them.
     const own = this.#configuration()?.clusterId ?? this.#founding.joined
     if (own !== null) for (const stranger of this.#links.strangersTo(own)) this.#transport.disconnect(stranger)
@@ -200,83 +206,51 @@ class ConsensusLoop implements Consensus {
     this.#report.changed()
     if (lane === 'ctl') this.#founding.step({ kind: 'peer-closed', peer })
     // How a snapshot fares on its own lane, Raft need not know.
-    if (lane !== 'bulk') this.#tell({ kind: 'unreachable', peer })
+    if (lane !== 'bulk') this.#raft?.tell({ kind: 'unreachable', peer })
   }
 
   #receive(message: Message, frame: { lane: string; bytes: number }): void {
     if (this.#raft === undefined) return
-    if (this.#queue.isFull(frame.bytes, frame.lane === 'log' ? 0.5 : 1))
-      this.#links.reject(message.from, 'the queue of the consensus loop is full')
-    else if (!isHeard(this.#configuration(), message))
+    if (!isHeard(this.#configuration(), message))
       this.#links.reject(message.from, 'the sender is not in the configuration')
-    else this.#enqueue({ kind: 'message', message }, frame.bytes)
+    else if (!this.#raft.receive(message, frame))
+      this.#links.reject(message.from, 'the queue of the consensus loop is full')
   }
 
   #receiveSnapshot(from: NodeId, message: SnapshotMessage): void {
     const { transfer } = message
-    if (this.#snapshots !== undefined) this.#snapshots.received(from, message)
+    if (this.#raft !== undefined) this.#raft.snapshots.received(from, message)
     else if (message.kind === 'snapshot-offer')
       this.#links.sendSnapshot(from, { kind: 'snapshot-refuse', transfer, why: 'this node has not joined yet' })
   }
 
   #tick(): void {
     this.#ticks += 1
-    this.#tell({ kind: 'tick', now: Math.max(0, Math.floor(this.#ports.clock.now())) })
-    this.#snapshots?.tick()
+    this.#writer.writeHints()
+    this.#raft?.tell({ kind: 'tick', now: Math.max(0, Math.floor(this.#ports.clock.now())) })
+    this.#raft?.snapshots.tick()
+    this.#stalls.tick()
     if (this.#ticks % limits.formingTicks === 0) this.#founding.step({ kind: 'tick' })
   }
 
-  // Raft: everything that came in since the last turn, then everything that the core wants
-
-  /** Tells Raft, if it has started, what needs no room: its number is bounded elsewhere. */
-  #tell(event: RaftEvent): void {
-    if (this.#raft !== undefined && this.#ending === undefined) this.#enqueue(event)
+  #diskChanged(): void {
+    this.#raft?.diskChanged()
+    this.#report.changed()
   }
 
-  #enqueue(event: RaftEvent, bytes = 0): void {
-    this.#queue.push(event, bytes)
-    if (this.#turnIsDue) return
-    this.#turnIsDue = true
-    this.#ports.afterIo(() => this.#guard(() => this.#turn()))
-  }
-
-  #turn(): void {
-    assert(this.#raft !== undefined, 'there is no turn before the cluster has formed')
-    this.#turnIsDue = false
-    if (this.#ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })
-    for (const event of this.#queue.takeAll()) this.#raft.step(event)
-    this.#performRaft(this.#raft)
-  }
-
-  #performRaft(raft: Raft): void {
-    const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = raft.take()
-    if (persist !== null) this.#writer.write(persist)
-    for (const message of send) this.#send(message)
-    for (const { peer, ...what } of sendSnapshot) this.#snapshots?.send(peer, what)
-    if (restore !== null) this.#snapshots?.restore(restore)
-    if (apply.length > 0) this.#snapshots?.apply(apply)
-    for (const { id, index } of reads) this.#events.readable(id, index)
-    for (const id of readsRefused) this.#events.readRefused(id)
-    for (const { id, why } of refused) this.#refuse(id, why)
-    if (status !== null) this.#raftChanged(status)
-  }
-
-  #durable(persists: readonly Persist[]): void {
-    for (const { seq, then } of persists) {
-      this.#enqueue({ kind: 'persisted', seq })
-      for (const message of then) this.#send(message)
+  /** It ends as after a failed write: what others have of this node by then was said by a log, not by a state. */
+  async #condemn(why: string): Promise<void> {
+    const { nodeId } = this.#stored
+    const error = new OperatingError(
+      'state-diverged',
+      `run node ${nodeId}: its state is not the cluster's: ${why}: start it again, and it takes log and state from the others; what it had is kept aside to be looked at`,
+    )
+    try {
+      await this.#ports.store.condemn(why)
+      this.#fail(error)
+    } catch (cause) {
+      this.#fail(cause)
     }
-    this.#snapshots?.durable(persists)
-  }
-
-  #send(message: Message): void {
-    if (this.#ending !== undefined) return
-    if (!this.#links.send(message)) this.#enqueue({ kind: 'unsent', message })
-  }
-
-  #refuse(id: ProposalId, why: Parameters<ConsensusEvents['refused']>[1]): void {
-    this.#counters.refusals += 1
-    this.#events.refused(id, why)
   }
 
   #raftChanged(status: RaftStatus): void {
@@ -286,43 +260,33 @@ class ConsensusLoop implements Consensus {
     if (term > (before?.term ?? term) && (role === 'candidate' || role === 'leader')) this.#counters.elections += 1
     if (before?.role !== role || before.leader !== leader) this.#events.log('info', 'raft-role', { role, term, leader })
     this.#handover.raftChanged(status)
-    if (status.isConfigurationCommitted) this.#configurationCommitted(status)
+    this.#stalls.raftChanged(before, status)
+    this.#quarantine.raftChanged(status)
+    this.#removals.raftChanged(status)
     this.#founding.showWaiting()
     if (before?.leader !== leader) this.#report.leaderChanged()
     else this.#report.changed()
   }
 
-  /** Who was removed hears it: its lanes end, and when it dials again it is told why. */
-  #configurationCommitted({ id, configuration, leader }: RaftStatus): void {
-    const before = this.#members
-    if (configuration === before || configuration.voters.length === 0) return
-    this.#members = configuration
-    this.#events.log('info', 'raft-configuration', { ...configuration })
-    if (before === null || !isMember(configuration, id)) return
-    for (const peer of [...before.voters, ...before.votersOutgoing, ...before.learners]) {
-      if (peer !== id && peer !== leader && !isMember(configuration, peer)) this.#transport.disconnect(peer)
-    }
-  }
-
   #startRaft(recovered: Recovered): void {
-    const { snapshotEntries, logBytesMax } = this.#options
-    const { seed, clock, snapshots: store } = this.#ports
-    const options = raftOptions({ id: this.#stored.nodeId, seed, recovered, options: this.#options })
-    const raft = new Raft(options)
-    this.#raft = raft
-    this.#snapshots = new Snapshots({
-      store,
-      clock,
-      raft,
-      electionTicks: options.electionTicks,
-      snapshotEntries,
-      logBytesMax,
+    if (recovered.hardState.isRecovering) this.#quarantine.joins()
+    this.#raft = new RaftDriver({
+      id: this.#stored.nodeId,
+      settings: this.#options,
+      recovered,
+      ports: this.#ports,
+      links: this.#links,
+      writer: this.#writer,
+      ticker: this.#ticker,
+      disk: this.#disk,
+      counters: this.#counters,
       events: this.#events,
-      send: (to, message) => void (this.#ending === undefined && this.#links.sendSnapshot(to, message)),
-      step: (event) => this.#tell(event),
+      changed: (status) => this.#raftChanged(status),
+      guard: (run) => this.#guard(run),
+      isEnding: () => this.#ending !== undefined,
       failed: (error) => this.#fail(error),
     })
-    this.#performRaft(raft)
+    this.#raft.start()
   }
 
   // What others see
@@ -341,7 +305,8 @@ class ConsensusLoop implements Consensus {
       boot: this.#ports.boot,
       clusterName,
       clusterId: this.#configuration()?.clusterId ?? null,
-      promised: this.#founding.promised,
+      // A node whose log is lost, or not there yet, is bound all the same: that tells it from one that was wiped.
+      promised: this.#founding.promised ?? this.#founding.joined,
       // The other listeners are the main thread's, and it says where they are.
       addresses: { http: '', peer: '', raft: this.#raftAddress },
       version,
@@ -365,10 +330,17 @@ class ConsensusLoop implements Consensus {
     this.#events.status({
       clusterId: configuration?.clusterId ?? this.#founding.joined,
       promised: this.#founding.promised,
-      raft: this.#raft?.status() ?? null,
+      raft: this.#raft?.status ?? null,
       waitingFor: this.#founding.waitingFor,
       connected: this.#links.connected(),
-      counters: { ...this.#counters, loopDelayMs: this.#ports.takeLoopDelayMs() },
+      quarantine: this.#quarantine.status,
+      isDiskFull: this.#disk.isFull,
+      counters: {
+        ...this.#counters,
+        loopDelayMs: this.#ports.takeLoopDelayMs(),
+        oldestWriteMs: this.#writer.oldestMs,
+        diskFreeBytes: this.#disk.freeBytes,
+      },
     })
   }
 
@@ -412,17 +384,14 @@ class ConsensusLoop implements Consensus {
   async #end(): Promise<void> {
     this.#ticker.stop()
     this.#report.stop()
+    this.#disk.end()
     const { store, snapshots } = this.#ports
     try {
-      await Promise.all([this.#transport.close(), this.#writer.end(), this.#snapshots?.end()])
+      await Promise.all([this.#transport.close(), this.#writer.end(), this.#raft?.end(), this.#condemning])
       await snapshots.close()
       await store.close()
     } catch (error) {
       this.#events.log('error', 'consensus-close-failed', { error })
     }
   }
-}
-
-function handoverMs({ electionTimeoutMs }: ConsensusOptions): number {
-  return Math.min(electionTimeoutMs * limits.handoverShare, limits.handoverMsMax)
 }

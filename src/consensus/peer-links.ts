@@ -25,6 +25,7 @@ export class PeerLinks implements TransportEvents {
   /** Of whom a lane is open. `clusterId`: as its handshakes said. */
   readonly #peers = new Map<NodeId, { readonly lanes: Set<string>; readonly clusterId: ClusterId | null }>()
   readonly #addresses = new Map<NodeId, string>()
+  #lastAppend: { readonly message: AppendRequest; readonly encoded: EncodedMessage } | null = null
   #quietUntilMs = -Infinity
   #unlogged = 0
 
@@ -46,7 +47,7 @@ export class PeerLinks implements TransportEvents {
 
   /** False: the message provably did not leave. */
   send(message: Message): boolean {
-    return this.#send(message.to, laneOf[message.kind], encodeMessage(message))
+    return this.#send(message.to, laneOf[message.kind], this.#encode(message))
   }
 
   sendForming(to: NodeId, message: FormingMessage): void {
@@ -83,10 +84,10 @@ export class PeerLinks implements TransportEvents {
     this.#unlogged = 0
   }
 
-  opened(peer: PeerHello, lane: string): void {
+  opened(peer: PeerHello, lane: string, wire: number): void {
     const { lanes } = this.#peers.get(peer.node) ?? { lanes: new Set() }
     this.#peers.set(peer.node, { lanes: lanes.add(lane), clusterId: peer.clusterId })
-    this.#options.log('debug', 'lane-opened', { peer: peer.node, lane })
+    this.#options.log('debug', 'lane-opened', { peer: peer.node, lane, wire })
     this.#options.opened(peer, lane)
   }
 
@@ -128,6 +129,14 @@ export class PeerLinks implements TransportEvents {
     if (fatal) this.#options.fatal(error)
   }
 
+  /** What goes to several members alike is encoded once. */
+  #encode(message: Message): EncodedMessage {
+    if (message.kind !== 'append-request') return encodeMessage(message)
+    if (this.#lastAppend === null || !isSameAppend(this.#lastAppend.message, message))
+      this.#lastAppend = { message, encoded: encodeMessage(message) }
+    return this.#lastAppend.encoded
+  }
+
   #send(to: NodeId, lane: string, frame: { type: number; payload: Uint8Array }): boolean {
     const left = this.#transport.send(to, lane, frame.type, frame.payload)
     if (left) this.#options.counters.framesOut += 1
@@ -152,6 +161,22 @@ export type PeerLinksOptions = {
   readonly fatal: (error: OperatingError) => void
 }
 
+type AppendRequest = Extract<Message, { kind: 'append-request' }>
+type EncodedMessage = ReturnType<typeof encodeMessage>
+
+/** Entries are immutable and follow each other, so the ends tell what is between them. */
+function isSameAppend(a: AppendRequest, b: AppendRequest): boolean {
+  return (
+    a.term === b.term &&
+    a.prevIndex === b.prevIndex &&
+    a.prevTerm === b.prevTerm &&
+    a.commit === b.commit &&
+    a.entries.length === b.entries.length &&
+    a.entries[0] === b.entries[0] &&
+    a.entries.at(-1) === b.entries.at(-1)
+  )
+}
+
 /** What carries entries or proposals must not stand before a heartbeat. */
 const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
   'pre-vote-request': 'ctl',
@@ -171,4 +196,6 @@ const laneOf: Record<MessageKind, keyof typeof raftLanes> = {
   'read-refused': 'ctl',
   'snapshot-installed': 'ctl',
   'timeout-now': 'ctl',
+  'recovery-request': 'ctl',
+  'recovery-response': 'ctl',
 }

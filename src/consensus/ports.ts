@@ -18,6 +18,8 @@ export type ConsensusPorts = {
   readonly boot: string
   /** The new cluster's id, if this node comes to propose one. */
   readonly newClusterId: ClusterId
+  /** What is free on the disk of the data directory. */
+  readonly freeBytes: () => Promise<number>
   /** The largest delay of the event loop since the last call, ms. */
   readonly takeLoopDelayMs: () => number
 }

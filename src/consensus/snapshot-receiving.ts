@@ -4,6 +4,7 @@ import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
 import type { ConsensusEvents } from './consensus.ts'
+import type { MutableCounters } from './status-report.ts'
 
 /**
  * A leader's snapshot on its way to this node: asks for chunk after chunk from where its disk ends, one at a time, and tells
@@ -35,12 +36,16 @@ export class SnapshotReceiving {
     const inbound = this.#inbound
     const isAwaited = inbound?.from === from && inbound.offer.transfer === transfer && inbound.offset === offset
     if (!isAwaited || this.#atWork !== undefined) return
-    const { store, send, log } = this.#options
+    const { store, send, counters, log } = this.#options
     const { snapshot, size } = inbound.offer
     this.#work(async () => {
       const answer = await store.receive(snapshot, { offset, size, bytes })
       if (answer === 'more') return this.#ask(inbound, offset + bytes.length)
-      if (answer === 'done') return this.#complete(inbound)
+      if (answer === 'done') {
+        counters.snapshotsReceived += 1
+        counters.snapshotBytesReceived += size
+        return this.#complete(inbound)
+      }
       this.#inbound = null
       log('warn', 'snapshot-damaged', { peer: from, index: snapshot.index, bytes: size })
       send(from, { kind: 'snapshot-refuse', transfer, why: 'it is damaged' })
@@ -56,6 +61,11 @@ export class SnapshotReceiving {
     const inbound: Inbound = { from, offer, offset: -1 }
     this.#inbound = inbound
     if (offer.snapshot.index <= this.#options.commitIndex()) return this.#complete(inbound)
+    if (!this.#options.hasRoomFor(offer.size)) {
+      this.#inbound = null
+      const why = `there is no room for its ${offer.size} bytes`
+      return this.#options.send(from, { kind: 'snapshot-refuse', transfer: offer.transfer, why })
+    }
     this.#work(async () => {
       const offset = await this.#options.store.receivedOffset(offer.snapshot, offer.size)
       if (offset >= offer.size) this.#complete(inbound)
@@ -98,7 +108,10 @@ export type SnapshotReceivingOptions = {
   readonly term: () => Term
   readonly commitIndex: () => Index
   readonly received: (received: { from: NodeId; term: Term; snapshot: SnapshotMeta }) => void
+  /** Whether a file of that length is let onto the disk. */
+  readonly hasRoomFor: (bytes: number) => boolean
   readonly failed: (error: unknown) => void
+  readonly counters: MutableCounters
   readonly log: ConsensusEvents['log']
 }
 

@@ -5,6 +5,7 @@ import type { SnapshotStore } from '../storage/snapshot-store.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { SnapshotMessage } from '../wire/snapshot-codec.ts'
 import type { ConsensusEvents } from './consensus.ts'
+import type { MutableCounters } from './status-report.ts'
 import { snapshotBytesPerSecond, snapshotChunkBytes, snapshotFailTimeouts, snapshotOfferTimeouts } from './limits.ts'
 
 /**
@@ -63,6 +64,8 @@ export class SnapshotSending {
       case 'snapshot-end':
         outbound.state = 'delivered'
         outbound.movedAtTick = this.#ticks
+        this.#options.counters.snapshotsSent += 1
+        this.#options.counters.snapshotBytesSent += outbound.size
         this.#options.log('info', 'snapshot-sent', { peer, index: outbound.snapshot.index, bytes: outbound.size })
         return undefined
       case 'snapshot-refuse':
@@ -167,6 +170,7 @@ export type SnapshotSendingOptions = {
   /** While this node leads: what Raft knows of the member. */
   readonly progressOf: (peer: NodeId) => MemberProgress | undefined
   readonly failed: (peer: NodeId) => void
+  readonly counters: MutableCounters
   readonly log: ConsensusEvents['log']
 }
 

@@ -11,11 +11,12 @@ import type { ConsensusEvents, ConsensusOptions } from './consensus.ts'
 import { SnapshotReceiving } from './snapshot-receiving.ts'
 import { SnapshotSending } from './snapshot-sending.ts'
 import { StateFeed } from './state-feed.ts'
+import type { MutableCounters } from './status-report.ts'
 
 /**
  * All about snapshots that the loop has to do for a started Raft: asks the state machine for one when the log has grown,
  * makes it durable before Raft hears of it, gives it to the state machine and to other nodes, and deletes what is older once
- * the log stands on a newer one. A failed write ends the node (R11).
+ * the log stands on a newer one; also one that turns out to be damaged. A failed write ends the node (R11).
  */
 export class Snapshots {
   readonly #options: SnapshotsOptions
@@ -28,15 +29,20 @@ export class Snapshots {
   /** 'asked': the state machine is at it. 'saving': its bytes are being written. */
   #state: 'waiting' | 'asked' | 'saving' = 'waiting'
   #saving: Promise<void> | undefined
+  /** What the log on the disk stands on. */
+  #current: SnapshotMeta | null
+  /** It was found damaged: another takes its place, be it of the same index. `isAsked`: the state machine was asked for it. */
+  #damaged: { readonly snapshot: SnapshotMeta; isAsked: boolean } | null = null
   #toPrune: SnapshotMeta | null = null
   #pruning: Promise<void> | undefined
   #ended = false
 
   constructor(options: SnapshotsOptions) {
-    const { store, clock, events, electionTicks, raft, send, step } = options
+    const { store, clock, events, electionTicks, raft, send, step, counters, hasRoomFor } = options
     const log = events.log.bind(events)
     const failed = (error: unknown): void => this.#fail(error)
     this.#options = options
+    this.#current = options.current
     this.#feed = new StateFeed({ store, events, restored: () => this.#ask(), failed })
     this.#sending = new SnapshotSending({
       store,
@@ -45,6 +51,7 @@ export class Snapshots {
       send,
       progressOf: (peer) => raft.status().progress.find(({ node }) => node === peer),
       failed: (peer) => step({ kind: 'snapshot-failed', peer }),
+      counters,
       log,
     })
     this.#receiving = new SnapshotReceiving({
@@ -53,9 +60,22 @@ export class Snapshots {
       term: () => raft.status().term,
       commitIndex: () => raft.status().commitIndex,
       received: (received) => step({ kind: 'snapshot-received', ...received }),
+      hasRoomFor,
       failed,
+      counters,
       log,
     })
+  }
+
+  /** What the log on the disk stands on; null: it goes back to entry 1. */
+  get current(): SnapshotMeta | null {
+    return this.#current
+  }
+
+  /** That one is damaged: a new one is asked for at once. */
+  replace(damaged: SnapshotMeta): void {
+    this.#damaged = { snapshot: damaged, isAsked: false }
+    this.#ask()
   }
 
   /** The state machine begins anew from it. */
@@ -79,11 +99,13 @@ export class Snapshots {
   save({ index, bytes }: { index: Index; bytes: Uint8Array }): void {
     if (this.#state === 'saving') return
     this.#state = 'waiting'
-    const { raft, events } = this.#options
-    const snapshot = raft.snapshotMeta(index)
+    const { raft, events, hasRoomFor } = this.#options
+    const damaged = this.#damaged?.snapshot ?? null
+    const snapshot = raft.snapshotMeta(index) ?? (damaged?.index === index ? damaged : null)
     if (snapshot === null) return this.#ask()
+    // Asked again when as much was committed once more, as with one that is too large.
+    if (!hasRoomFor(bytes.length)) return events.log('error', 'snapshot-without-room', { index, bytes: bytes.length })
     if (bytes.length > stateBytesMax) {
-      // Asked again when as much was committed once more: by then it may have become smaller.
       return events.log('error', 'snapshot-too-large', { index, bytes: bytes.length, limit: stateBytesMax })
     }
     this.#state = 'saving'
@@ -93,6 +115,7 @@ export class Snapshots {
   /** These are on the disk: what the log stands on now makes older snapshots useless. */
   durable(persists: readonly Persist[]): void {
     for (const { install, compact } of persists) this.#toPrune = compact?.snapshot ?? install ?? this.#toPrune
+    this.#current = this.#toPrune ?? this.#current
     this.#prune()
   }
 
@@ -120,23 +143,29 @@ export class Snapshots {
 
   #ask(): void {
     const { snapshotEntries, logBytesMax, events } = this.#options
-    const isDue = this.#entries >= snapshotEntries || this.#bytes >= logBytesMax / 2
+    const damaged = this.#damaged
+    const isLost = damaged !== null && !damaged.isAsked && damaged.snapshot === this.#current
+    const isDue = isLost || this.#entries >= snapshotEntries || this.#bytes >= logBytesMax / 2
     // A state machine that is not where the log is has nothing to give, and the count would begin anew for nothing.
     if (!isDue || this.#state !== 'waiting' || this.#feed.isRestoring || this.#ended) return
     this.#state = 'asked'
+    if (this.#damaged !== null) this.#damaged.isAsked = true
     this.#entries = 0
     this.#bytes = 0
     events.snapshotWanted()
   }
 
   async #save(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void> {
-    const { store, clock, events, step } = this.#options
+    const { store, clock, events, step, counters } = this.#options
     const startMs = clock.monotonic()
     try {
       await store.write(snapshot, bytes)
       if (this.#ended) return
       const durationMs = Math.round(clock.monotonic() - startMs)
       events.log('info', 'snapshot-saved', { index: snapshot.index, bytes: bytes.length, durationMs })
+      counters.snapshotsSaved += 1
+      counters.snapshotBytesSaved += bytes.length
+      this.#damaged = null
       step({ kind: 'snapshotted', snapshot })
       this.#state = 'waiting'
       this.#ask()
@@ -168,8 +197,13 @@ const stateBytesMax = snapshotBytesMax - 2 * 1024 * 1024
 
 export type SnapshotsOptions = Pick<ConsensusOptions, 'snapshotEntries' | 'logBytesMax'> & {
   readonly store: SnapshotStore
+  /** What the log stands on at the start. */
+  readonly current: SnapshotMeta | null
   readonly clock: Clock
   readonly raft: Raft
+  readonly counters: MutableCounters
+  /** Whether a file of that length is let onto the disk. */
+  readonly hasRoomFor: (bytes: number) => boolean
   readonly electionTicks: number
   readonly events: Pick<ConsensusEvents, 'restore' | 'committed' | 'snapshotWanted' | 'log'>
   readonly send: (to: NodeId, message: SnapshotMessage) => void

@@ -52,12 +52,11 @@ export class StateFeed {
         if (this.#ended) return
         // A newer one may have come meanwhile, and this one be deleted already.
         if (bytes === null || this.#begins !== snapshot) continue
-        const { index, time } = snapshot
         const entries = this.#held
         this.#begins = null
         this.#held = []
         this.#reading = undefined
-        events.restore({ index, time, bytes })
+        events.restore({ ...snapshot, bytes })
         this.apply(entries)
         restored()
         return

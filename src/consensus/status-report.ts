@@ -2,8 +2,10 @@ import type { Clock, Timer } from '../std/clock.ts'
 import type { ConsensusCounters } from './consensus.ts'
 import { statusIntervalMs, statusRefreshMs } from './limits.ts'
 
-/** What the loop's parts count as they go. The gauge `loopDelayMs` is read when a status is made. */
-export type MutableCounters = { -readonly [Key in Exclude<keyof ConsensusCounters, 'loopDelayMs'>]: number }
+type Gauges = 'loopDelayMs' | 'oldestWriteMs' | 'diskFreeBytes'
+
+/** What the loop's parts count as they go. The gauges are read when a status is made. */
+export type MutableCounters = { -readonly [Key in Exclude<keyof ConsensusCounters, Gauges>]: number }
 
 export function newCounters(): MutableCounters {
   return {
@@ -12,7 +14,20 @@ export function newCounters(): MutableCounters {
     refusals: 0,
     appendedEntries: 0,
     persistBatches: 0,
+    persistSyncs: 0,
     persistMs: 0,
+    stalls: 0,
+    stallHandovers: 0,
+    snapshotsSaved: 0,
+    snapshotBytesSaved: 0,
+    snapshotsSent: 0,
+    snapshotBytesSent: 0,
+    snapshotsReceived: 0,
+    snapshotBytesReceived: 0,
+    scrubbedBytes: 0,
+    scrubRounds: 0,
+    damageFound: 0,
+    damageMended: 0,
     framesIn: 0,
     framesOut: 0,
     framesRejected: 0,

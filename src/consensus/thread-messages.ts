@@ -1,40 +1,45 @@
+import { assert } from '../std/assert.ts'
+import { entryKinds } from '../raft/entry.ts'
 import type { Entry, Index } from '../raft/entry.ts'
 import type { ConfigurationChange } from '../raft/configuration.ts'
-import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
+import type { SnapshotMeta } from '../raft/effects.ts'
+import type { RefusalReason } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError, describeError } from '../vocabulary/operating-error.ts'
 import type { ErrorCode } from '../vocabulary/operating-error.ts'
 import type { ConsensusEvents, ConsensusStarted, ConsensusStatus } from './consensus.ts'
 
 /**
- * What passes between the main thread and the consensus thread, in order. Entries travel as one block of bytes that changes
- * hands without being copied; errors as their code and text, since a clone would lose what they are.
+ * What passes between the main thread and the consensus thread, in order. Commands and entries travel in blocks, a column a
+ * field, because a clone of many small objects costs more than all the rest of a message; errors as their code and text,
+ * since a clone would lose what they are.
  */
 export type ToThread =
-  | { readonly kind: 'propose'; readonly proposals: readonly ThreadProposal[] }
+  | { readonly kind: 'propose'; readonly block: ProposalBlock }
+  | { readonly kind: 'propose-change'; readonly id: ProposalId; readonly change: ConfigurationChange }
   | { readonly kind: 'read'; readonly ids: readonly number[] }
   | { readonly kind: 'transfer'; readonly to: NodeId | null }
   | { readonly kind: 'applied'; readonly index: Index }
   | { readonly kind: 'save-snapshot'; readonly index: Index; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'learn-peer'; readonly node: NodeId; readonly raftAddress: string }
+  | { readonly kind: 'condemn'; readonly why: string }
   | { readonly kind: 'stop' }
 
-/** A command's `data` has a buffer of its own. */
-export type ThreadProposal =
-  | { readonly id: ProposalId; readonly data: Uint8Array<ArrayBuffer> }
-  | { readonly id: ProposalId; readonly change: ConfigurationChange }
+export type Command = { readonly id: ProposalId; readonly data: Uint8Array }
+
+export type ProposalBlock = {
+  readonly ids: readonly ProposalId[]
+  readonly lengths: Uint32Array
+  /** The data of all of them, one after the other. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
 
 export type FromThread =
   | { readonly kind: 'started'; readonly started: Omit<ConsensusStarted, 'consensus'> }
   | { readonly kind: 'start-failed'; readonly error: PlainError }
   /** So many proposals have reached the loop: there is room for others. */
   | { readonly kind: 'taken'; readonly count: number; readonly bytes: number }
-  | {
-      readonly kind: 'restore'
-      readonly index: Index
-      readonly time: number
-      readonly bytes: Uint8Array<ArrayBuffer>
-    }
+  | { readonly kind: 'restore'; readonly snapshot: SnapshotMeta; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'committed'; readonly block: EntryBlock }
   | { readonly kind: 'refused'; readonly id: ProposalId; readonly why: RefusalReason }
   | { readonly kind: 'readable'; readonly id: number; readonly index: Index }
@@ -49,21 +54,33 @@ export type FromThread =
     }
   | { readonly kind: 'failed'; readonly error: PlainError }
 
+/** Entries that follow each other. */
 export type EntryBlock = {
-  readonly heads: readonly (Omit<Entry, 'data'> & { readonly length: number })[]
+  readonly firstIndex: Index
+  readonly ids: readonly ProposalId[]
+  /** Of each entry its term, the number of its kind, its time and the length of its data. */
+  readonly numbers: Float64Array
   /** The data of all of them, one after the other. */
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
 export type PlainError = { readonly code: ErrorCode; readonly message: string; readonly cause: string | null }
 
-export function toThreadProposal(id: ProposalId, content: ProposalContent): ThreadProposal {
-  // A copy, because the buffer changes hands and may hold more than this.
-  return content.kind === 'command' ? { id, data: new Uint8Array(content.data) } : { id, change: content.change }
+export function packCommands(commands: readonly Command[]): ProposalBlock {
+  return {
+    ids: commands.map(({ id }) => id),
+    lengths: Uint32Array.from(commands, ({ data }) => data.length),
+    bytes: joinData(commands),
+  }
 }
 
-export function contentOf(proposal: ThreadProposal): ProposalContent {
-  return 'data' in proposal ? { kind: 'command', data: proposal.data } : { kind: 'change', change: proposal.change }
+export function unpackCommands({ ids, lengths, bytes }: ProposalBlock): Command[] {
+  let at = 0
+  return ids.map((id, position) => {
+    const from = at
+    at += lengths[position] ?? 0
+    return { id, data: bytes.subarray(from, at) }
+  })
 }
 
 /** The same bytes alone in a buffer that can change hands: copied only where they share theirs. */
@@ -84,17 +101,28 @@ export function packEntries(entries: readonly Entry[]): EntryBlock[] {
       bytes += entries[to]?.data.length ?? 0
       to += 1
     }
-    blocks.push(packBlock(entries.slice(from, to), bytes))
+    blocks.push(packBlock(entries.slice(from, to)))
     from = to
   }
   return blocks
 }
 
-export function unpackEntries({ heads, bytes }: EntryBlock): Entry[] {
+export function unpackEntries({ firstIndex, ids, numbers, bytes }: EntryBlock): Entry[] {
   let at = 0
-  return heads.map(({ length, ...head }) => {
-    at += length
-    return { ...head, data: bytes.subarray(at - length, at) }
+  return ids.map((id, position) => {
+    const column = position * numbersEach
+    const kind = entryKinds[numbers[column + 1] ?? -1]
+    assert(kind !== undefined, 'a block holds kinds of entries')
+    const from = at
+    at += numbers[column + 3] ?? 0
+    return {
+      index: firstIndex + position,
+      term: numbers[column] ?? 0,
+      kind,
+      id,
+      time: numbers[column + 2] ?? 0,
+      data: bytes.subarray(from, at),
+    }
   })
 }
 
@@ -111,13 +139,23 @@ export function fromPlainError({ code, message, cause }: PlainError): OperatingE
 
 const blockBytesMax = 1024 * 1024
 
-function packBlock(entries: readonly Entry[], length: number): EntryBlock {
+const numbersEach = 4
+
+function packBlock(entries: readonly Entry[]): EntryBlock {
+  const numbers = new Float64Array(entries.length * numbersEach)
+  for (const [position, { term, kind, time, data }] of entries.entries())
+    numbers.set([term, entryKinds.indexOf(kind), time, data.length], position * numbersEach)
+  return { firstIndex: entries[0]?.index ?? 0, ids: entries.map(({ id }) => id), numbers, bytes: joinData(entries) }
+}
+
+function joinData(parts: readonly { readonly data: Uint8Array }[]): Uint8Array<ArrayBuffer> {
+  let length = 0
+  for (const { data } of parts) length += data.length
   const bytes = new Uint8Array(length)
   let at = 0
-  const heads = entries.map(({ data, ...head }) => {
+  for (const { data } of parts) {
     bytes.set(data, at)
     at += data.length
-    return { ...head, length: data.length }
-  })
-  return { heads, bytes }
+  }
+  return bytes
 }

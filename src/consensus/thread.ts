@@ -6,9 +6,9 @@ import type { ProposalContent } from '../raft/messages.ts'
 import type { NodeId, ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStarted } from './consensus.ts'
-import { portBytesMax, portProposalsMax, portReadsMax, stopDeadlineMs } from './limits.ts'
-import { fromPlainError, ownBytes, toThreadProposal, unpackEntries } from './thread-messages.ts'
-import type { FromThread, ThreadProposal, ToThread } from './thread-messages.ts'
+import { appliedLagMax, appliedLagMs, portBytesMax, portProposalsMax, portReadsMax, stopDeadlineMs } from './limits.ts'
+import { fromPlainError, ownBytes, packCommands, unpackEntries } from './thread-messages.ts'
+import type { Command, FromThread, ToThread } from './thread-messages.ts'
 
 /**
  * Consensus in a thread of its own, so that nothing the main thread does can delay a heartbeat. The same port as the loop's;
@@ -29,10 +29,12 @@ class ConsensusThread implements Consensus {
   readonly #events: ConsensusEvents
   readonly #started = deferred<ConsensusStarted>()
   readonly #exited = deferred<void>()
-  /** Posted at the end of this turn, in one message each. */
-  #outbox: ThreadProposal[] = []
+  /** Posted when what has come in from outside has been read, in one message each: requests of many sockets gather. */
+  #outbox: Command[] = []
   #readsOutbox: number[] = []
-  #applied: Index | null = null
+  #applied: Index = 0
+  #toldApplied: Index = 0
+  #applyTimer: NodeJS.Timeout | undefined
   #flushIsDue = false
   /** Asked for and not answered. */
   readonly #reads = new Set<number>()
@@ -63,7 +65,8 @@ class ConsensusThread implements Consensus {
     const length = content.kind === 'command' ? content.data.length : 0
     if (proposals >= portProposalsMax || bytes + length > portBytesMax) return this.#events.refused(id, 'overloaded')
     this.#underWay = { proposals: proposals + 1, bytes: bytes + length }
-    this.#outbox.push(toThreadProposal(id, content))
+    if (content.kind === 'change') return this.#post({ kind: 'propose-change', id, change: content.change })
+    this.#outbox.push({ id, data: content.data })
     return this.#flushSoon()
   }
 
@@ -81,14 +84,20 @@ class ConsensusThread implements Consensus {
   applied(index: Index): void {
     if (this.#state !== 'running') return
     this.#applied = index
-    this.#flushSoon()
+    if (index - this.#toldApplied >= appliedLagMax) this.#tellApplied()
+    else this.#applyTimer ??= setTimeout(() => this.#tellApplied(), appliedLagMs)
   }
 
   /** The bytes are handed over: the caller has them no more. */
   saveSnapshot({ index, bytes }: { readonly index: Index; readonly bytes: Uint8Array }): void {
     if (this.#state !== 'running') return
     const own = ownBytes(bytes)
+    this.#tellApplied()
     this.#post({ kind: 'save-snapshot', index, bytes: own }, [own.buffer])
+  }
+
+  condemn(why: string): void {
+    if (this.#state === 'running') this.#post({ kind: 'condemn', why })
   }
 
   learnPeer(node: NodeId, raftAddress: string): void {
@@ -97,6 +106,7 @@ class ConsensusThread implements Consensus {
 
   async stop(): Promise<void> {
     if (this.#state !== 'exited') this.#state = 'stopping'
+    clearTimeout(this.#applyTimer)
     await this.#end()
   }
 
@@ -120,7 +130,7 @@ class ConsensusThread implements Consensus {
       case 'committed':
         return this.#isHeard ? this.#events.committed(unpackEntries(message.block)) : undefined
       case 'restore':
-        return this.#isHeard ? this.#events.restore(message) : undefined
+        return this.#isHeard ? this.#events.restore({ ...message.snapshot, bytes: message.bytes }) : undefined
       case 'refused':
         return this.#isHeard ? this.#events.refused(message.id, message.why) : undefined
       case 'readable':
@@ -146,20 +156,27 @@ class ConsensusThread implements Consensus {
   #flushSoon(): void {
     if (this.#flushIsDue) return
     this.#flushIsDue = true
-    queueMicrotask(() => this.#flush())
+    setImmediate(() => this.#flush())
   }
 
   #flush(): void {
-    const [proposals, ids, applied] = [this.#outbox, this.#readsOutbox, this.#applied]
+    const [commands, ids] = [this.#outbox, this.#readsOutbox]
     this.#flushIsDue = false
+    // What was handed in and never left stays without an outcome, as what was lost on its way.
+    if (this.#state !== 'running') return
     this.#outbox = []
     this.#readsOutbox = []
-    this.#applied = null
-    if (applied !== null) this.#post({ kind: 'applied', index: applied })
     if (ids.length > 0) this.#post({ kind: 'read', ids })
-    if (proposals.length === 0) return
-    const buffers = proposals.flatMap((proposal) => ('data' in proposal ? [proposal.data.buffer] : []))
-    this.#post({ kind: 'propose', proposals }, buffers)
+    if (commands.length > 0) this.#post({ kind: 'propose', block: packCommands(commands) })
+  }
+
+  /** Not at once: the thread would be woken for what it needs only as a measure of how far the state machine lags. */
+  #tellApplied(): void {
+    clearTimeout(this.#applyTimer)
+    this.#applyTimer = undefined
+    if (this.#applied === this.#toldApplied || this.#state !== 'running') return
+    this.#toldApplied = this.#applied
+    this.#post({ kind: 'applied', index: this.#applied })
   }
 
   #post(message: ToThread, transfer: ArrayBuffer[] = []): void {
@@ -170,6 +187,7 @@ class ConsensusThread implements Consensus {
     const before = this.#state
     if (before !== 'starting' && before !== 'running') return
     this.#state = 'failed'
+    clearTimeout(this.#applyTimer)
     if (before === 'starting') void this.#end().then(() => this.#started.reject(failure))
     else this.#events.failed(failure)
   }

@@ -7,6 +7,7 @@ import type { Log, LogFields } from '../log/log.ts'
 import { assert, unreachable } from '../std/assert.ts'
 import { realClock } from '../std/clock.ts'
 import { Random } from '../std/random.ts'
+import { freeBytes } from '../storage/disk-space.ts'
 import { LevelLogStore } from '../storage/level-log-store.ts'
 import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import { WebSocketTransport, transportDefaults } from '../transport/websocket-transport.ts'
@@ -14,9 +15,10 @@ import type { ClusterId } from '../vocabulary/ids.ts'
 import { describeError } from '../vocabulary/operating-error.ts'
 import { raftLanes } from '../wire/limits.ts'
 import type { Consensus, ConsensusEvents, ConsensusOptions } from './consensus.ts'
-import { startConsensus } from './loop.ts'
+import { takenBytesMax, takenProposalsMax } from './limits.ts'
+import { startConsensus } from './start.ts'
 import type { ConsensusPorts } from './ports.ts'
-import { contentOf, ownBytes, packEntries, toPlainError } from './thread-messages.ts'
+import { ownBytes, packEntries, toPlainError, unpackCommands } from './thread-messages.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
 
 /**
@@ -28,6 +30,8 @@ const options = workerData as ConsensusOptions
 const loopDelayResolutionMs = 20
 const loopDelay = monitorEventLoopDelay({ resolution: loopDelayResolutionMs })
 loopDelay.enable()
+/** Proposals that have reached the loop, not told yet. */
+let taken = { count: 0, bytes: 0 }
 
 try {
   const { consensus, ...started } = await startConsensus(options, makeEvents(), makePorts())
@@ -41,14 +45,13 @@ try {
 function receive(consensus: Consensus, message: ToThread): void {
   switch (message.kind) {
     case 'propose': {
-      let bytes = 0
-      for (const proposal of message.proposals) {
-        const content = contentOf(proposal)
-        if (content.kind === 'command') bytes += content.data.length
-        consensus.propose(proposal.id, content)
-      }
-      return post({ kind: 'taken', count: message.proposals.length, bytes })
+      const commands = unpackCommands(message.block)
+      for (const { id, data } of commands) consensus.propose(id, { kind: 'command', data })
+      return took(commands.length, message.block.bytes.length)
     }
+    case 'propose-change':
+      consensus.propose(message.id, { kind: 'change', change: message.change })
+      return took(1, 0)
     case 'read':
       for (const id of message.ids) consensus.read(id)
       return undefined
@@ -60,12 +63,26 @@ function receive(consensus: Consensus, message: ToThread): void {
       return consensus.saveSnapshot(message)
     case 'learn-peer':
       return consensus.learnPeer(message.node, message.raftAddress)
+    case 'condemn':
+      return consensus.condemn(message.why)
     case 'stop':
       void consensus.stop().then(leave)
       return undefined
     default:
       return unreachable(message)
   }
+}
+
+/** A message of its own would wake the main thread at every turn. */
+function took(count: number, bytes: number): void {
+  taken = { count: taken.count + count, bytes: taken.bytes + bytes }
+  if (taken.count >= takenProposalsMax || taken.bytes >= takenBytesMax) tellTaken()
+}
+
+function tellTaken(): void {
+  if (taken.count === 0) return
+  port.postMessage({ kind: 'taken', ...taken } satisfies FromThread)
+  taken = { count: 0, bytes: 0 }
 }
 
 /** Nothing holds the thread after this. */
@@ -76,12 +93,13 @@ function leave(): void {
 
 function makeEvents(): ConsensusEvents {
   return {
-    restore({ index, time, bytes: stored }) {
+    restore({ bytes: stored, ...snapshot }) {
       const bytes = ownBytes(stored)
-      port.postMessage({ kind: 'restore', index, time, bytes } satisfies FromThread, [bytes.buffer])
+      port.postMessage({ kind: 'restore', snapshot, bytes } satisfies FromThread, [bytes.buffer])
     },
     committed(entries) {
-      for (const block of packEntries(entries)) port.postMessage({ kind: 'committed', block }, [block.bytes.buffer])
+      tellTaken()
+      for (const block of packEntries(entries)) post({ kind: 'committed', block })
     },
     refused: (id, why) => post({ kind: 'refused', id, why }),
     readable: (id, index) => post({ kind: 'readable', id, index }),
@@ -121,6 +139,7 @@ function makePorts(): ConsensusPorts {
     seed: random.uint32(),
     boot: randomUUID(),
     newClusterId: randomUUID() as ClusterId,
+    freeBytes: () => freeBytes(options.dataDir),
     takeLoopDelayMs,
   }
 }

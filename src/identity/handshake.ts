@@ -6,7 +6,9 @@ import type {
   HandshakeRefusalCode,
   PeerHello,
   SentHello,
+  WireVersions,
 } from '../vocabulary/handshake.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ErrorCode } from '../vocabulary/operating-error.ts'
 import type { ClusterSecret } from './secret.ts'
@@ -15,7 +17,8 @@ import type { ClusterSecret } from './secret.ts'
  * One connection's handshake, as a state machine on values: dialer hello -> acceptor hello and proof -> dialer proof ->
  * acceptor welcome, or a refusal at any point. It guarantees that nothing but the version range is believed of a peer that
  * has not proven the secret over both hellos, and that a refusal can end this node only when its sender has proven it
- * too. Sockets, deadlines and what else is connected are the transport's.
+ * too. Two sides without a common version still prove the secret to each other, so that both know who they refuse.
+ * Sockets, deadlines and what else is connected are the transport's.
  */
 export class Handshake {
   readonly #options: HandshakeOptions
@@ -23,6 +26,7 @@ export class Handshake {
   #state: 'start' | 'await-hello' | 'await-proof' | 'deciding' | 'await-welcome' | 'done'
   #received: SentHello | null = null
   #peer: PeerHello | null = null
+  #hasProven = false
 
   constructor(options: HandshakeOptions) {
     assert(options.own.hello !== null, 'the own hello can always be read')
@@ -46,7 +50,8 @@ export class Handshake {
         return this.#answerHello(message.hello)
       case 'acceptor-hello':
         if (this.#options.role !== 'dialer' || this.#state !== 'await-hello') return this.#outOfTurn(message)
-        return this.#receiveHello(message.hello) ?? this.#checkProof(message.proof)
+        this.#received = message.hello
+        return this.#checkProof(message.proof)
       case 'dialer-proof':
         if (this.#options.role !== 'acceptor' || this.#state !== 'await-proof') return this.#outOfTurn(message)
         return this.#checkProof(message.proof)
@@ -88,39 +93,37 @@ export class Handshake {
   }
 
   #answerHello(received: SentHello): HandshakeStep {
-    const ended = this.#receiveHello(received)
-    if (ended !== null) return ended
+    this.#received = received
     this.#state = 'await-proof'
     const proof = this.#prove('proof', [])
     return { kind: 'waiting', send: [{ kind: 'acceptor-hello', hello: this.#options.own, proof }] }
   }
 
-  #receiveHello(received: SentHello): HandshakeStep | null {
-    const own = this.#options.own.versions
-    const other = received.versions
-    if (received.hello === null || Math.max(own.min, other.min) > Math.min(own.max, other.max)) {
-      return this.#refuse(
-        new OperatingError(
-          'incompatible-version',
-          `this node speaks wire versions ${own.min} to ${own.max}, the other ${other.min} to ${other.max}`,
-        ),
-        false,
-      )
-    }
-    this.#received = received
-    return null
-  }
-
   #checkProof(proof: Uint8Array): HandshakeStep {
     const { role, secret } = this.#options
-    const peer = this.#received?.hello?.peer
-    assert(peer !== undefined, 'a proof follows a hello')
-    if (!secret.verify(proof, label(other(role), 'proof'), this.#transcript())) {
+    this.#hasProven = secret.verify(proof, label(other(role), 'proof'), this.#transcript())
+    const mismatch = this.#mismatch()
+    if (mismatch !== null) return this.#refuse(mismatch, false)
+    if (!this.#hasProven) {
       const message = 'the other side could not prove the cluster secret; cluster.secret must be the same on every node'
       return this.#refuse(new OperatingError('wrong-secret', message), false)
     }
+    const peer = this.#received?.hello?.peer
+    assert(peer !== undefined, 'a hello of a common version can be read')
     this.#peer = peer
     return this.#checkPeer(peer)
+  }
+
+  /** Why no version is common, and the way out. */
+  #mismatch(): OperatingError | null {
+    const own = this.#options.own.versions
+    const theirs = this.#received?.versions
+    if (theirs === undefined) return null
+    const [older, newer] = own.max < theirs.min ? [own, theirs] : [theirs, own]
+    if (this.#received?.hello !== null && newer.min <= older.max) return null
+    const ranges = `this node speaks ${rangeText(own)} and the other ${rangeText(theirs)}`
+    const wayOut = `the older one has to go through a release that speaks both ${older.max} and ${newer.min}`
+    return new OperatingError('incompatible-version', `${ranges}; ${wayOut}`)
   }
 
   /** In this order, so that a message names the first thing that is wrong. */
@@ -137,7 +140,7 @@ export class Handshake {
     }
     if (peer.clusterId !== null && own.peer.clusterId !== null && peer.clusterId !== own.peer.clusterId) {
       const ids = `${own.peer.clusterId} (${own.peer.node}) and ${peer.clusterId} (${peer.node})`
-      const message = `two clusters are called "${peer.clusterName}": ${ids}`
+      const message = `two clusters are called "${peer.clusterName}": ${ids}; when one was restored or recovered, a node of the other joins it with an empty data directory`
       return this.#refuse(new OperatingError('wrong-cluster', message), false)
     }
     if (peer.boot === own.peer.boot) return this.#end({ why: 'self' }, [])
@@ -158,7 +161,7 @@ export class Handshake {
 
   #refuse(error: OperatingError, fatal: boolean): HandshakeStep {
     const send = [this.#refusal(error.code, error.message)]
-    return this.#end({ why: 'refused', by: 'us', error, peer: this.#peer, fatal }, send)
+    return this.#end({ why: 'refused', by: 'us', error, node: this.#provenNode(), fatal }, send)
   }
 
   #refusedByPeer(message: HandshakeMessage & { kind: 'refuse' }): HandshakeStep {
@@ -172,13 +175,22 @@ export class Handshake {
         utf8.encode(message.message),
       ])
     const proven = trusted ? peer : null
+    this.#hasProven ||= trusted
+    // In this node's own words.
+    const mismatch = this.#mismatch()
+    if (mismatch !== null) {
+      return this.#end({ why: 'refused', by: 'peer', error: mismatch, node: this.#provenNode(), fatal: false }, [])
+    }
     if (message.code === 'already-connected') return this.#end({ why: 'already-connected', peer: proven }, [])
     const spared = proven?.node === this.#ownHello.peer.node && !yieldsTo(this.#ownHello.peer, proven)
     const fatal = trusted && fatalCodes.has(message.code) && !spared
     if (fatal && this.#options.isOutgrown()) return this.#end({ why: 'outgrown' }, [])
-    const text = `refused by ${proven?.node ?? 'the other side'}: ${printable(message.message)}`
-    const error = new OperatingError(message.code, text)
-    return this.#end({ why: 'refused', by: 'peer', error, peer: proven, fatal }, [])
+    const node = proven?.node ?? null
+    const error = new OperatingError(
+      message.code,
+      `refused by ${node ?? 'the other side'}: ${printable(message.message)}`,
+    )
+    return this.#end({ why: 'refused', by: 'peer', error, node, fatal }, [])
   }
 
   #outOfTurn(message: HandshakeMessage): HandshakeStep {
@@ -194,9 +206,14 @@ export class Handshake {
     // What would not fit the codec's limit is cut here, before it is proven.
     const message = printable(text)
     // Towards one who has not proven the secret nothing is proven either, and no oracle is offered.
-    const known = this.#peer !== null
-    const proof = known ? this.#prove('refusal', [utf8.encode(code), utf8.encode(message)]) : new Uint8Array(0)
+    const proof = this.#hasProven
+      ? this.#prove('refusal', [utf8.encode(code), utf8.encode(message)])
+      : new Uint8Array(0)
     return { kind: 'refuse', code, message, proof }
+  }
+
+  #provenNode(): NodeId | null {
+    return this.#hasProven ? (this.#received?.node ?? null) : null
   }
 
   #prove(what: 'proof' | 'refusal', more: readonly Uint8Array[]): Uint8Array {
@@ -250,7 +267,8 @@ export type HandshakeEnd =
       readonly why: 'refused'
       readonly by: 'us' | 'peer'
       readonly error: OperatingError
-      readonly peer: PeerHello | null
+      /** Who the other side is, when it has proven the secret. */
+      readonly node: NodeId | null
       /** This node must not go on. */
       readonly fatal: boolean
     }
@@ -262,6 +280,10 @@ export const refusalMessageCharsMax = 500
 
 const fatalCodes: ReadonlySet<HandshakeRefusalCode> = new Set<ErrorCode>(['wiped-node', 'duplicate-node'])
 const utf8 = new TextEncoder()
+
+function rangeText({ min, max }: WireVersions): string {
+  return min === max ? `wire version ${min}` : `wire versions ${min} to ${max}`
+}
 
 function other(role: HandshakeRole): HandshakeRole {
   return role === 'dialer' ? 'acceptor' : 'dialer'
@@ -284,6 +306,7 @@ function yieldsTo(own: PeerHello, peer: PeerHello): boolean {
 
 /** Foreign text on its way to a log or a terminal. */
 function printable(text: string): string {
-  const printed = text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, ' ')
-  return printed.length > refusalMessageCharsMax ? `${printed.slice(0, refusalMessageCharsMax - 3)}...` : printed
+  const cut = text.length > refusalMessageCharsMax ? `${text.slice(0, refusalMessageCharsMax - 3)}...` : text
+  // Half a character, too, which would not arrive as it was proven.
+  return cut.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, ' ')
 }

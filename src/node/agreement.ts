@@ -1,18 +1,21 @@
 import type { Clock } from '../std/clock.ts'
 import { assert } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
+import type { Random } from '../std/random.ts'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import type { Address } from '../vocabulary/addresses.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Config } from '../config/schema.ts'
-import type { ConsensusStarted, ConsensusStatus } from '../consensus/consensus.ts'
-import { startConsensusThread } from '../consensus/thread.ts'
+import type { ConsensusEvents, ConsensusOptions, ConsensusStarted, ConsensusStatus } from '../consensus/consensus.ts'
+import { newCounters } from '../consensus/status-report.ts'
 import type { Log } from '../log/log.ts'
 import { CatalogSource } from './catalog-source.ts'
 import { Cluster } from './cluster.ts'
+import { refuseUnfinished } from './data-dir.ts'
 import { Leadership } from './leadership.ts'
 import { Snapshots } from './snapshots.ts'
+import { StateChecks } from './state-checks.ts'
 
 /**
  * What the cluster agrees on and the thread that makes it agree: starts consensus, feeds what it commits to the cluster's
@@ -24,6 +27,7 @@ export type Agreement = {
   readonly catalog: CatalogSource
   readonly leadership: Leadership
   readonly snapshots: Snapshots
+  readonly checks: StateChecks
   status(): ConsensusStatus
   /** Told when a leader is known again, and after each change of catalog or members. */
   onNews(listener: () => void): void
@@ -33,7 +37,7 @@ export type Agreement = {
 }
 
 export async function startAgreement(options: AgreementOptions): Promise<Agreement> {
-  const { config, version, clock, log, failed } = options
+  const { config, version, clock, random, log, failed } = options
   // What consensus says before it has wholly started is heard; what is said to it waits.
   const starting = deferred<ConsensusStarted>()
   let started: ConsensusStarted | null = null
@@ -52,12 +56,23 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     ask: (id) => running().consensus.read(id),
     applied: (index) => started?.consensus.applied(index),
     nextId: () => `${running().node}.${running().generation}.${(proposals += 1)}` as ProposalId,
+    failed,
     clock,
     log,
   })
+  const lose = (why: OperatingError): void => {
+    cluster.lose(why)
+    options.lost(why)
+  }
   const snapshots = new Snapshots({
+    settled: () => cluster.settled(),
     capture: () => cluster.capture(),
+    position: () => cluster.position,
     save: (snapshot) => void starting.promise.then(({ consensus }) => consensus.saveSnapshot(snapshot)),
+    damaged(why) {
+      lose(why)
+      failed(why)
+    },
     clock,
     log,
   })
@@ -68,9 +83,10 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   })
 
   const { cluster: settings, node, consensus } = config
+  await refuseUnfinished(node.dataDir)
   const { maxVoters: votersMax, ...timing } = consensus
   assert(settings.secret !== null, 'a loaded configuration has a secret')
-  started = await startConsensusThread(
+  started = await options.startConsensus(
     {
       nodeId: node.id,
       dataDir: node.dataDir,
@@ -84,14 +100,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
       version,
     },
     {
-      restore(snapshot) {
-        try {
-          cluster.restore(snapshot)
-        } catch (error) {
-          if (!(error instanceof OperatingError)) throw error
-          failed(error)
-        }
-      },
+      restore: (snapshot) => cluster.restore(snapshot),
       committed: (entries) => cluster.committed(entries),
       refused: (id, why) => cluster.refused(id, why),
       readable: (id, index) => cluster.readable(id, index),
@@ -118,17 +127,36 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     handOver: (to) => thread.transfer(to),
     clock,
   })
-  statusListeners.push(() => leadership.changed())
+  const checks = new StateChecks({
+    node: started.node,
+    raft: () => status.raft,
+    state: cluster.state,
+    propose: (...proposal) => cluster.propose(...proposal),
+    diverged: (why) => lose(new OperatingError('state-diverged', why)),
+    condemn: (why) => thread.condemn(why),
+    clock,
+    random,
+    log,
+  })
+  cluster.watch((change) => {
+    if (change.checks) checks.trigger()
+  })
+  statusListeners.push(
+    () => leadership.changed(),
+    () => checks.trigger(),
+  )
   return {
     started,
     cluster,
     catalog,
     leadership,
     snapshots,
+    checks,
     status: () => status,
     onNews: (listener) => newsListeners.push(listener),
     onStatus: (listener) => statusListeners.push(listener),
     async stop() {
+      checks.stop()
       cluster.stop()
       await snapshots.stop()
       await thread.stop()
@@ -143,8 +171,13 @@ function tell(listeners: readonly (() => void)[]): void {
 export type AgreementOptions = {
   readonly config: Config
   readonly version: string
+  /** As consensus/thread does it. */
+  readonly startConsensus: (options: ConsensusOptions, events: ConsensusEvents) => Promise<ConsensusStarted>
   readonly clock: Clock
+  readonly random: Random
   readonly log: Log
+  /** Nothing is to be served from this node's state any more; it is about to fail. */
+  readonly lost: (why: OperatingError) => void
   readonly failed: (error: OperatingError) => void
 }
 
@@ -162,16 +195,7 @@ const startingStatus: ConsensusStatus = {
   raft: null,
   waitingFor: 'consensus is starting',
   connected: [],
-  counters: {
-    elections: 0,
-    proposals: 0,
-    refusals: 0,
-    appendedEntries: 0,
-    persistBatches: 0,
-    persistMs: 0,
-    framesIn: 0,
-    framesOut: 0,
-    framesRejected: 0,
-    loopDelayMs: 0,
-  },
+  quarantine: null,
+  isDiskFull: false,
+  counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, diskFreeBytes: null },
 }

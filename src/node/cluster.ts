@@ -4,17 +4,19 @@ import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { ConfigurationChange } from '../raft/configuration.ts'
-import type { Entry, Index } from '../raft/entry.ts'
+import { decodeConfiguration } from '../raft/configuration.ts'
+import type { Configuration, ConfigurationChange } from '../raft/configuration.ts'
+import type { Entry, Index, Term } from '../raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../raft/messages.ts'
 import { decodeCommand, encodeCommand } from '../state/command-codec.ts'
 import type { Malformed } from '../state/command-codec.ts'
 import type { Command, CommandResult, Envelope } from '../state/command.ts'
 import type { StateChange, StateReader } from '../state/reader.ts'
-import { decodeSnapshot } from '../state/snapshot.ts'
 import type { StateImage } from '../state/snapshot.ts'
 import { ClusterState } from '../state/state.ts'
 import type { Log } from '../log/log.ts'
+import { Intake } from './intake.ts'
+import type { RestoredSnapshot } from './intake.ts'
 import { KvWatches } from './kv-watches.ts'
 import type { KvWatch } from './kv-watches.ts'
 import { refusal } from './refusal.ts'
@@ -35,15 +37,31 @@ export class Cluster {
   readonly #watchers = new Set<(change: StateChange) => void>()
   readonly #kvWatches = new KvWatches()
   readonly #reads: Reads
+  /** Of the newest applied entry. */
+  #term: Term = 0
+  /** The newest applied one; the first entry of every log is one. */
+  #configuration: Configuration | null = null
+  readonly #intake: Intake
   #changes = 0
   #restores = 0
-  #stopped = false
-  #isLost = false
+  /** Why nothing is taken in or answered any more. */
+  #ended: OperatingError | null = null
 
   constructor(options: ClusterOptions) {
     const { ask, clock } = options
     this.#options = options
     this.#reads = new Reads({ ask, clock, appliedIndex: () => this.#state.appliedIndex })
+    this.#intake = new Intake({
+      state: this.#state,
+      apply: (entries) => this.#apply(entries),
+      restored: (...restored) => this.#restored(...restored),
+      malformed: ({ index }, why) => {
+        const error = new OperatingError('storage-failed', `restore the snapshot at ${index}: ${why}`)
+        this.lose(error)
+        options.failed(error)
+      },
+      clock,
+    })
   }
 
   get state(): StateReader {
@@ -79,7 +97,7 @@ export class Cluster {
   }
 
   #propose(content: ProposalContent, { title, change, timeoutMs }: Proposal): Promise<CommandResult> {
-    if (this.#stopped) return Promise.reject(stopped())
+    if (this.#ended !== null) return Promise.reject(this.#ended)
     if (this.#waiting.size >= waitingMax) {
       return Promise.reject(
         new OperatingError('overloaded', `${title}: ${waitingMax} proposals of this node wait already`, soon),
@@ -100,7 +118,13 @@ export class Cluster {
 
   /** Resolves when the state holds everything that was committed before the call: a linearizable read; see Reads. */
   barrier(timeoutMs: number): Promise<void> {
-    return this.#stopped ? Promise.reject(stopped()) : this.#reads.read(timeoutMs)
+    return this.#ended === null ? this.#reads.read(timeoutMs) : Promise.reject(this.#ended)
+  }
+
+  /** The state as it is now, for a read that need not be of the newest. Throws when it is not to be believed any more. */
+  get known(): StateReader {
+    if (this.#ended !== null) throw this.#ended
+    return this.#state
   }
 
   /** Told after each applied batch that changed something; returns how to stop watching. */
@@ -114,42 +138,39 @@ export class Cluster {
     return this.#kvWatches.open(options)
   }
 
+  /** The state is older than what came from consensus: it is becoming a snapshot's. */
+  get isRestoring(): boolean {
+    return this.#intake.isBusy
+  }
+
+  /** Resolves when the state is all that came from consensus before, or never will be. */
+  settled(): Promise<void> {
+    return this.#intake.settled()
+  }
+
   /** Everything as it is now, for a snapshot. */
   capture(): StateImage {
     return this.#state.capture()
   }
 
+  /** Where in the log the state is; null while nothing is applied. */
+  get position(): LogPosition | null {
+    const configuration = this.#configuration
+    return configuration === null ? null : { term: this.#term, configuration }
+  }
+
   /** From consensus: entries newly committed. */
   committed(entries: readonly Entry[]): void {
-    if (this.#isLost) return
-    for (const entry of entries) {
-      const { index, time, id } = entry
-      assert(index === this.#state.appliedIndex + 1, `entry ${index} applied out of order`)
-      const command = entry.kind === 'command' ? this.#decode(entry) : null
-      const result = this.#state.apply({ index, time, command })
-      if (id !== '') this.#take(id)?.settled.resolve(result)
-    }
-    this.#applied()
+    this.#intake.committed(entries)
   }
 
   /**
    * From consensus: this node starts from a snapshot, or is so far behind that the entries it lacks are gone. Proposals
-   * whose entries are among those stay without an outcome. Error: `storage-failed`, when the bytes are no snapshot; then
-   * the state is not what the entries behind it build on, and no more of them is applied.
+   * whose entries are among those stay without an outcome. The state becomes the snapshot's some time later, and what is
+   * committed behind it waits so long. Bytes that are no snapshot: the state is lost, with `storage-failed`.
    */
-  restore(snapshot: { readonly index: Index; readonly bytes: Uint8Array }): void {
-    const { index, bytes } = snapshot
-    const image = decodeSnapshot(bytes)
-    if ('malformed' in image) {
-      this.#isLost = true
-      throw new OperatingError('storage-failed', `restore the snapshot at ${index}: ${image.malformed}`)
-    }
-    assert(image.appliedIndex === index, `the snapshot at ${index} is one at ${image.appliedIndex}`)
-    this.#state.restore(image)
-    this.#restores += 1
-    this.#options.log.info('snapshot-restored', { index, bytes: bytes.length, keys: image.kv.length })
-    this.#kvWatches.reset(index)
-    this.#applied()
+  restore(snapshot: RestoredSnapshot): void {
+    this.#intake.restore(snapshot)
   }
 
   /** From consensus: a proposal of this node was refused. */
@@ -167,15 +188,48 @@ export class Cluster {
     this.#reads.refused(id)
   }
 
+  /** The state is not to be believed: nothing is taken in, told or answered from it any more. */
+  lose(why: OperatingError): void {
+    if (this.#ended !== null) return
+    this.#intake.end()
+    this.#end(why)
+  }
+
   stop(): void {
-    this.#stopped = true
+    this.#end(stopped())
+  }
+
+  #end(why: OperatingError): void {
+    this.#ended ??= why
     for (const [id, { title }] of this.#waiting) {
       const error = new OperatingError('outcome-unknown', `${title}: this node stops before it knows the outcome`)
       this.#take(id)?.settled.reject(error)
     }
-    this.#reads.stop(stopped())
-    this.#kvWatches.stop(stopped())
+    this.#reads.stop(why)
+    this.#kvWatches.stop(why)
     this.#watchers.clear()
+  }
+
+  #apply(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const { index, time, id } = entry
+      assert(index === this.#state.appliedIndex + 1, `entry ${index} applied out of order`)
+      const command = entry.kind === 'command' ? this.#decode(entry) : null
+      const result = this.#state.apply({ index, time, command })
+      this.#term = entry.term
+      if (entry.kind === 'configuration') this.#configuration = decodeConfiguration(entry.data) ?? this.#configuration
+      if (id !== '') this.#take(id)?.settled.resolve(result)
+    }
+    this.#applied()
+  }
+
+  #restored({ index, term, configuration, bytes }: RestoredSnapshot, how: Readonly<Record<string, number>>): void {
+    this.#term = term
+    this.#configuration = configuration
+    this.#restores += 1
+    this.#options.log.info('snapshot-restored', { index, bytes: bytes.length, ...how })
+    this.#kvWatches.reset(index)
+    this.#applied()
   }
 
   #applied(): void {
@@ -184,7 +238,7 @@ export class Cluster {
     this.#kvWatches.applied(change.kv, appliedIndex)
     this.#reads.applied(appliedIndex)
     this.#options.applied(appliedIndex)
-    if (change.kv.length === 0 && !change.catalog && !change.members) return
+    if (change.kv.length === 0 && !change.catalog && !change.members && !change.checks) return
     for (const watcher of this.#watchers) watcher(change)
   }
 
@@ -215,9 +269,14 @@ export type ClusterOptions = {
   readonly applied: (index: Index) => void
   /** Unique in the cluster's life. */
   readonly nextId: () => ProposalId
+  /** The node has to stop: there is no state. */
+  readonly failed: (why: OperatingError) => void
   readonly clock: Clock
   readonly log: Log
 }
+
+/** The term of the newest applied entry, and the newest configuration among the applied ones. */
+export type LogPosition = Pick<RestoredSnapshot, 'term' | 'configuration'>
 
 /** Counts since the start of the process; `sessions` and `kvWatches` are what there is now. */
 export type ClusterFigures = ReadFigures & {
@@ -248,6 +307,7 @@ const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], str
   'member-delete': 'withdraw member',
   'replica-set': 'publish replica',
   'replica-delete': 'withdraw replica',
+  'state-digest': 'report state digest',
   'add-learner': 'add learner',
   promote: 'promote',
   remove: 'remove',

@@ -13,10 +13,12 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
  */
 export class HttpListener {
   readonly #server: Server
+  readonly #refusal: (reason: string) => Serve
   #serve: Serve
 
   constructor({ health, log }: HttpListenerOptions) {
-    this.#serve = (req, res) => answerStarting(req, res, health)
+    this.#refusal = (reason) => (req, res) => answerUnready(req, res, { health, reason })
+    this.#serve = this.#refusal('this node is starting')
     this.#server = createServer(httpLimits, (req, res) => this.#serve(req, res))
     this.#server.maxConnections = connectionsMax
     // After it listens: a connection that could not be accepted, as when the process has no descriptor left.
@@ -47,6 +49,11 @@ export class HttpListener {
     this.#serve = serve
   }
 
+  /** From now on everything but the health check is answered with 503 and the reason. */
+  refuse(reason: string): void {
+    this.#serve = this.#refusal(reason)
+  }
+
   /** Takes no new connection, lets requests under way end for `graceMs`, then cuts them. */
   async close(graceMs: number): Promise<void> {
     if (!this.#server.listening) return
@@ -60,19 +67,23 @@ export class HttpListener {
   }
 }
 
-/** The process lives; nothing else can be said yet. */
-function answerStarting(req: IncomingMessage, res: ServerResponse, health: HealthAnswer): void {
+/** The process lives; nothing else can be said. */
+function answerUnready(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { health, reason }: { readonly health: HealthAnswer; readonly reason: string },
+): void {
   if (req.url === health.path) {
     res.writeHead(health.status, { 'content-type': 'text/plain' }).end(health.message)
     return
   }
   if (req.url === '/readyz') {
-    const answer = { ready: false, reasons: ['this node is starting'] }
+    const answer = { ready: false, reasons: [reason] }
     res.writeHead(503, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
     return
   }
   const traceId = randomBytes(8).toString('hex')
-  const error = { code: 'no-leader', message: 'this node is starting', retry: 'after', retryAfterMs: 1000, traceId }
+  const error = { code: 'no-leader', message: reason, retry: 'after', retryAfterMs: 1000, traceId }
   res.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' }).end(JSON.stringify({ error }))
 }
 

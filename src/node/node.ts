@@ -12,6 +12,7 @@ import { Dispatch } from '../calls/dispatch.ts'
 import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
 import { upstreamServersOf } from '../config/servers.ts'
+import { startConsensusThread } from '../consensus/thread.ts'
 import { makeGateway } from '../gateway/gateway.ts'
 import type { Log } from '../log/log.ts'
 import { makeLog } from '../log/pino-log.ts'
@@ -76,9 +77,18 @@ async function startParts(
   const bound = await http.open(listenAddress(config.listen.http))
   const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
 
-  const agreement = await startAgreement({ config, version, clock, log, failed })
+  const agreement = await startAgreement({
+    config,
+    version,
+    startConsensus: startConsensusThread,
+    clock,
+    random,
+    log,
+    lost: (why) => http.refuse(why.message),
+    failed,
+  })
   stops.add('consensus', () => agreement.stop())
-  const { cluster, catalog, leadership, snapshots } = agreement
+  const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
   const nextCallId = makeCallIds(node, generation)
 
@@ -132,7 +142,8 @@ async function startParts(
   }
   const directory = new Directory({
     ...reconciling,
-    raft: () => agreement.status().raft,
+    // Of a state that is still becoming the snapshot's nobody knows who is missing.
+    raft: () => (cluster.isRestoring ? null : agreement.status().raft),
     linked: () => peers.linked(),
   })
   stops.add('directory', () => directory.stop())
@@ -170,6 +181,7 @@ async function startParts(
     cluster,
     leadership,
     snapshots,
+    checks,
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     calls,
     catalog: () => catalog.current(),
@@ -178,6 +190,7 @@ async function startParts(
     upstreamStatuses: () => upstreams.statuses(),
     nextCallId,
     reachable: (other) => peers.reachable(other),
+    peerFigures: () => peers.figures(),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
     isStopping: () => stops.isRunning,
     now: () => clock.now(),

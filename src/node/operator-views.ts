@@ -6,16 +6,19 @@ import type {
   CatalogItem,
   MemberView,
   MetricsSample,
+  QuarantineView,
   RaftView,
+  ReadLimits,
   Readiness,
   ServerView,
   SessionView,
+  SnapshotView,
   ToolAnswer,
   ToolCall,
 } from '../admin/needs.ts'
 import type { Call, Upstreams } from '../calls/call.ts'
 import { isMember } from '../raft/quorum.ts'
-import type { ConsensusStatus } from '../consensus/consensus.ts'
+import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
 import type { Gateway } from '../gateway/gateway.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import type { Listing } from '../routing/listing.ts'
@@ -24,6 +27,7 @@ import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { Cluster } from './cluster.ts'
 import type { Leadership } from './leadership.ts'
 import type { Snapshots } from './snapshots.ts'
+import type { StateChecks } from './state-checks.ts'
 
 /**
  * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
@@ -37,15 +41,20 @@ export class OperatorViews implements AdminNeeds {
   }
 
   status(): ReturnType<AdminNeeds['status']> {
-    const { node, leader, term, commitIndex, appliedIndex } = { node: this.#parts.node, ...this.raft() }
-    return { node, leader, term, commitIndex, appliedIndex, version: this.#parts.version }
+    const { node, version, consensus, checks } = this.#parts
+    const { leader, term, commitIndex, appliedIndex, quarantine } = this.raft()
+    const { isDiskFull: diskFull } = consensus()
+    const { index, agreed, diverged } = checks.outcome
+    const stateCheck = { index, agreed, diverged }
+    return { node, leader, term, commitIndex, appliedIndex, version, stateCheck, quarantine, diskFull }
   }
 
   raft(): RaftView {
     const { consensus, cluster, node } = this.#parts
-    const { raft } = consensus()
+    const { raft, clusterId, quarantine } = consensus()
     return {
       id: node,
+      clusterId,
       role: raft?.role ?? 'follower',
       term: raft?.term ?? 0,
       leader: raft?.leader ?? null,
@@ -59,11 +68,15 @@ export class OperatorViews implements AdminNeeds {
       promotable: raft?.configuration.promotable ?? [],
       votersOutgoing: raft?.configuration.votersOutgoing ?? [],
       configurationCommitted: raft?.isConfigurationCommitted ?? false,
-      progress: (raft?.progress ?? []).map(({ node: id, match, state, isActive }) => ({
+      recovering: raft?.isRecovering ?? false,
+      quarantine: quarantine === null ? null : quarantineView(quarantine),
+      progress: (raft?.progress ?? []).map(({ node: id, match, state, isActive, isRecovering, isDiskFull }) => ({
         id,
         matchIndex: match,
         state,
         active: isActive,
+        recovering: isRecovering,
+        diskFull: isDiskFull,
       })),
     }
   }
@@ -131,12 +144,12 @@ export class OperatorViews implements AdminNeeds {
   readonly kv: AdminNeeds['kv'] = {
     get: async (key, { consistency, timeoutMs }) => {
       if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
-      return this.#parts.cluster.state.kvGet(key)
+      return this.#parts.cluster.known.kvGet(key)
     },
     list: async (range, { consistency, timeoutMs }) => {
       if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
-      const { state } = this.#parts.cluster
-      return { ...state.kvList(range), revision: state.appliedIndex }
+      const { known } = this.#parts.cluster
+      return { ...known.kvList(range), revision: known.appliedIndex }
     },
     put: (key, value, limits) => this.#write({ kind: 'kv-set', key, value, expect: limits.expect }, limits),
     delete: (key, limits) => this.#write({ kind: 'kv-delete', key, expect: limits.expect }, limits),
@@ -155,6 +168,11 @@ export class OperatorViews implements AdminNeeds {
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
     remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
+  }
+
+  async snapshot({ consistency, timeoutMs, signal }: ReadLimits): Promise<SnapshotView> {
+    if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
+    return this.#parts.snapshots.export(signal)
   }
 
   sessions(): readonly SessionView[] {
@@ -193,7 +211,7 @@ export class OperatorViews implements AdminNeeds {
 
   sample(): MetricsSample {
     const { consensus, node, version, cluster, gateway, upstreamStatuses } = this.#parts
-    const { raft, counters, connected } = consensus()
+    const { raft, counters, connected, isDiskFull, quarantine } = consensus()
     return {
       node,
       version,
@@ -214,16 +232,26 @@ export class OperatorViews implements AdminNeeds {
               isChanging: raft.configuration.votersOutgoing.length > 0 || !raft.isConfigurationCommitted,
             },
       cluster: this.#clusterSample(),
-      consensus: { ...counters, connectedPeersNow: connected.length, loopDelayMsNow: counters.loopDelayMs },
+      consensus: {
+        ...counters,
+        connectedPeersNow: connected.length,
+        loopDelayMsNow: counters.loopDelayMs,
+        oldestWriteMsNow: counters.oldestWriteMs,
+        diskFreeBytesNow: counters.diskFreeBytes,
+        isDiskFullNow: isDiskFull,
+        isQuarantinedNow: quarantine !== null && !quarantine.isOver,
+      },
+      peers: this.#parts.peerFigures(),
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
     }
   }
 
   #clusterSample(): MetricsSample['cluster'] {
-    const { cluster, leadership, snapshots } = this.#parts
+    const { cluster, leadership, snapshots, checks } = this.#parts
     const { reads, readsFailed, readRequests, restores, changes, sessions, kvWatches } = cluster.figures
     const { taken, takenMs, lastBytes, longestSliceMs } = snapshots.figures
+    const { index, diverged } = checks.outcome
     return {
       reads,
       readsFailed,
@@ -237,6 +265,8 @@ export class OperatorViews implements AdminNeeds {
       changes,
       idempotencyKeysNow: sessions,
       kvWatchesNow: kvWatches,
+      stateCheckedIndexNow: index,
+      stateDivergedNow: diverged.length,
     }
   }
 
@@ -293,6 +323,7 @@ export type OperatorParts = {
   readonly cluster: Cluster
   readonly leadership: Leadership
   readonly snapshots: Snapshots
+  readonly checks: StateChecks
   /** Where the raft listener is of a node that is, or comes to be, a learner; by an operator's word. */
   readonly introduce: (learner: NodeId, raftAddress: string) => void
   readonly calls: Upstreams
@@ -302,6 +333,7 @@ export type OperatorParts = {
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
   readonly nextCallId: () => Call['id']
   readonly reachable: (node: NodeId) => boolean
+  readonly peerFigures: () => MetricsSample['peers']
   /** Whether this process has applied an entry that was proposed after it started. */
   readonly caughtUp: () => boolean
   readonly isStopping: () => boolean
@@ -310,6 +342,10 @@ export type OperatorParts = {
 
 type ReplicaView = ServerView['replicas'][number]
 type KvWrite = Command & { readonly kind: 'kv-set' | 'kv-delete' }
+
+function quarantineView({ why, lostUpTo, verified, isOver }: QuarantineStatus): QuarantineView {
+  return { why, lostUpTo, verified, over: isOver }
+}
 
 function notReady(reason: string): Readiness {
   return { ready: false, reasons: [reason] }

@@ -4,6 +4,7 @@ import type { Addresses } from '../vocabulary/addresses.ts'
 import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
+import type { MetricsSample } from '../admin/needs.ts'
 import type { Peers } from '../calls/call.ts'
 import type { Config } from '../config/schema.ts'
 import { ClusterSecret } from '../identity/secret.ts'
@@ -16,6 +17,7 @@ import { peerLanes } from '../wire/limits.ts'
 import { listenAddress } from './agreement.ts'
 import type { Agreement } from './agreement.ts'
 import { advertisedAddress } from './http-listener.ts'
+import { VersionMismatch } from './version-mismatch.ts'
 
 /**
  * The main thread's links to the other nodes, wired: finds peers by `cluster.join` and the member directory, tells consensus
@@ -28,6 +30,7 @@ export type PeerNetwork = {
   reachable(node: NodeId): boolean
   /** What the nodes said of themselves to which there is a link now. */
   linked(): readonly PeerHello[]
+  figures(): MetricsSample['peers']
   /** Told when a link opens. */
   onLinked(listener: () => void): void
   close(): Promise<void>
@@ -67,13 +70,16 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     learned.set(peer, at.generation)
     consensus.learnPeer(peer, at.raft)
   }
+  const mismatch = new VersionMismatch(failed)
   const bound = await links.open({
     opened(hello) {
+      mismatch.linked(hello.node)
       linked.set(hello.node, hello)
       learn(hello.node, { generation: hello.generation, raft: hello.addresses.raft })
       for (const listener of listeners) listener()
     },
     closed: (peer) => linked.delete(peer),
+    incompatible: (peer, error) => mismatch.met(peer, error),
     failed,
   })
   addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
@@ -84,6 +90,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
       if (generation > (learned.get(peer) ?? -1)) learn(peer, { generation, raft: told.raft })
     }
   }
+  const followStatus = (): void => mismatch.status(agreement.status().raft)
+  agreement.onStatus(followStatus)
+  followStatus()
   agreement.onNews(followDirectory)
   followDirectory()
   return {
@@ -92,6 +101,11 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     reachable: (other) => links.reachable(other),
     linked: () => [...linked.values()],
     onLinked: (listener) => listeners.push(listener),
+    figures: () => ({
+      ...transport.counters,
+      framesRejected: transport.counters.framesRejected + calls.counters.framesMalformed,
+      notificationsDropped: calls.counters.notificationsDropped,
+    }),
     close: () => links.close(),
   }
 }

@@ -23,6 +23,12 @@ export function refusal(
         `${title}: a limit of waiting, logged or unapplied entries is reached`,
         soon,
       )
+    case 'disk-full':
+      return new OperatingError(
+        'disk-full',
+        `${title}: the leader's disk, or those of a majority, are full up to what each node keeps for itself (consensus.reserveBytes); make room there`,
+        later,
+      )
     case 'too-large':
       return new OperatingError('too-large', `${title}: larger than a log entry may be`)
     case 'change-under-way':
@@ -51,4 +57,5 @@ const senseless: Readonly<Record<ConfigurationChange['kind'], string>> = {
   remove: 'it is neither voter nor learner, or the only voter',
 }
 const soon = { retry: 'after', retryAfterMs: 1000 } as const
+const later = { retry: 'after', retryAfterMs: 5000 } as const
 const shortly = { retry: 'after', retryAfterMs: 100 } as const

@@ -6,9 +6,12 @@ import type { CallId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeCallMessage, encodeCallMessage } from '../wire/call-codec.ts'
 import type { CallMessage } from '../wire/call-codec.ts'
+import { frameTypes } from '../wire/frame-types.ts'
 import { payloadBytesMax } from '../wire/limits.ts'
 import type { LaneLimits } from '../wire/limits.ts'
 import type { Transport } from '../transport/transport.ts'
+import { CallsUnderWay } from './calls-under-way.ts'
+import type { CallLimits } from './calls-under-way.ts'
 import { Outbox } from './outbox.ts'
 
 /**
@@ -19,8 +22,8 @@ import { Outbox } from './outbox.ts'
 export class PeerCalls implements Peers {
   readonly #options: PeerCallsOptions
   readonly #payloadBytesMax: number
-  readonly #asked = new Map<NodeId, Map<CallId, Asked>>()
-  readonly #served = new Map<NodeId, Map<CallId, Served>>()
+  readonly #asked = new Map<NodeId, CallsUnderWay<Asked>>()
+  readonly #served = new Map<NodeId, CallsUnderWay<Served>>()
   readonly #outboxes = new Map<NodeId, Outbox>()
   readonly #counters = { framesIgnored: 0, framesMalformed: 0, notificationsDropped: 0 }
 
@@ -36,10 +39,11 @@ export class PeerCalls implements Peers {
 
   call(node: NodeId, call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
     if (signal.aborted) return Promise.resolve({ kind: 'cancelled' })
-    const refused = this.#start(node, call)
+    const [type, payload] = frame({ kind: 'call-start', call })
+    const refused = this.#start(node, call, { type, payload })
     if (refused !== null) return Promise.resolve({ kind: 'not-sent', error: refused })
     return new Promise((resolve) => {
-      const asked = entry(this.#asked, node)
+      const asked = this.#underWay(this.#asked, node)
       const cancel = (): void => {
         this.#outbox(node).push(...frame({ kind: 'call-cancel', id: call.id }), always)
         settle({ kind: 'cancelled' })
@@ -50,7 +54,7 @@ export class PeerCalls implements Peers {
         resolve(outcome)
       }
       signal.addEventListener('abort', cancel, { once: true })
-      asked.set(call.id, { call, notify, settle })
+      asked.add(call.id, { call, notify, settle }, payload.length)
     })
   }
 
@@ -60,11 +64,14 @@ export class PeerCalls implements Peers {
     if ('malformed' in message) {
       this.#counters.framesMalformed += 1
       this.#options.log.warn('call-frame-malformed', { peer, why: message.malformed })
+      if (message.id === null) return
+      if (type === frameTypes['call-start']) this.#refuseUnreadable(peer, message.id)
+      if (type === frameTypes['call-end']) this.#endUnreadable(peer, message.id)
       return
     }
     switch (message.kind) {
       case 'call-start':
-        return this.#serve(peer, message.call)
+        return this.#serve(peer, message.call, payload.length)
       case 'call-cancel':
         return this.#cancelServed(peer, message.id)
       case 'call-notify': {
@@ -88,31 +95,46 @@ export class PeerCalls implements Peers {
     const served = this.#served.get(peer)
     this.#asked.delete(peer)
     this.#served.delete(peer)
-    for (const { call, settle } of asked?.values() ?? []) {
+    for (const { call, settle } of asked?.all() ?? []) {
       const message = `${call.method} on ${call.server}: the link to node ${peer} broke while the call was there`
       settle({ kind: 'unknown', error: new OperatingError('outcome-unknown', message) })
     }
-    for (const each of served?.values() ?? []) {
+    for (const each of served?.all() ?? []) {
       each.silent = true
       each.controller.abort()
     }
   }
 
+  /** The call is over, but how can not be read: waiting longer would tell nothing more. */
+  #endUnreadable(peer: NodeId, id: CallId): void {
+    const asked = this.#asked.get(peer)?.get(id)
+    if (asked === undefined) return
+    const message = `${asked.call.method} on ${asked.call.server}: the answer of node ${peer} can not be read`
+    asked.settle({ kind: 'unknown', error: new OperatingError('outcome-unknown', message) })
+  }
+
+  /** Else its peer would wait for what never began. */
+  #refuseUnreadable(peer: NodeId, id: CallId): void {
+    if (this.#served.get(peer)?.get(id) !== undefined) return
+    const error = new OperatingError('bad-request', `call ${id}: the node that it was sent to can not read it`)
+    this.#outbox(peer).push(...frame({ kind: 'call-end', id, outcome: { kind: 'rejected', error } }), always)
+  }
+
   /** Null: the call has left this node. */
-  #start(node: NodeId, call: Call): OperatingError | null {
+  #start(node: NodeId, call: Call, { type, payload }: { type: number; payload: Uint8Array }): OperatingError | null {
     const what = `send ${call.method} on ${call.server} to node ${node}`
-    const { transport, callsPerPeerMax } = this.#options
+    const { transport } = this.#options
     if (!transport.isOpen(node, callsLane)) {
       return new OperatingError('server-unavailable', `${what}: not connected`, { retry: 'elsewhere' })
     }
     const asked = this.#asked.get(node)
-    if (asked !== undefined && asked.size >= callsPerPeerMax) {
-      return new OperatingError('overloaded', `${what}: ${callsPerPeerMax} calls wait already`, { retry: 'elsewhere' })
+    const limit = asked?.limitReached(payload.length) ?? null
+    if (limit !== null) {
+      return new OperatingError('overloaded', `${what}: ${limit} wait for it already`, { retry: 'elsewhere' })
     }
-    if (asked?.has(call.id) === true) {
+    if (asked?.get(call.id) !== undefined) {
       return new OperatingError('internal', `${what}: call ${call.id} is under way already`)
     }
-    const [type, payload] = frame({ kind: 'call-start', call })
     if (payload.length > this.#payloadBytesMax) {
       const message = `${what}: ${payload.length} bytes, a frame between nodes holds ${this.#payloadBytesMax}`
       return new OperatingError('too-large', message)
@@ -121,17 +143,17 @@ export class PeerCalls implements Peers {
     return new OperatingError('overloaded', `${what}: the send buffer is full`, { retry: 'elsewhere' })
   }
 
-  #serve(peer: NodeId, call: Call): void {
-    const served = entry(this.#served, peer)
-    if (served.has(call.id)) return this.#ignore()
-    const { callsPerPeerMax } = this.#options
-    if (served.size >= callsPerPeerMax) {
-      const message = `${call.method} on ${call.server}: ${callsPerPeerMax} calls of one node are under way already`
+  #serve(peer: NodeId, call: Call, bytes: number): void {
+    const served = this.#underWay(this.#served, peer)
+    if (served.get(call.id) !== undefined) return this.#ignore()
+    const limit = served.limitReached(bytes)
+    if (limit !== null) {
+      const message = `${call.method} on ${call.server}: ${limit} of one node are under way already`
       const error = new OperatingError('overloaded', message, { retry: 'elsewhere' })
       return this.#sendEnd(peer, call, { kind: 'rejected', error })
     }
     const each: Served = { controller: new AbortController(), silent: false }
-    served.set(call.id, each)
+    served.add(call.id, each, bytes)
     const notify: NotifyCaller = (notification) => {
       if (!each.silent) this.#sendNotification(peer, { kind: 'call-notify', id: call.id, notification })
     }
@@ -197,6 +219,14 @@ export class PeerCalls implements Peers {
     return outbox
   }
 
+  #underWay<T>(calls: Map<NodeId, CallsUnderWay<T>>, node: NodeId): CallsUnderWay<T> {
+    const known = calls.get(node)
+    if (known !== undefined) return known
+    const made = new CallsUnderWay<T>(this.#options)
+    calls.set(node, made)
+    return made
+  }
+
   #ignore(): void {
     this.#counters.framesIgnored += 1
   }
@@ -205,15 +235,13 @@ export class PeerCalls implements Peers {
 /** Performs a peer's call here; given by calls/serve. It never routes further: `rejected` with `not-here` instead. */
 export type ServeCall = (call: Call, notify: NotifyCaller, signal: AbortSignal) => Promise<Outcome>
 
-export type PeerCallsOptions = {
+export type PeerCallsOptions = CallLimits & {
   readonly transport: Pick<Transport, 'send' | 'isOpen'>
   readonly serve: ServeCall
   readonly log: Log
   readonly clock: Clock
   /** Of the lane `calls`: wire/limits. */
   readonly limits: LaneLimits
-  /** In each direction: calls to one peer, and calls of one peer. */
-  readonly callsPerPeerMax: number
   /**
    * What may wait for one peer besides the socket's own buffer. A result beyond it becomes `unknown`; notifications beyond
    * half of it are dropped and counted.
@@ -221,7 +249,13 @@ export type PeerCallsOptions = {
   readonly outboxBytesMax: number
 }
 
-export const peerCallsDefaults = { callsPerPeerMax: 1024, outboxBytesMax: 64 * 1024 * 1024 } as const
+const MiB = 1024 * 1024
+
+export const peerCallsDefaults = {
+  callsPerPeerMax: 1024,
+  callBytesPerPeerMax: 64 * MiB,
+  outboxBytesMax: 64 * MiB,
+} as const
 
 export type PeerCallCounters = { framesIgnored: number; framesMalformed: number; notificationsDropped: number }
 
@@ -239,12 +273,4 @@ type Served = { readonly controller: AbortController; silent: boolean }
 function frame(message: CallMessage): [type: number, payload: Uint8Array] {
   const { type, payload } = encodeCallMessage(message)
   return [type, payload]
-}
-
-function entry<T>(calls: Map<NodeId, Map<CallId, T>>, node: NodeId): Map<CallId, T> {
-  const known = calls.get(node)
-  if (known !== undefined) return known
-  const made = new Map<CallId, T>()
-  calls.set(node, made)
-  return made
 }

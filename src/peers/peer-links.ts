@@ -26,9 +26,9 @@ export class PeerLinks {
   async open(events: PeerLinksEvents): Promise<Address> {
     const { transport, calls, log } = this.#options
     const bound = await transport.open({
-      opened: (hello) => {
+      opened: (hello, _, wire) => {
         const { node, generation, version, addresses } = hello
-        log.info('peer-connected', { peer: node, generation, version, address: addresses.peer })
+        log.info('peer-connected', { peer: node, generation, version, wire, address: addresses.peer })
         events.opened(hello)
       },
       closed: (node) => {
@@ -46,6 +46,7 @@ export class PeerLinks {
           advice: advice[error.code],
         })
         if (fatal) events.failed(error)
+        else if (error.code === 'incompatible-version' && peer !== null) events.incompatible(peer, error)
       },
     })
     this.#open = true
@@ -88,6 +89,8 @@ export type PeerLinksEvents = {
   /** `hello.addresses.raft` is what consensus wants to know. */
   opened(hello: PeerHello): void
   closed(node: NodeId): void
+  /** The peer has proven the secret but speaks no common version of the wire. */
+  incompatible(peer: NodeId, error: OperatingError): void
   /** This node must not go on: another live process has its id, or it came back without its data. */
   failed(error: OperatingError): void
 }
@@ -96,7 +99,7 @@ export type PeerLinksEvents = {
 const advice: Partial<Record<ErrorCode, string>> = {
   'wrong-secret': 'give every node the same cluster.secret',
   'wrong-cluster': 'check cluster.name and cluster.join; a data directory belongs to one cluster only',
-  'incompatible-version': 'upgrade the older node',
+  'incompatible-version': 'upgrade every node to the release in between first, one after the other',
   'duplicate-node': 'stop one of the two processes, or give it another node.id and an empty node.dataDir',
   'wiped-node': 'restore the data directory, or start the node with a new node.id',
   'bad-request': 'cluster.join names peer addresses (listen.peer), no raft or http addresses',

@@ -4,6 +4,8 @@ import type { Configuration, ConfigurationChange } from './configuration.ts'
 import type { Core } from './core.ts'
 import type { Entry } from './entry.ts'
 import type { RefusalReason } from './messages.ts'
+import { counts } from './progress.ts'
+import { tallyVotes } from './quorum.ts'
 import { appendOwn, isActive, sendHeartbeat } from './replication.ts'
 import { furthestVoter, tellToCampaign } from './transfer.ts'
 
@@ -22,16 +24,23 @@ export function planChange(core: Core, change: ConfigurationChange): Configurati
   const isSettled = configurationIndex <= core.commitIndex && !isJoint(configuration)
   if (!isSettled || !core.hasCommittedOwnTerm) return 'change-under-way'
   if (change.kind === 'promote' && !isServed(core, change.node)) return 'change-refused'
-  return changeConfiguration(configuration, change) ?? 'change-refused'
+  const changed = changeConfiguration(configuration, change)
+  return changed !== undefined && hasMajority(core, changed) ? changed : 'change-refused'
+}
+
+/** Without who is recovering: what they hold up can not be committed, nor can they recover then. */
+function hasMajority(core: Core, configuration: Configuration): boolean {
+  const counted = [...core.progress].filter(([, progress]) => counts(progress)).map(([member]) => member)
+  return tallyVotes(configuration, new Map([core.id, ...counted].map((voter) => [voter, true]))) === 'won'
 }
 
 /**
- * A voter that gets nothing would hold up the others, so it is a learner that lives, is served from the log, and has got so far
- * as to know that it is one.
+ * A voter that gets nothing would hold up the others, so it is a learner that lives, is well, is served from the log, and has got
+ * so far as to know that it is one.
  */
 function isServed(core: Core, learner: NodeId): boolean {
   const progress = core.progress.get(learner)
-  if (progress?.state !== 'replicate' || !isActive(core, progress)) return false
+  if (progress?.state !== 'replicate' || !isActive(core, progress) || !counts(progress)) return false
   return progress.match >= core.log.configurationIndex
 }
 

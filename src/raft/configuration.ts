@@ -49,8 +49,9 @@ export function decodeConfiguration(data: Uint8Array): Configuration | undefined
   if (typeof clusterId !== 'string' || clusterId === '') return undefined
   if (!isIdList(voters) || voters.length === 0 || !isIdList(votersOutgoing)) return undefined
   if (!isIdList(learners) || !isIdList(promotable)) return undefined
-  if (learners.some((id) => voters.includes(id) || votersOutgoing.includes(id))) return undefined
-  if (promotable.some((id) => !learners.includes(id))) return undefined
+  const voting = new Set([...voters, ...votersOutgoing])
+  const learning = new Set(learners)
+  if (learners.some((id) => voting.has(id)) || promotable.some((id) => !learning.has(id))) return undefined
   return { clusterId: clusterId as ClusterId, voters, votersOutgoing, learners, promotable }
 }
 

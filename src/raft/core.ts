@@ -10,6 +10,7 @@ import { PendingReads } from './pending-reads.ts'
 import { Persistence } from './persistence.ts'
 import type { Progress } from './progress.ts'
 import { isMember, isVoter } from './quorum.ts'
+import type { Recovery } from './recovery.ts'
 
 /** A message before it has a sender; `term` is the sender's own unless it is given. */
 type Outgoing = MessageBody & { readonly term?: Term }
@@ -34,6 +35,16 @@ export class Core {
   term: Term
   /** Whom this node voted for in `term`; once set, it stays for the term. */
   vote: NodeId | null
+  /** It has lost some of what it promised, or never knew it: it gives no vote, and counts for nothing (recovery.ts). */
+  isRecovering: boolean
+  /** While recovering, and a leader was heard. */
+  recovery: Recovery | null = null
+  /** Its disk has no room but what the node keeps for itself (full-disk.ts). */
+  isDiskFull = false
+  /** While its disk is full: so much it still takes as a follower. */
+  spareBytes = 0
+  /** Its disk is full, and it has not tried yet to hand leadership over for that. */
+  isHandOverDue = false
   role: Role = 'follower'
   /** The leader of `term`, as far as known: at most one node ever is. */
   leader: NodeId | null = null
@@ -61,12 +72,6 @@ export class Core {
   hurriedUntilTick = 0
   /** Answers to this campaign; a set per voter, so that a duplicate answer does not count twice. */
   readonly votes = new Map<NodeId, boolean>()
-  /**
-   * Until its log has this index, this node neither campaigns nor answers candidates. A node that begins with nothing may have
-   * had its id before, and be a voter in old configurations that counted on what it has forgotten: so it first gets all that
-   * was committed when it heard a leader (Infinity: it has not).
-   */
-  votesFromIndex: Index
   /** While following: up to where the log is known to be the leader's of this term. */
   matchedIndex: Index = 0
   /** While leader: each other member, and who is just being removed, in the order of ids. */
@@ -100,10 +105,11 @@ export class Core {
     this.pending = new PendingProposals()
     this.term = hardState.term
     this.vote = hardState.vote
+    // Who begins with nothing may have had its id before, and be a voter in configurations that counted on what it has forgotten.
+    this.isRecovering = hardState.isRecovering || this.log.lastIndex === 0
     // The first entry is the founders' common promise: nothing can take its place.
     this.commitIndex = Math.max(Math.min(1, this.log.lastIndex), this.log.snapshotIndex, hardState.commit)
     this.appliedIndex = this.log.snapshotIndex
-    this.votesFromIndex = this.log.lastIndex === 0 ? Infinity : 0
     assert(this.term >= this.log.lastTerm, 'the stored term is not below the log')
     assert(this.commitIndex <= this.log.lastIndex, 'the stored commit index is not above the log')
     this.#random = new Random(seed)
@@ -118,15 +124,10 @@ export class Core {
    */
   get isVoter(): boolean {
     const { log } = this
-    if (!this.mayVote) return false
+    if (this.isRecovering) return false
     if (isVoter(log.configuration, this.id)) return true
     const isOpen = log.configurationIndex > this.commitIndex
     return isOpen && isVoter(log.configurationAt(log.configurationIndex - 1), this.id)
-  }
-
-  /** True for a node that may answer candidates: nearly every one, see `votesFromIndex`. */
-  get mayVote(): boolean {
-    return this.log.lastIndex >= this.votesFromIndex
   }
 
   knows(id: NodeId): boolean {
@@ -172,6 +173,7 @@ export class Core {
     this.electionTimeout = this.drawElectionTimeout()
     this.votes.clear()
     this.matchedIndex = 0
+    this.recovery = null
     this.progress.clear()
     this.ownTermIds.clear()
     this.transfer = null
@@ -189,6 +191,11 @@ export class Core {
   drawElectionTimeout(): number {
     if (this.isHurried) return 2 + this.#random.below(4)
     return this.options.electionTicks + this.#random.below(this.options.electionTicks)
+  }
+
+  /** No other request of this node's, in whatever process, has it. */
+  drawNonce(): number {
+    return this.#random.below(2 ** 32) * 2 ** 20 + this.#random.below(2 ** 20)
   }
 
   /** May leave at once: for what promises nothing that is not durable yet. */

@@ -27,6 +27,11 @@ export type RaftEvent =
   | { readonly kind: 'snapshot-failed'; readonly peer: NodeId }
   /** A message of `send` or `Persist.then` provably did not leave this node. */
   | { readonly kind: 'unsent'; readonly message: Message }
+  /**
+   * Whether this node's disk has no room but what the node keeps for itself; false at the start. `spareBytes`: of commands, so
+   * many bytes it may still take as a follower; told again while it is full, it counts if it is less than what is left.
+   */
+  | { readonly kind: 'disk-full'; readonly isFull: boolean; readonly spareBytes: number }
   /** The connection to the peer broke: what was in flight to it may be lost. */
   | { readonly kind: 'unreachable'; readonly peer: NodeId }
   /** The peer's machine refused the connection: its process is gone. A hint; quorum and pre-vote still decide. */
@@ -100,6 +105,8 @@ export type RaftStatus = {
   readonly isConfigurationCommitted: boolean
   /** Bytes of the log held in memory. */
   readonly logBytes: number
+  /** This node has lost what it promised, or never knew: it does not count. */
+  readonly isRecovering: boolean
   /** While leader: what it knows of each other member, by id. */
   readonly progress: readonly MemberProgress[]
 }
@@ -110,6 +117,10 @@ export type MemberProgress = {
   readonly state: 'probe' | 'replicate' | 'snapshot'
   /** Heard from within the last election timeout. */
   readonly isActive: boolean
+  /** It said that it has lost what it promised, and does not count yet. */
+  readonly isRecovering: boolean
+  /** It said that its disk is full. */
+  readonly isDiskFull: boolean
 }
 
 /** How the core is made: what the store had at start, and the limits. */

@@ -121,9 +121,13 @@ export function onVoteResponse(core: Core, message: VoteResponse): void {
   if (message.term === expected) countVote(core, message.from, message.granted)
 }
 
-/** The leader hands over. Only a voter that follows it, in its term, may take that up: then its log is as long as it knew. */
+/**
+ * The leader hands over. Only a voter that follows it, in its term, may take that up: then its log is as long as it knew. Who
+ * could take no entries does not.
+ */
 export function onTimeoutNow(core: Core, message: TimeoutNow): void {
-  if (core.role === 'follower' && core.leader === message.from && core.isVoter) campaign(core, true)
+  if (core.isDiskFull || !core.isVoter) return
+  if (core.role === 'follower' && core.leader === message.from) campaign(core, true)
 }
 
 function countVote(core: Core, voter: NodeId, granted: boolean): void {

@@ -29,6 +29,11 @@ export type HardState = {
   readonly vote: NodeId | null
   /** A hint for the next start; never made durable for its own sake (R8). */
   readonly commit: Index
+  /**
+   * True: this node has lost some of what it promised, or never knew it. It neither votes nor counts until a leader that was
+   * told so has committed something without it, and it has all up to there (recovery.ts).
+   */
+  readonly isRecovering: boolean
 }
 
 /** Bytes that an entry counts for in every limit: its data plus a fixed overhead for the rest. */

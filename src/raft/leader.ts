@@ -2,8 +2,10 @@ import { assert } from '../std/assert.ts'
 import type { ProposalId } from '../vocabulary/ids.ts'
 import { promoteCaughtUp, settleConfiguration } from './configuration-change.ts'
 import type { Core } from './core.ts'
+import { handOverForRoom } from './full-disk.ts'
 import { otherVoters, tallyVotes } from './quorum.ts'
 import { renewLease } from './reads.ts'
+import { remind } from './recovery.ts'
 import { appendOwn, followConfiguration, isActive, replicate, sendHeartbeat } from './replication.ts'
 import { continueTransfer, furthestVoter, startTransfer, tickTransfer } from './transfer.ts'
 
@@ -42,7 +44,10 @@ export function tickLeader(core: Core): void {
   if (core.heartbeatElapsed < core.options.heartbeatTicks) return
   core.heartbeatElapsed = 0
   renewLease(core)
-  for (const [member, progress] of core.progress) sendHeartbeat(core, member, progress)
+  for (const [member, progress] of core.progress) {
+    sendHeartbeat(core, member, progress)
+    remind(core, member, progress)
+  }
   promoteCaughtUp(core)
 }
 
@@ -54,8 +59,9 @@ function hasQuorum(core: Core): boolean {
 }
 
 /**
- * A leader whose disk stands still for half an election timeout hands over to a voter that has everything, if one does; for
- * a whole one, it gives up: heartbeats alone would keep the others from electing one that works (R12).
+ * A leader whose disk stands still for half an election timeout hands over to the furthest voter, if its log is known (it
+ * takes no proposals meanwhile, so that one can catch up); for a whole one, it gives up: heartbeats alone would keep the
+ * others from electing one that works (R12).
  */
 function isServedByItsDisk(core: Core): boolean {
   const { options, persistence, progress, log } = core
@@ -63,7 +69,7 @@ function isServedByItsDisk(core: Core): boolean {
   const waitedTicks = core.ticks - persistence.underWaySinceTick
   if (waitedTicks >= options.electionTicks) return false
   const heir = furthestVoter(core)
-  const hasHeir = heir !== null && progress.get(heir)?.match === log.lastIndex
+  const hasHeir = heir !== null && progress.get(heir)?.state === 'replicate'
   if (2 * waitedTicks >= options.electionTicks && core.transfer === null && hasHeir) startTransfer(core, heir)
   return true
 }
@@ -72,6 +78,7 @@ function isServedByItsDisk(core: Core): boolean {
 export function lead(core: Core): void {
   settleConfiguration(core)
   if (core.role !== 'leader') return
+  handOverForRoom(core)
   continueTransfer(core)
   replicate(core)
 }

@@ -39,8 +39,10 @@ export type MessageBody =
       readonly hintTerm: Term
     }
   /** `read`: the newest read context of this leader that waits for a majority, 0 for none; minted by the leader, never reused (R9). */
-  | { readonly kind: 'heartbeat-request'; readonly commit: Index; readonly read: number }
-  | { readonly kind: 'heartbeat-response'; readonly read: number }
+  /** `match`: what this leader counts the receiver for; a log that ends before it has lost what it acknowledged (recovery.ts). */
+  | { readonly kind: 'heartbeat-request'; readonly commit: Index; readonly read: number; readonly match: Index }
+  /** `isDiskFull`: the sender takes few more commands (full-disk.ts). */
+  | { readonly kind: 'heartbeat-response'; readonly read: number; readonly isDiskFull: boolean }
   | { readonly kind: 'propose'; readonly id: ProposalId; readonly content: ProposalContent }
   | { readonly kind: 'propose-accepted'; readonly id: ProposalId; readonly index: Index }
   | { readonly kind: 'propose-refused'; readonly id: ProposalId; readonly why: RefusalReason }
@@ -52,6 +54,13 @@ export type MessageBody =
   | { readonly kind: 'snapshot-installed'; readonly index: Index }
   /** Campaign now, without pre-vote (thesis 3.10). */
   | { readonly kind: 'timeout-now' }
+  /**
+   * In the place of every answer of a node that has lost what it promised: to be counted for nothing, and told from where on
+   * it may count again (recovery.ts). `nonce` is of its process and attempt, and comes back.
+   */
+  | { readonly kind: 'recovery-request'; readonly nonce: number }
+  /** The receiver may count once it has the entry at `index` and hears from this leader, in this term, that it is committed. */
+  | { readonly kind: 'recovery-response'; readonly nonce: number; readonly index: Index }
 
 export type ProposalContent =
   | { readonly kind: 'command'; readonly data: Uint8Array }
@@ -69,6 +78,8 @@ export type RefusalReason =
   | 'transferring'
   | 'overloaded'
   | 'too-large'
+  /** The leader's disk, or those of so many voters that no majority has room, are full up to what nodes keep for themselves. */
+  | 'disk-full'
   /** Another change is not committed yet, or this leader has committed nothing of its own term yet. */
   | 'change-under-way'
   /** The change makes no sense now: it is so already, or would leave no voter. */

@@ -41,7 +41,11 @@ export class Persistence {
     const before = this.#hardState
     // A new beginning too: the snapshots before it are deleted when this batch is durable.
     const mustSync =
-      log.hasUnwritten || log.hasUnwrittenBeginning || hardState.term !== before.term || hardState.vote !== before.vote
+      log.hasUnwritten ||
+      log.hasUnwrittenBeginning ||
+      hardState.term !== before.term ||
+      hardState.vote !== before.vote ||
+      hardState.isRecovering !== before.isRecovering
     const waiting = this.#waiting
     this.#waiting = []
     let persist: Persist | null = null

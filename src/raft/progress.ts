@@ -3,7 +3,7 @@ import type { Index, Term } from './entry.ts'
 
 /** What a leader knows of one other member. Made when it is elected or the member added, changed by replication.ts only. */
 export type Progress = {
-  /** Highest index known durable there, with the same log below. Never falls within a term. */
+  /** Highest index known durable there, with the same log below. Within a term it falls only when the member says that it lost that. */
   match: Index
   /** Where the next append request begins; in `replicate` it runs ahead of what is acknowledged. Invariant: match < next. */
   next: Index
@@ -35,6 +35,15 @@ export type Progress = {
   leaving: { readonly index: Index; readonly untilTick: number } | null
   /** Heartbeat rounds in a row at which it was found to have caught up (learners). */
   caughtUpRounds: number
+  /** What it last said of its disk; null: nothing yet. */
+  isDiskFull: boolean | null
+  /** Set while the member counts for nothing: until `index` is committed, and it has that (recovery.ts). */
+  recovery: { readonly nonce: number; readonly index: Index } | null
+}
+
+/** Whether what the member has acknowledged counts: for what is committed, for reads, leases and hand-over. */
+export function counts({ recovery }: Progress): boolean {
+  return recovery === null
 }
 
 /** What a leader assumes first: the logs agree to its end (paper 5.3), to be probed. */
@@ -53,5 +62,7 @@ export function newProgress(lastIndex: Index): Progress {
     heardAtTick: -Infinity,
     leaving: null,
     caughtUpRounds: 0,
+    isDiskFull: null,
+    recovery: null,
   }
 }

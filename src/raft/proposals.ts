@@ -4,6 +4,7 @@ import { appendConfiguration, planChange } from './configuration-change.ts'
 import type { Core } from './core.ts'
 import { entryOverheadBytes } from './entry.ts'
 import type { Entry } from './entry.ts'
+import { isRoomForCommands } from './full-disk.ts'
 import type { Message, ProposalContent, RefusalReason } from './messages.ts'
 import { appendOwn } from './replication.ts'
 
@@ -60,6 +61,7 @@ function reasonToRefuseCommand(
 ): RefusalReason | null {
   const { uncommittedBytesMax, unappliedEntriesMax, logBytesMax } = core.options
   if (isTooLarge(core, command)) return 'too-large'
+  if (!isRoomForCommands(core)) return 'disk-full'
   const bytes = command.data.length + entryOverheadBytes
   const uncommittedBytes = core.log.bytesAfter(core.commitIndex)
   if (uncommittedBytes > 0 && uncommittedBytes + bytes > uncommittedBytesMax) return 'overloaded'

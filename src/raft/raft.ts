@@ -2,45 +2,17 @@ import { assert, unreachable } from '../std/assert.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { Core } from './core.ts'
 import type { RaftEffects, RaftEvent, RaftOptions, RaftStatus, SnapshotMeta } from './effects.ts'
-import {
-  countOwnVote,
-  onLeaderGone,
-  onLeaderLost,
-  onPreVoteRequest,
-  onTimeoutNow,
-  onVoteRequest,
-  onVoteResponse,
-  tickElection,
-} from './election.ts'
+import { countOwnVote, onLeaderGone, onLeaderLost, tickElection } from './election.ts'
 import type { Entry, Index } from './entry.ts'
-import { onAppendRequest, onHeartbeatRequest } from './follower.ts'
+import { onDiskFull } from './full-disk.ts'
 import { lead, tickLeader } from './leader.ts'
 import type { Message } from './messages.ts'
-import { onPropose, onProposeRefused, onProposeUnsent, propose, tickProposals } from './proposals.ts'
-import {
-  beginReads,
-  confirmReads,
-  failForwarded,
-  onReadRefused,
-  onReadRequest,
-  onReadResponse,
-  read,
-  refuseForwarded,
-  tickReads,
-} from './reads.ts'
-import {
-  acknowledged,
-  advanceCommit,
-  memberProgress,
-  onAppendAccepted,
-  onAppendRejected,
-  onHeartbeatResponse,
-  onSnapshotFailed,
-  onUnreachable,
-} from './replication.ts'
+import { onProposeUnsent, propose, tickProposals } from './proposals.ts'
+import { beginReads, failForwarded, read, refuseForwarded, tickReads } from './reads.ts'
+import { receive } from './receive.ts'
+import { advanceCommit, memberProgress, onSnapshotFailed, onUnreachable } from './replication.ts'
 import { compactFromStart, onSnapshotReceived, onSnapshotted, snapshotMeta } from './snapshots.ts'
 import { onTargetUnreachable, startTransfer } from './transfer.ts'
-import { isWellFormed } from './well-formed.ts'
 
 /**
  * One node of Raft, as a function of its events: `step` tells it what happened, `take` asks what it wants done. It never
@@ -67,7 +39,7 @@ export class Raft {
         core.endLease(core.reads.context)
         return
       case 'message':
-        this.#receive(event.message)
+        receive(core, event.message)
         return
       case 'propose':
         propose(core, event)
@@ -98,6 +70,9 @@ export class Raft {
       case 'unsent':
         this.#unsent(event.message)
         return
+      case 'disk-full':
+        onDiskFull(core, event)
+        return
       case 'unreachable':
         this.#unreachable(event.peer)
         if (core.leader === event.peer) onLeaderLost(core)
@@ -118,7 +93,8 @@ export class Raft {
     if (core.role === 'leader') lead(core)
     const restore = this.#takeRestore()
     const apply = this.#takeCommitted()
-    const hardState = { term: core.term, vote: core.vote, commit: core.commitIndex }
+    const { term, vote, commitIndex: commit, isRecovering } = core
+    const hardState = { term, vote, commit, isRecovering }
     const { persist, send } = core.persistence.take(hardState, core.log, core.ticks)
     const effects = {
       persist,
@@ -154,6 +130,7 @@ export class Raft {
       configuration: log.configuration,
       isConfigurationCommitted: log.configurationIndex <= commitIndex,
       logBytes: log.bytes,
+      isRecovering: core.isRecovering,
       progress: memberProgress(core),
     }
   }
@@ -164,6 +141,12 @@ export class Raft {
    */
   snapshotMeta(index: Index): SnapshotMeta | null {
     return snapshotMeta(this.#core, index)
+  }
+
+  /** The entries of [first, last] that the log holds in memory. */
+  entries(first: Index, last: Index): readonly Entry[] {
+    const { log } = this.#core
+    return log.between(Math.max(first, log.baseIndex + 1), Math.min(last, log.lastIndex))
   }
 
   #tick(now: number): void {
@@ -228,7 +211,7 @@ export class Raft {
   }
 
   #takeStatus(): RaftStatus | null {
-    const { role, term, leader, commitIndex, log } = this.#core
+    const { role, term, leader, commitIndex, isRecovering, log } = this.#core
     const told = this.#toldStatus
     const isTold =
       told !== null &&
@@ -236,6 +219,7 @@ export class Raft {
       told.term === term &&
       told.leader === leader &&
       told.commitIndex === commitIndex &&
+      told.isRecovering === isRecovering &&
       told.configuration === log.configuration &&
       told.firstIndex === log.baseIndex + 1 &&
       told.snapshotIndex === log.snapshotIndex &&
@@ -244,144 +228,4 @@ export class Raft {
     this.#toldStatus = this.status()
     return this.#toldStatus
   }
-
-  /** Brings the node to the message's term where that is due (paper 5.1), then lets its part have it. */
-  #receive(message: Message): void {
-    const core = this.#core
-    if (message.to !== core.id || !isWellFormed(message) || !isHeard(core, message)) return
-    if (message.term < core.term) {
-      this.#receiveFromThePast(message)
-      return
-    }
-    if (message.term > core.term && raisesTerm(message)) {
-      if (message.kind === 'vote-request' && core.isSticky && !message.transfer) return
-      core.becomeFollower(message.term, null)
-    }
-    switch (message.kind) {
-      case 'pre-vote-request':
-        onPreVoteRequest(core, message)
-        return
-      case 'vote-request':
-        onVoteRequest(core, message)
-        return
-      case 'pre-vote-response':
-      case 'vote-response':
-        onVoteResponse(core, message)
-        return
-      case 'append-request':
-        onAppendRequest(core, message)
-        return
-      case 'append-accepted':
-        onAppendAccepted(core, message)
-        return
-      case 'append-rejected':
-        onAppendRejected(core, message)
-        return
-      case 'snapshot-installed':
-        acknowledged(core, message.from, message.index)
-        return
-      case 'heartbeat-request':
-        onHeartbeatRequest(core, message)
-        return
-      case 'heartbeat-response':
-        onHeartbeatResponse(core, message)
-        if (core.role === 'leader') confirmReads(core)
-        return
-      case 'timeout-now':
-        onTimeoutNow(core, message)
-        return
-      case 'read-request':
-        onReadRequest(core, message)
-        return
-      case 'read-response':
-        onReadResponse(core, message)
-        return
-      case 'read-refused':
-        onReadRefused(core, message)
-        return
-      case 'propose':
-        onPropose(core, message)
-        return
-      case 'propose-refused':
-        onProposeRefused(core, message)
-        return
-      case 'propose-accepted':
-        return
-      default:
-        unreachable(message)
-    }
-  }
-
-  /**
-   * A message of a lower term changes nothing, but who asks is told the present term: a leader that was deposed unseen
-   * steps down, and so the node that is ahead of it (it may have campaigned alone) can be led again. The refusal of a
-   * proposal stays true in any later term.
-   */
-  #receiveFromThePast(message: Message): void {
-    const core = this.#core
-    switch (message.kind) {
-      case 'append-request':
-        core.sendWhenDurable(message.from, {
-          kind: 'append-rejected',
-          prevIndex: message.prevIndex,
-          hintIndex: 0,
-          hintTerm: 0,
-        })
-        return
-      case 'heartbeat-request':
-        core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })
-        return
-      case 'pre-vote-request':
-        onPreVoteRequest(core, message)
-        return
-      case 'vote-request':
-        onVoteRequest(core, message)
-        return
-      case 'propose':
-        onPropose(core, message)
-        return
-      case 'propose-refused':
-        onProposeRefused(core, message)
-        return
-      case 'read-request':
-        onReadRequest(core, message)
-        return
-      case 'pre-vote-response':
-      case 'vote-response':
-      case 'append-accepted':
-      case 'append-rejected':
-      case 'snapshot-installed':
-      case 'heartbeat-response':
-      case 'timeout-now':
-      case 'read-response':
-      case 'read-refused':
-      case 'propose-accepted':
-        return
-      default:
-        unreachable(message)
-    }
-  }
-}
-
-/**
- * Members are heard. Others only as far as they may be members of a newer configuration, that this node has not got yet
- * (thesis 4.1): who leads its term or a later one, and a candidate whose log goes beyond this node's; and as far as they answer
- * the leader that is just removing them. Nobody else can make it change its term, and nobody becomes a member by speaking.
- */
-function isHeard(core: Core, message: Message): boolean {
-  if (message.from === core.id) return false
-  const isCandidate = message.kind === 'pre-vote-request' || message.kind === 'vote-request'
-  if (isCandidate && !core.mayVote) return false
-  if (core.knows(message.from) || core.leader === message.from) return true
-  if (message.kind === 'append-request' || message.kind === 'heartbeat-request') return message.term >= core.term
-  if (message.kind === 'append-accepted' || message.kind === 'append-rejected') {
-    return message.term === core.term && core.progress.has(message.from)
-  }
-  return isCandidate && !core.log.reaches(message.lastIndex, message.lastTerm)
-}
-
-/** A pre-vote speaks of a term that nobody has entered yet; all else comes from a node that is in its term. */
-function raisesTerm(message: Message): boolean {
-  if (message.kind === 'pre-vote-request') return false
-  return !(message.kind === 'pre-vote-response' && message.granted)
 }

@@ -6,9 +6,9 @@ import type { MemberProgress } from './effects.ts'
 import { entryBytes } from './entry.ts'
 import type { Entry, EntryKind, Index } from './entry.ts'
 import type { Message } from './messages.ts'
-import { newProgress } from './progress.ts'
+import { counts, newProgress } from './progress.ts'
 import type { Progress } from './progress.ts'
-import { isVoter, otherMembers, quorumIndex } from './quorum.ts'
+import { otherMembers, quorumIndex } from './quorum.ts'
 
 /**
  * How the leader's log gets to the other members, and what of it is committed. What is to be sent is decided when effects are
@@ -136,7 +136,7 @@ function sendSnapshot(core: Core, member: NodeId, progress: Progress): void {
 export function sendHeartbeat(core: Core, member: NodeId, progress: Progress): void {
   const commit = Math.min(progress.match, core.commitIndex)
   progress.toldCommit = Math.max(progress.toldCommit, commit)
-  core.sendNow(member, { kind: 'heartbeat-request', commit, read: core.reads.awaitedContext })
+  core.sendNow(member, { kind: 'heartbeat-request', commit, read: core.reads.awaitedContext, match: progress.match })
 }
 
 export function onAppendAccepted(core: Core, message: AppendAccepted): void {
@@ -178,8 +178,8 @@ export function onAppendRejected(core: Core, message: AppendRejected): void {
   const isAnswerToProbe = progress.awaiting === 'answer' && prevIndex === progress.next - 1
   if (progress.state === 'probe' && !isAnswerToProbe) return
   if (prevIndex <= progress.match) {
-    if (!isAnswerToProbe || isVoter(core.log.configuration, from)) return
-    // A learner that came back without its log. Nobody counts it, so it may begin anew; a voter never may.
+    if (counts(progress)) return
+    // What it acknowledged is from before its loss.
     progress.match = 0
     progress.toldCommit = 0
   }
@@ -187,7 +187,7 @@ export function onAppendRejected(core: Core, message: AppendRejected): void {
   beginProbing(progress, Math.max(progress.match, agree) + 1)
 }
 
-function beginProbing(progress: Progress, next: Index): void {
+export function beginProbing(progress: Progress, next: Index): void {
   progress.state = 'probe'
   progress.awaiting = 'nothing'
   progress.snapshot = null
@@ -199,7 +199,9 @@ function beginProbing(progress: Progress, next: Index): void {
 export function onHeartbeatResponse(core: Core, message: HeartbeatResponse): void {
   const progress = hear(core, message.from)
   if (progress === undefined) return
-  if (message.read <= core.reads.context) progress.ackedRead = Math.max(progress.ackedRead, message.read)
+  progress.isDiskFull = message.isDiskFull
+  if (counts(progress) && message.read <= core.reads.context)
+    progress.ackedRead = Math.max(progress.ackedRead, message.read)
   const { heartbeatTicks, electionTicks } = core.options
   const waitedTicks = core.ticks - progress.sentAtTick
   if (progress.state === 'snapshot') {
@@ -244,7 +246,7 @@ export function onSnapshotFailed(core: Core, peer: NodeId): void {
   progress.awaiting = 'sign-of-life'
 }
 
-function hear(core: Core, from: NodeId): Progress | undefined {
+export function hear(core: Core, from: NodeId): Progress | undefined {
   const progress = core.progress.get(from)
   if (progress === undefined) return undefined
   progress.heardAtTick = core.ticks
@@ -258,9 +260,25 @@ function hear(core: Core, from: NodeId): Progress | undefined {
  */
 export function advanceCommit(core: Core): void {
   const index = quorumIndex(core.log.configuration, (voter) =>
-    voter === core.id ? core.log.durableIndex : (core.progress.get(voter)?.match ?? 0),
+    voter === core.id ? core.log.durableIndex : countedMatch(core, voter),
   )
   if (index > core.commitIndex && core.log.term(index) === core.term) core.commitTo(index)
+  let isAnyoneBack = false
+  for (const progress of core.progress.values()) isAnyoneBack = countAgain(core, progress) || isAnyoneBack
+  if (isAnyoneBack) advanceCommit(core)
+}
+
+function countedMatch(core: Core, voter: NodeId): Index {
+  const progress = core.progress.get(voter)
+  return progress !== undefined && counts(progress) ? progress.match : 0
+}
+
+/** A member that is recovering counts again when what it waits for is committed without it, and it has that. */
+function countAgain(core: Core, progress: Progress): boolean {
+  const { recovery, match } = progress
+  if (recovery === null || core.commitIndex < recovery.index || match < recovery.index) return false
+  progress.recovery = null
+  return true
 }
 
 /** Whether the member was heard within the last election timeout. */
@@ -272,6 +290,7 @@ export function memberProgress(core: Core): readonly MemberProgress[] {
   const members = [...core.progress].filter(([, { leaving }]) => leaving === null)
   return members.map(([node, progress]) => {
     const { match, state } = progress
-    return { node, match, state, isActive: isActive(core, progress) }
+    const isDiskFull = progress.isDiskFull === true
+    return { node, match, state, isActive: isActive(core, progress), isRecovering: !counts(progress), isDiskFull }
   })
 }

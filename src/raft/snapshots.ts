@@ -4,6 +4,7 @@ import type { Core } from './core.ts'
 import type { SnapshotMeta } from './effects.ts'
 import type { Index, Term } from './entry.ts'
 import { follow } from './follower.ts'
+import { endRecovery, isHeldBack } from './recovery.ts'
 
 /**
  * What snapshots do to the log (paper 7): a node's own lets the log begin later, a leader's takes the place of a log that
@@ -65,7 +66,9 @@ export function onSnapshotReceived(core: Core, received: { from: NodeId; term: T
     }
     core.commitTo(index)
   }
+  if (isHeldBack(core)) return
   core.matchedIndex = Math.max(core.matchedIndex, index)
+  endRecovery(core)
   core.sendWhenDurable(from, { kind: 'snapshot-installed', index })
 }
 

@@ -1,5 +1,7 @@
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { Core } from './core.ts'
+import { counts } from './progress.ts'
+import type { Progress } from './progress.ts'
 import { isActive } from './replication.ts'
 
 /**
@@ -7,11 +9,12 @@ import { isActive } from './replication.ts'
  * it to campaign at once. When no other leader came of it within an election timeout, it goes on leading.
  */
 
-/** To the node, or to the furthest voter (null). Of no leader, or to no other voter, nothing comes. */
+/** To the node, or to the furthest voter (null). Of no leader, or to no other voter that counts, nothing comes. */
 export function startTransfer(core: Core, to: NodeId | null): void {
   const target = to ?? furthestVoter(core)
   if (core.role !== 'leader' || target === null || target === core.transfer?.to) return
-  if (target === core.id || !core.log.configuration.voters.includes(target)) return
+  const progress = core.progress.get(target)
+  if (progress === undefined || !counts(progress) || !core.log.configuration.voters.includes(target)) return
   core.transfer = { to: target, untilTick: core.ticks + core.options.electionTicks, isTold: false }
 }
 
@@ -40,12 +43,18 @@ export function tellToCampaign(core: Core, voter: NodeId): void {
   core.sendNow(voter, { kind: 'timeout-now' })
 }
 
-/** The other voter that lives and whose log is longest, the first by id of several. */
-export function furthestVoter(core: Core): NodeId | null {
+/** The other voter that lives, counts and may lead, and whose log is longest, the first by id of several. */
+export function furthestVoter(core: Core, mayLead: (voter: Progress) => boolean = wouldLead): NodeId | null {
   let furthest: { node: NodeId; match: number } | null = null
   for (const [node, progress] of core.progress) {
     if (!core.log.configuration.voters.includes(node) || !isActive(core, progress)) continue
+    if (!counts(progress) || !mayLead(progress)) continue
     if (furthest === null || progress.match > furthest.match) furthest = { node, match: progress.match }
   }
   return furthest?.node ?? null
+}
+
+/** A voter whose disk is full does not take leadership over. */
+function wouldLead({ isDiskFull }: Progress): boolean {
+  return isDiskFull !== true
 }

@@ -20,7 +20,7 @@ export function isWellFormed(message: Message): boolean {
     case 'append-rejected':
       return isCount(message.prevIndex) && isPlace(message.hintIndex, message.hintTerm)
     case 'heartbeat-request':
-      return isCount(message.commit) && isCount(message.read)
+      return isCount(message.commit) && isCount(message.read) && isCount(message.match)
     case 'heartbeat-response':
       return isCount(message.read)
     case 'propose':
@@ -36,6 +36,10 @@ export function isWellFormed(message: Message): boolean {
       return isCount(message.id) && isCount(message.index)
     case 'snapshot-installed':
       return isCount(message.index)
+    case 'recovery-request':
+      return isCount(message.nonce)
+    case 'recovery-response':
+      return isCount(message.nonce) && isCount(message.index)
     case 'pre-vote-response':
     case 'vote-response':
     case 'timeout-now':

@@ -1,6 +1,8 @@
 import { Packr } from 'msgpackr'
 import { unreachable } from '../std/assert.ts'
+import { unpackArray } from '../std/message-pack.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
+import { isDigest } from './checks.ts'
 import type { Command, Envelope, Revision } from './command.ts'
 import {
   isKey,
@@ -25,22 +27,16 @@ import { isIdempotencyKey } from './sessions.ts'
  * shows that every member's version knows it.
  */
 export function encodeCommand({ command, idempotencyKey }: Envelope): Uint8Array {
-  // A copy: what the packer returns shares one large buffer, which a transfer to another thread would take away.
-  return new Uint8Array(packr.pack([format, idempotencyKey, ...commandFields(command)]))
+  return packr.pack([format, idempotencyKey, ...commandFields(command)])
 }
 
 /** Why bytes are no command, in one sentence. */
 export type Malformed = { readonly malformed: string }
 
 export function decodeCommand(bytes: Uint8Array): Envelope | Malformed {
-  let value: unknown
-  try {
-    value = packr.unpack(bytes)
-  } catch {
-    return { malformed: 'the bytes are no MessagePack' }
-  }
-  if (!Array.isArray(value)) return { malformed: 'the value is no array' }
-  const [formatFound, idempotencyKey, kind, ...fields] = value as unknown[]
+  const unpacked = unpackArray(bytes, { depthMax: 4, valuesMax })
+  if ('flaw' in unpacked) return { malformed: `the entry ${unpacked.flaw}` }
+  const [formatFound, idempotencyKey, kind, ...fields] = unpacked.values
   if (formatFound !== format) return { malformed: `format ${shown(formatFound)} is not known, only ${format}` }
   if (idempotencyKey !== null && !isIdempotencyKey(idempotencyKey))
     return { malformed: 'the idempotency key is not what one may be' }
@@ -52,6 +48,8 @@ export function decodeCommand(bytes: Uint8Array): Envelope | Malformed {
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
 const format = 2
+/** More than any command has. */
+const valuesMax = 1024
 
 /** Numbers on the disk; never used again for another meaning. 6 was a barrier, which format 2 does not have. */
 const kindNumbers = {
@@ -61,6 +59,7 @@ const kindNumbers = {
   'replica-set': 4,
   'replica-delete': 5,
   'member-delete': 7,
+  'state-digest': 8,
 } as const satisfies Record<Command['kind'], number>
 
 /** What the command says, in one order: equal commands have equal fields. */
@@ -79,6 +78,8 @@ export function commandFields(command: Command): unknown[] {
       return [kind, ...replicaFields(command.replica)]
     case 'replica-delete':
       return [kind, command.node, command.generation, command.server]
+    case 'state-digest':
+      return [kind, command.node, command.index, command.digest]
     default:
       return unreachable(command)
   }
@@ -102,6 +103,8 @@ function commandOf(kind: unknown, fields: readonly unknown[]): Command | undefin
     }
     case kindNumbers['replica-delete']:
       return replicaDeleteOf(fields)
+    case kindNumbers['state-digest']:
+      return stateDigestOf(fields)
     default:
       return undefined
   }
@@ -130,6 +133,12 @@ function replicaDeleteOf(fields: readonly unknown[]): Command | undefined {
   if (fields.length !== 3 || !isText(node) || !isNodeId(node) || !isWhole(generation) || !isServer(server))
     return undefined
   return { kind: 'replica-delete', node, generation, server }
+}
+
+function stateDigestOf(fields: readonly unknown[]): Command | undefined {
+  const [node, index, digest] = fields
+  if (fields.length !== 3 || !isText(node) || !isNodeId(node) || !isWhole(index) || !isDigest(digest)) return undefined
+  return { kind: 'state-digest', node, index, digest }
 }
 
 function isExpect(value: unknown): value is Revision | null {

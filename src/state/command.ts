@@ -2,6 +2,7 @@ import type { Addresses } from '../vocabulary/addresses.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { DigestReport } from './checks.ts'
 
 /** Everything that can change what all nodes agree on: one closed union. */
 export type Command =
@@ -14,6 +15,8 @@ export type Command =
   /** Registers or changes what a node offers of a server. Refused when the generation is not the member's newest. */
   | { readonly kind: 'replica-set'; readonly replica: Replica }
   | { readonly kind: 'replica-delete'; readonly node: NodeId; readonly generation: number; readonly server: ServerName }
+  /** What a node's state was at a check index; see checks. */
+  | ({ readonly kind: 'state-digest' } & DigestReport)
 
 /** A command as it is logged. */
 export type Envelope = {

@@ -1,3 +1,4 @@
+import type { SequenceValue } from '../std/hash.ts'
 import { asJsonText } from '../std/json-text.ts'
 import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
@@ -11,7 +12,7 @@ import type { Member, Replica } from './command.ts'
  * What commands and snapshots hold, as lists of MessagePack values, and back: checked against every rule and limit, so
  * that nothing foreign gets into the state. The numbers stand on disk and are never used again for another meaning.
  */
-export function memberFields(member: Member): unknown[] {
+export function memberFields(member: Member): SequenceValue[] {
   const { node, generation, addresses, labels, version, startedAt } = member
   const sorted = Object.entries(labels).sort(([a], [b]) => compareIds(a, b))
   return [node, generation, addresses.http, addresses.peer, addresses.raft, sorted, version, startedAt]
@@ -26,7 +27,7 @@ export function memberOf(fields: readonly unknown[]): Member | undefined {
   return labels && { node, generation, addresses: { http, peer, raft }, labels, version, startedAt }
 }
 
-export function replicaFields(replica: Replica): unknown[] {
+export function replicaFields(replica: Replica): SequenceValue[] {
   const { node, generation, server, transport, status, reason, priority, offer } = replica
   const numbers = [transports.indexOf(transport), statuses.indexOf(status)]
   return [node, generation, server, ...numbers, reason, priority, offer === null ? null : offerFields(offer)]
@@ -40,7 +41,7 @@ export function replicaOf(fields: readonly unknown[]): Replica | undefined {
   const status = typeof statusNumber === 'number' ? statuses[statusNumber] : undefined
   if (transport === undefined || status === undefined) return undefined
   if (typeof reason !== 'string' || reason.length > reasonMax) return undefined
-  if (typeof priority !== 'number' || !Number.isSafeInteger(priority)) return undefined
+  if (!isInteger(priority)) return undefined
   const offer = offerList === null ? null : offerOf(offerList)
   if (offer === undefined) return undefined
   return { node, generation, server, transport, status, reason, priority, offer }
@@ -101,7 +102,12 @@ export function isValue(value: unknown): value is JsonText {
 }
 
 export function isWhole(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+  return isInteger(value) && value >= 0
+}
+
+/** Not -0: it would come back from its bytes as another number. */
+function isInteger(value: unknown): value is number {
+  return Number.isSafeInteger(value) && !Object.is(value, -0)
 }
 
 export function isText(value: unknown, lengthMax = shortTextMax): value is string {

@@ -1,4 +1,5 @@
 import type { JsonText } from '../std/json-text.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import type { Member, Replica, Revision } from './command.ts'
 
 /** What the rest of a node may read of the replicated state. Synchronous; what it returns is never changed afterwards. */
@@ -19,12 +20,29 @@ export type StateReader = {
   members(): readonly Member[]
   /** Sorted by server, then node id. */
   replicas(): readonly Replica[]
+  /** The newest check indexes of which there is anything to say, newest first. */
+  checks(): readonly StateCheck[]
+}
+
+/** What the states of nodes were found to be at one index: equal digests mean equal states. */
+export type StateCheck = {
+  readonly index: Revision
+  /** This node's own; null: it has not been there in this process's life. */
+  readonly own: string | null
+  /** What nodes reported. */
+  readonly reports: ReadonlyMap<NodeId, string>
 }
 
 export type KvEntry = { readonly key: string; readonly value: JsonText; readonly revision: Revision }
 
 /** Told after each applied batch of entries. `kv`: every change in the order of its application. */
-export type StateChange = { readonly kv: readonly KvEvent[]; readonly catalog: boolean; readonly members: boolean }
+export type StateChange = {
+  readonly kv: readonly KvEvent[]
+  readonly catalog: boolean
+  readonly members: boolean
+  /** A check index was reached, or a report of one came. */
+  readonly checks: boolean
+}
 
 /** One change of one key; `revision` is the index of the entry that made it, and no two share one. */
 export type KvEvent =

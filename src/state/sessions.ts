@@ -9,8 +9,14 @@ import type { CommandResult } from './command.ts'
  */
 export class Sessions {
   /** In the order of first application; log time never falls, so the oldest is the first to expire. */
-  readonly #records = new Map<string, SessionRecord>()
+  #records = new Map<string, SessionRecord>()
   #time = 0
+  readonly #changing: (key: string, change: SessionChange) => void
+
+  /** `changing` is told of each record that is about to come or go, except in `restore`. */
+  constructor(changing: (key: string, change: SessionChange) => void) {
+    this.#changing = changing
+  }
 
   /** Log time of the newest entry. */
   get time(): number {
@@ -24,9 +30,9 @@ export class Sessions {
   /** Log time has come to here: forgets what has expired. */
   advance(time: number): void {
     this.#time = Math.max(this.#time, time)
-    for (const [key, record] of this.#records) {
+    for (const record of this.#records.values()) {
       if (record.time + sessionWindowMs > this.#time) return
-      this.#records.delete(key)
+      this.#forget(record)
     }
   }
 
@@ -35,12 +41,14 @@ export class Sessions {
   }
 
   /** A key that is not there. One too many, and the oldest is forgotten. */
-  add(record: Omit<SessionRecord, 'time'>): void {
-    assert(!this.#records.has(record.key), 'an idempotency key is recorded once')
-    this.#records.set(record.key, { ...record, time: this.#time })
+  add(answered: Omit<SessionRecord, 'time'>): void {
+    assert(!this.#records.has(answered.key), 'an idempotency key is recorded once')
+    const record = { ...answered, time: this.#time }
+    this.#changing(record.key, { before: undefined, after: record })
+    this.#records.set(record.key, record)
     if (this.#records.size <= sessionsMax) return
-    const [oldest] = this.#records.keys()
-    if (oldest !== undefined) this.#records.delete(oldest)
+    const [oldest] = this.#records.values()
+    if (oldest !== undefined) this.#forget(oldest)
   }
 
   /** Oldest first. */
@@ -48,12 +56,19 @@ export class Sessions {
     return [...this.#records.values()]
   }
 
-  restore(time: number, records: readonly SessionRecord[]): void {
+  /** Begins anew with these records, by their keys, oldest first. */
+  restore(time: number, records: Map<string, SessionRecord>): void {
     this.#time = time
-    this.#records.clear()
-    for (const record of records) this.#records.set(record.key, record)
+    this.#records = records
+  }
+
+  #forget(record: SessionRecord): void {
+    this.#changing(record.key, { before: record, after: undefined })
+    this.#records.delete(record.key)
   }
 }
+
+type SessionChange = { readonly before: SessionRecord | undefined; readonly after: SessionRecord | undefined }
 
 export type SessionRecord = {
   readonly key: string

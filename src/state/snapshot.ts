@@ -1,15 +1,25 @@
 import { Packr } from 'msgpackr'
+import { unpackArray } from '../std/message-pack.ts'
+import { isNodeId } from '../vocabulary/ids.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import { checksMax, isCheckIndex, isDigest } from './checks.ts'
+import type { CheckRecord } from './checks.ts'
 import type { CommandResult, Member, Replica, Revision } from './command.ts'
 import type { Malformed } from './command-codec.ts'
-import { isKey, isValue, isWhole, memberFields, memberOf, replicaFields, replicaOf } from './fields.ts'
+import { RecordSum } from './content-sum.ts'
+import type { Sum } from './content-sum.ts'
+import { isKey, isText, isValue, isWhole, memberOf, replicaOf } from './fields.ts'
 import type { KvEntry } from './reader.ts'
+import { fieldsOf, resultKinds } from './records.ts'
+import type { RecordKind, StateRecords } from './records.ts'
 import { isIdempotencyKey } from './sessions.ts'
 import type { SessionRecord } from './sessions.ts'
 
 /**
  * The whole state at one applied index, and its bytes: blocks of `length (4 bytes, big endian), MessagePack list`, each
- * list a section number and its records; a head first, the counts last. Equal states have equal bytes. Damage is the
- * store's to find; what this version does not know is refused, never guessed at.
+ * list a section number and its records; a head first; counts and the sum of all records last. Equal states have equal
+ * bytes. Damage on the disk is the store's to find, damage before and after by the sum; what this version does not know is
+ * refused, never guessed at.
  */
 export type StateImage = {
   readonly appliedIndex: Revision
@@ -21,31 +31,50 @@ export type StateImage = {
   readonly replicas: readonly Replica[]
   /** Oldest first. */
   readonly sessions: readonly SessionRecord[]
+  /** Oldest index first. */
+  readonly checks: readonly CheckRecord[]
+  /** Of kv, members, replicas and sessions, as they were when they came to be. */
+  readonly sum: Sum
 }
 
-/** The bytes, part by part: none takes longer than its ~64 KiB, or its one record, so whoever asks may rest between. */
-export function* encodeSnapshot(image: StateImage): Generator<Uint8Array, void, void> {
-  const { kv, members, replicas, sessions } = image
+/**
+ * The bytes, part by part: none takes longer than its ~64 KiB, or its one record, so whoever asks may rest between. Returns
+ * the sum of what it has written: another than the image's says that a record was damaged in memory.
+ */
+export function* encodeSnapshot(image: StateImage): Generator<Uint8Array, Sum, void> {
+  const { kv, members, replicas, sessions, checks } = image
+  const content = new RecordSum()
   yield block([sections.head, format, image.appliedIndex, image.time])
-  yield* blocks(sections.kv, kv, ({ key, value, revision }) => [key, value, revision])
-  yield* blocks(sections.members, members, memberFields)
-  yield* blocks(sections.replicas, replicas, replicaFields)
-  yield* blocks(sections.sessions, sessions, (it) => [it.key, it.fingerprint, it.time, ...resultFields(it.result)])
-  yield block([sections.end, kv.length, members.length, replicas.length, sessions.length])
+  yield* blocks('kv', kv, content)
+  yield* blocks('member', members, content)
+  yield* blocks('replica', replicas, content)
+  yield* blocks('session', sessions, content)
+  if (checks.length > 0) yield block([sections.checks, ...checks.map(checkFields)])
+  const sum = content.value
+  const counts = [kv, members, replicas, sessions, checks].map((list) => list.length)
+  yield block([sections.end, ...counts, sum.low, sum.high])
+  return sum
 }
 
+/** See `decodingSnapshot`; all of it in one go. */
 export function decodeSnapshot(bytes: Uint8Array): StateImage | Malformed {
-  const kv: KvEntry[] = []
-  const members: Member[] = []
-  const replicas: Replica[] = []
-  const sessions: SessionRecord[] = []
+  const decoding = decodingSnapshot(bytes)
+  for (;;) {
+    const step = decoding.next()
+    if (step.done === true) return step.value
+  }
+}
+
+/** The image that the bytes hold, block by block, so that whoever asks may rest between. */
+export function* decodingSnapshot(bytes: Uint8Array): Generator<void, StateImage | Malformed, void> {
+  const found = new Found()
   let head: { appliedIndex: Revision; time: number } | null = null
   let at = 0
   while (at < bytes.length) {
-    const found = blockAt(bytes, at)
-    if (found === undefined) return { malformed: `no block begins at byte ${at}` }
-    const [section, ...records] = found.list
-    at = found.end
+    const next = blockAt(bytes, at)
+    if (next === undefined) return { malformed: `no block begins at byte ${at}` }
+    const [section, ...records] = next.list
+    at = next.end
     if (head === null) {
       const [formatFound, appliedIndex, time] = records
       if (section !== sections.head || formatFound !== format)
@@ -53,43 +82,105 @@ export function decodeSnapshot(bytes: Uint8Array): StateImage | Malformed {
       if (!isWhole(appliedIndex) || !isWhole(time)) return { malformed: 'the head has no index or no time' }
       head = { appliedIndex, time }
     } else if (section === sections.end) {
-      const counts = [kv, members, replicas, sessions].map((list) => list.length)
-      if (at !== bytes.length || counts.some((count, place) => count !== records[place]))
-        return { malformed: 'the records are not as many as the end says' }
-      return { ...head, kv, members, replicas, sessions }
-    } else {
-      const taken =
-        (section === sections.kv && takeAll(records, kv, kvOf)) ||
-        (section === sections.members && takeAll(records, members, memberOf)) ||
-        (section === sections.replicas && takeAll(records, replicas, replicaOf)) ||
-        (section === sections.sessions && takeAll(records, sessions, sessionOf))
-      if (!taken) return { malformed: `a record before byte ${at} is not what a snapshot holds` }
+      const end = [...found.counts, found.sum.low, found.sum.high]
+      if (at !== bytes.length || end.length !== records.length || end.some((value, place) => value !== records[place]))
+        return { malformed: 'the records are not as many as the end says, or not those of which it has the sum' }
+      return { ...head, ...found.lists, sum: found.sum }
+    } else if (!found.take(section, records)) {
+      return { malformed: `a record before byte ${at} is not what a snapshot holds` }
     }
+    yield
   }
   return { malformed: 'the end is missing' }
 }
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
-const format = 1
-const sections = { head: 0, kv: 1, members: 2, replicas: 3, sessions: 4, end: 5 } as const
+const format = 2
+const sections = { head: 0, kv: 1, member: 2, replica: 3, session: 4, end: 5, checks: 6 } as const
 /** Text of one block, in UTF-16 units, about; its last record may pass it. */
 const blockLengthMax = 64 * 1024
-const results = ['done', 'revision-mismatch', 'not-found', 'refused'] as const
+/** More than any block has. */
+const valuesMax = 65_536
 
-function* blocks<Item>(
-  section: number,
-  items: readonly Item[],
-  fieldsOf: (item: Item) => unknown[],
+/** What a decoder has found so far. */
+class Found {
+  readonly lists = {
+    kv: [] as KvEntry[],
+    members: [] as Member[],
+    replicas: [] as Replica[],
+    sessions: [] as SessionRecord[],
+    checks: [] as CheckRecord[],
+  }
+  readonly #names = new Set<string>()
+  readonly #content = new RecordSum()
+
+  get counts(): readonly number[] {
+    const { kv, members, replicas, sessions, checks } = this.lists
+    return [kv, members, replicas, sessions, checks].map((list) => list.length)
+  }
+
+  get sum(): Sum {
+    return this.#content.value
+  }
+
+  take(section: unknown, records: readonly unknown[]): boolean {
+    const { kv, members, replicas, sessions, checks } = this.lists
+    switch (section) {
+      case sections.kv:
+        return this.#takeAll('kv', { records, into: kv, itemOf: kvOf, nameOf: ({ key }) => key })
+      case sections.member:
+        return this.#takeAll('member', { records, into: members, itemOf: memberOf, nameOf: ({ node }) => node })
+      case sections.replica: {
+        const nameOf = ({ node, server }: Replica): string => `${node}/${server}`
+        return this.#takeAll('replica', { records, into: replicas, itemOf: replicaOf, nameOf })
+      }
+      case sections.session:
+        return this.#takeAll('session', { records, into: sessions, itemOf: sessionOf, nameOf: ({ key }) => key })
+      case sections.checks:
+        return takeAll(records, checks, checkOf) && areChecks(checks)
+      default:
+        return false
+    }
+  }
+
+  /** The records of a kind come one behind the other, and each stands there once. */
+  #takeAll<Kind extends RecordKind>(
+    kind: Kind,
+    { records, into, itemOf, nameOf }: Taking<StateRecords[Kind]>,
+  ): boolean {
+    const before = into.length
+    if (before === 0) this.#names.clear()
+    if (!takeAll(records, into, itemOf)) return false
+    for (const record of into.slice(before)) {
+      this.#names.add(nameOf(record))
+      this.#content.add(kind, fieldsOf(kind, record))
+    }
+    return this.#names.size === into.length
+  }
+}
+
+type Taking<Item> = {
+  readonly records: readonly unknown[]
+  readonly into: Item[]
+  readonly itemOf: (fields: readonly unknown[]) => Item | undefined
+  readonly nameOf: (item: Item) => string
+}
+
+function* blocks<Kind extends RecordKind>(
+  kind: Kind,
+  records: readonly StateRecords[Kind][],
+  content: RecordSum,
 ): Generator<Uint8Array, void, void> {
-  let list: unknown[] = [section]
+  let list: unknown[] = [sections[kind]]
   let length = 0
-  for (const item of items) {
-    const fields = fieldsOf(item)
+  for (const record of records) {
+    const fields = fieldsOf(kind, record)
     list.push(fields)
+    content.add(kind, fields)
     length += lengthOf(fields)
     if (length < blockLengthMax) continue
     yield block(list)
-    list = [section]
+    list = [sections[kind]]
     length = 0
   }
   if (list.length > 1) yield block(list)
@@ -116,12 +207,8 @@ function blockAt(bytes: Uint8Array, at: number): { list: readonly unknown[]; end
   if (at + 4 > bytes.length) return undefined
   const end = at + 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(at)
   if (end > bytes.length) return undefined
-  try {
-    const value: unknown = packr.unpack(bytes.subarray(at + 4, end))
-    return Array.isArray(value) ? { list: value, end } : undefined
-  } catch {
-    return undefined
-  }
+  const unpacked = unpackArray(bytes.subarray(at + 4, end), { depthMax: 4, valuesMax })
+  return 'flaw' in unpacked ? undefined : { list: unpacked.values, end }
 }
 
 function takeAll<Item>(
@@ -146,25 +233,46 @@ function kvOf(fields: readonly unknown[]): KvEntry | undefined {
 function sessionOf(fields: readonly unknown[]): SessionRecord | undefined {
   const [key, fingerprint, time, ...rest] = fields
   const result = resultOf(rest)
-  if (!isIdempotencyKey(key) || typeof fingerprint !== 'string' || !isWhole(time) || result === undefined)
-    return undefined
+  if (!isIdempotencyKey(key) || !isText(fingerprint) || !isWhole(time) || result === undefined) return undefined
   return { key, fingerprint, time, result }
 }
 
-function resultFields(result: CommandResult): unknown[] {
-  const kind = results.indexOf(result.kind)
-  if (result.kind === 'not-found') return [kind]
-  return [kind, result.kind === 'refused' ? result.reason : result.revision]
+function checkFields({ index, reports }: CheckRecord): unknown[] {
+  return [index, ...reports.flatMap(({ node, digest }) => [node, digest])]
 }
 
-function resultOf([kindNumber, told]: readonly unknown[]): CommandResult | undefined {
-  const kind = typeof kindNumber === 'number' ? results[kindNumber] : undefined
+function checkOf(fields: readonly unknown[]): CheckRecord | undefined {
+  const [index, ...told] = fields
+  if (!isWhole(index) || !isCheckIndex(index) || told.length % 2 !== 0) return undefined
+  const reports: { node: NodeId; digest: string }[] = []
+  for (let at = 0; at < told.length; at += 2) {
+    const [node, digest] = [told[at], told[at + 1]]
+    if (!isText(node) || !isNodeId(node) || !isDigest(digest)) return undefined
+    reports.push({ node, digest })
+  }
+  return { index, reports }
+}
+
+/** Their indexes ascend, and in each a node stands once. */
+function areChecks(checks: readonly CheckRecord[]): boolean {
+  return (
+    checks.length <= checksMax &&
+    checks.every(({ index, reports }, place) => {
+      const nodes = new Set(reports.map(({ node }) => node))
+      return nodes.size === reports.length && index > (checks[place - 1]?.index ?? 0)
+    })
+  )
+}
+
+function resultOf([kindNumber, told, ...more]: readonly unknown[]): CommandResult | undefined {
+  const kind = typeof kindNumber === 'number' ? resultKinds[kindNumber] : undefined
+  if (more.length > 0) return undefined
   switch (kind) {
     case 'done':
     case 'revision-mismatch':
       return isWhole(told) ? { kind, revision: told } : undefined
     case 'not-found':
-      return { kind }
+      return told === undefined ? { kind } : undefined
     case 'refused':
       return typeof told === 'string' ? { kind, reason: told } : undefined
     case undefined:

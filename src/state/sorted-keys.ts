@@ -5,7 +5,24 @@
 export class SortedKeys {
   #sorted: string[] = []
   readonly #added = new Set<string>()
-  readonly #removed = new Set<string>()
+  readonly #removed = new Set<string>();
+
+  /** These keys, sorted a slice at a time: whoever asks may rest between. */
+  static *sorting(keys: readonly string[]): Generator<void, SortedKeys, void> {
+    let runs: string[][] = []
+    for (let at = 0; at < keys.length; at += runLength) {
+      runs.push(keys.slice(at, at + runLength).sort(compareBytewise))
+      yield
+    }
+    while (runs.length > 1) {
+      const merged: string[][] = []
+      for (let at = 0; at < runs.length; at += 2) merged.push(yield* merging(runs[at] ?? [], runs[at + 1] ?? []))
+      runs = merged
+    }
+    const sorted = new SortedKeys()
+    sorted.#sorted = runs[0] ?? []
+    return sorted
+  }
 
   /** The key must not be there. */
   add(key: string): void {
@@ -38,6 +55,25 @@ export class SortedKeys {
     this.#sorted = merged
     this.#added.clear()
     this.#removed.clear()
+  }
+}
+
+const runLength = 1024
+
+function* merging(left: readonly string[], right: readonly string[]): Generator<void, string[], void> {
+  const merged: string[] = []
+  let [fromLeft, fromRight] = [0, 0]
+  for (;;) {
+    const [a, b] = [left[fromLeft], right[fromRight]]
+    if (a === undefined && b === undefined) return merged
+    if (b === undefined || (a !== undefined && compareBytewise(a, b) <= 0)) {
+      merged.push(a as string)
+      fromLeft += 1
+    } else {
+      merged.push(b)
+      fromRight += 1
+    }
+    if (merged.length % runLength === 0) yield
   }
 }
 

@@ -1,12 +1,16 @@
 import { assert, unreachable } from '../std/assert.ts'
-import { sha256Hex } from '../std/hash.ts'
+import { SequenceHash, sha256Hex } from '../std/hash.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
-import type { Offer } from '../vocabulary/offer.ts'
+import { Checks, checksMax, isCheckIndex } from './checks.ts'
+import type { DigestReport } from './checks.ts'
 import { commandFields } from './command-codec.ts'
 import type { Malformed } from './command-codec.ts'
 import type { Command, CommandResult, Envelope, Member, Replica, Revision } from './command.ts'
-import type { KvEntry, KvEvent, StateChange, StateReader } from './reader.ts'
+import { ContentSum } from './content-sum.ts'
+import type { CurrentRecords } from './content-sum.ts'
+import type { KvEntry, KvEvent, StateChange, StateCheck, StateReader } from './reader.ts'
+import { sameMember, sameReplica } from './same-record.ts'
 import { Sessions } from './sessions.ts'
 import type { StateImage } from './snapshot.ts'
 import { SortedKeys, compareBytewise, lowerBound } from './sorted-keys.ts'
@@ -20,11 +24,21 @@ import { SortedKeys, compareBytewise, lowerBound } from './sorted-keys.ts'
  * Those limits and the codec's decide what is refused, so they belong to what nodes agree on: see command-codec.
  */
 export class ClusterState implements StateReader {
-  readonly #kv = new Map<string, KvEntry>()
+  #kv = new Map<string, KvEntry>()
   #keys = new SortedKeys()
-  readonly #members = new Map<NodeId, Member>()
-  readonly #replicas = new Map<string, Replica>()
-  readonly #sessions = new Sessions()
+  #members = new Map<NodeId, Member>()
+  #replicas = new Map<string, Replica>()
+  readonly #sessions = new Sessions((key, change) => this.#content.note('session', key, change))
+  readonly #records: CurrentRecords = {
+    kv: (key) => this.#kv.get(key),
+    member: (node) => this.#members.get(node as NodeId),
+    replica: (key) => this.#replicas.get(key),
+    session: (key) => this.#sessions.find(key),
+  }
+  #content = new ContentSum(this.#records)
+  readonly #checks = new Checks()
+  /** This node's own digests, of the newest check indexes that it came by. */
+  readonly #ownDigests = new Map<Revision, string>()
   #sortedMembers: readonly Member[] | null = null
   #sortedReplicas: readonly Replica[] | null = null
   #appliedIndex = 0
@@ -32,6 +46,7 @@ export class ClusterState implements StateReader {
   #kvEvents: KvEvent[] = []
   #catalogChanged = false
   #membersChanged = false
+  #checksChanged = false
 
   get appliedIndex(): number {
     return this.#appliedIndex
@@ -54,16 +69,29 @@ export class ClusterState implements StateReader {
     readonly time: number
     readonly command: Envelope | Malformed | null
   }): CommandResult {
-    const { index, time, command: envelope } = entry
+    const { index, time, command } = entry
     assert(index === this.#appliedIndex + 1, `state: entry ${index} does not follow ${this.#appliedIndex}`)
     this.#appliedIndex = index
     this.#sessions.advance(time)
-    if (envelope === null) return { kind: 'done', revision: index }
-    if ('malformed' in envelope) return { kind: 'refused', reason: `malformed command: ${envelope.malformed}` }
-    const { command, idempotencyKey } = envelope
-    return idempotencyKey === null
-      ? this.#applyCommand(command, index)
-      : this.#applyOnce(command, { index, idempotencyKey })
+    const result = this.#applyEnvelope(command, index)
+    if (isCheckIndex(index)) this.#noteOwnDigest()
+    return result
+  }
+
+  /**
+   * 16 hexadecimal digits that are a function of the content alone, whether it was applied or restored: other content has
+   * another digest, but for one chance in 2^64.
+   */
+  digest(): string {
+    const { low, high } = this.#content.total()
+    const hash = new SequenceHash()
+    hash.begin(0)
+    hash.add([this.#appliedIndex, this.#sessions.time, low, high])
+    for (const { index, reports } of this.#checks.all()) {
+      hash.add([index, reports.map(({ node, digest }) => [node, digest])])
+    }
+    hash.end()
+    return [hash.high, hash.low].map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
   }
 
   /** Everything as it is now, by reference: what it holds is never changed afterwards. Takes a copy of the lists, no more. */
@@ -75,35 +103,52 @@ export class ClusterState implements StateReader {
       members: [...this.#members.values()],
       replicas: [...this.#replicas.values()],
       sessions: this.#sessions.all(),
+      checks: this.#checks.all(),
+      sum: this.#content.total(),
     }
   }
 
-  /** Begins anew from the image. Changes that nobody has taken yet are lost: the next take tells of catalog and members. */
+  /** See `restoring`; all of it in one go. */
   restore(image: StateImage): void {
+    for (const step of this.restoring(image)) assert(step === undefined, 'a step has nothing to say')
+  }
+
+  /**
+   * Begins anew from the image, which a decoder has found to be whole. Whoever asks may rest between the steps: the state is
+   * what it was until the last. Changes that nobody has taken yet are lost: the next take tells of catalog and members.
+   */
+  *restoring(image: StateImage): Generator<void, void, void> {
+    const kv = yield* byName(image.kv, ({ key }) => key)
+    const keys = yield* SortedKeys.sorting([...kv.keys()])
+    const sessions = yield* byName(image.sessions, ({ key }) => key)
     this.#appliedIndex = image.appliedIndex
-    this.#kv.clear()
-    this.#keys = new SortedKeys()
-    for (const entry of image.kv) {
-      assert(!this.#kv.has(entry.key), 'a key stands in an image once')
-      this.#kv.set(entry.key, entry)
-      this.#keys.add(entry.key)
-    }
-    this.#members.clear()
-    for (const member of image.members) this.#members.set(member.node, member)
-    this.#replicas.clear()
-    for (const replica of image.replicas) this.#replicas.set(replicaKey(replica.node, replica.server), replica)
-    this.#sessions.restore(image.time, image.sessions)
+    this.#kv = kv
+    this.#keys = keys
+    this.#members = new Map(image.members.map((member) => [member.node, member]))
+    this.#replicas = new Map(image.replicas.map((replica) => [replicaKey(replica.node, replica.server), replica]))
+    this.#sessions.restore(image.time, sessions)
+    this.#content = new ContentSum(this.#records, image.sum)
+    this.#checks.restore(image.checks)
     this.#kvEvents = []
     this.#noteMembers()
     this.#noteReplicas()
+    this.#ownDigests.clear()
+    this.#checksChanged = true
+    if (isCheckIndex(image.appliedIndex)) this.#noteOwnDigest()
   }
 
   /** What changed since the last take; at most what the entries applied since then can name. */
   takeChange(): StateChange {
-    const change = { kv: this.#kvEvents, catalog: this.#catalogChanged, members: this.#membersChanged }
+    const change = {
+      kv: this.#kvEvents,
+      catalog: this.#catalogChanged,
+      members: this.#membersChanged,
+      checks: this.#checksChanged,
+    }
     this.#kvEvents = []
     this.#catalogChanged = false
     this.#membersChanged = false
+    this.#checksChanged = false
     return change
   }
 
@@ -144,6 +189,22 @@ export class ClusterState implements StateReader {
     return this.#sortedReplicas
   }
 
+  checks(): readonly StateCheck[] {
+    const indexes = new Set([...this.#checks.indexes, ...this.#ownDigests.keys()])
+    return [...indexes]
+      .sort((a, b) => b - a)
+      .map((index) => ({ index, own: this.#ownDigests.get(index) ?? null, reports: this.#checks.at(index) }))
+  }
+
+  #applyEnvelope(envelope: Envelope | Malformed | null, index: Revision): CommandResult {
+    if (envelope === null) return { kind: 'done', revision: index }
+    if ('malformed' in envelope) return refused(`malformed command: ${envelope.malformed}`)
+    const { command, idempotencyKey } = envelope
+    return idempotencyKey === null
+      ? this.#applyCommand(command, index)
+      : this.#applyOnce(command, { index, idempotencyKey })
+  }
+
   #applyOnce(command: Command, entry: { index: Revision; idempotencyKey: string }): CommandResult {
     const { index, idempotencyKey: key } = entry
     const fingerprint = sha256Hex(JSON.stringify(commandFields(command)))
@@ -171,6 +232,8 @@ export class ClusterState implements StateReader {
         return this.#setReplica(command.replica, index)
       case 'replica-delete':
         return this.#deleteReplica(command, index)
+      case 'state-digest':
+        return this.#report(command, index)
       default:
         return unreachable(command)
     }
@@ -178,10 +241,12 @@ export class ClusterState implements StateReader {
 
   #setKey(command: Command & { kind: 'kv-set' }, index: Revision): CommandResult {
     const { key, value, expect } = command
-    const current = this.#revisionOf(key)
+    const known = this.#kv.get(key)
+    const current = revisionOf(known)
     if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
-    if (current === 0) this.#keys.add(key)
+    if (known === undefined) this.#keys.add(key)
     const entry = { key, value, revision: index }
+    this.#content.note('kv', key, { before: known, after: entry })
     this.#kv.set(key, entry)
     this.#kvEvents.push({ kind: 'put', ...entry })
     return { kind: 'done', revision: index }
@@ -190,18 +255,15 @@ export class ClusterState implements StateReader {
   /** The comparison comes first: an absent key has revision 0. */
   #deleteKey(command: Command & { kind: 'kv-delete' }, index: Revision): CommandResult {
     const { key, expect } = command
-    const current = this.#revisionOf(key)
+    const known = this.#kv.get(key)
+    const current = revisionOf(known)
     if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
-    if (current === 0) return { kind: 'not-found' }
+    if (known === undefined) return { kind: 'not-found' }
+    this.#content.note('kv', key, { before: known, after: undefined })
     this.#kv.delete(key)
     this.#keys.remove(key)
     this.#kvEvents.push({ kind: 'delete', key, revision: index })
     return { kind: 'done', revision: index }
-  }
-
-  /** 0: there is no such key. Revisions begin at 1, as the indexes of the log do. */
-  #revisionOf(key: string): Revision {
-    return this.#kv.get(key)?.revision ?? 0
   }
 
   #setMember(member: Member, index: Revision): CommandResult {
@@ -213,6 +275,7 @@ export class ClusterState implements StateReader {
       return refused(`the directory holds ${membersMax} members already`)
     }
     if (known === undefined || !sameMember(known, member)) {
+      this.#content.note('member', member.node, { before: known, after: member })
       this.#members.set(member.node, member)
       this.#noteMembers()
     }
@@ -224,7 +287,9 @@ export class ClusterState implements StateReader {
     const { node, generation } = command
     const known = this.#members.get(node)
     if (known === undefined || known.generation > generation) return { kind: 'not-found' }
+    this.#content.note('member', node, { before: known, after: undefined })
     this.#members.delete(node)
+    this.#checks.forget(node)
     this.#noteMembers()
     this.#withdraw((replica) => replica.node === node)
     return { kind: 'done', revision: index }
@@ -233,8 +298,7 @@ export class ClusterState implements StateReader {
   #withdraw(isGone: (replica: Replica) => boolean): void {
     for (const [key, replica] of this.#replicas) {
       if (!isGone(replica)) continue
-      this.#replicas.delete(key)
-      this.#noteReplicas()
+      this.#removeReplica(key, replica)
     }
   }
 
@@ -252,6 +316,7 @@ export class ClusterState implements StateReader {
       return refused(`the cluster holds ${replicasMax} replicas already`)
     }
     if (known === undefined || !sameReplica(known, replica)) {
+      this.#content.note('replica', key, { before: known, after: replica })
       this.#replicas.set(key, replica)
       this.#noteReplicas()
     }
@@ -261,10 +326,30 @@ export class ClusterState implements StateReader {
   /** A late withdrawal by an older generation finds nothing: what stands there is not what it meant. */
   #deleteReplica(command: Command & { kind: 'replica-delete' }, index: Revision): CommandResult {
     const key = replicaKey(command.node, command.server)
-    if (this.#replicas.get(key)?.generation !== command.generation) return { kind: 'not-found' }
+    const known = this.#replicas.get(key)
+    if (known?.generation !== command.generation) return { kind: 'not-found' }
+    this.#removeReplica(key, known)
+    return { kind: 'done', revision: index }
+  }
+
+  #removeReplica(key: string, replica: Replica): void {
+    this.#content.note('replica', key, { before: replica, after: undefined })
     this.#replicas.delete(key)
     this.#noteReplicas()
-    return { kind: 'done', revision: index }
+  }
+
+  #report(report: DigestReport, index: Revision): CommandResult {
+    if (!this.#members.has(report.node)) return refused(`node ${report.node} is not in the directory`)
+    if (report.index >= index) return refused(`index ${report.index} is not before the report of it, which is ${index}`)
+    this.#checksChanged = true
+    return this.#checks.report(report) ?? { kind: 'done', revision: index }
+  }
+
+  #noteOwnDigest(): void {
+    this.#ownDigests.set(this.#appliedIndex, this.digest())
+    const [oldest] = this.#ownDigests.keys()
+    if (oldest !== undefined && this.#ownDigests.size > checksMax) this.#ownDigests.delete(oldest)
+    this.#checksChanged = true
   }
 
   #noteMembers(): void {
@@ -285,6 +370,11 @@ export const membersMax = 1024
 /** Replicas of all servers on all nodes. */
 const replicasMax = 16_384
 
+/** 0: there is no such key. Revisions begin at 1, as the indexes of the log do. */
+function revisionOf(entry: KvEntry | undefined): Revision {
+  return entry?.revision ?? 0
+}
+
 function refused(reason: string): CommandResult {
   return { kind: 'refused', reason }
 }
@@ -294,41 +384,18 @@ function replicaKey(node: NodeId, server: ServerName): string {
   return `${node}/${server}`
 }
 
-function sameMember(a: Member, b: Member): boolean {
-  return (
-    a.generation === b.generation &&
-    a.version === b.version &&
-    a.startedAt === b.startedAt &&
-    a.addresses.http === b.addresses.http &&
-    a.addresses.peer === b.addresses.peer &&
-    a.addresses.raft === b.addresses.raft &&
-    sameLabels(a.labels, b.labels)
-  )
-}
+const namedAtOnce = 1024
 
-function sameLabels(a: Member['labels'], b: Member['labels']): boolean {
-  const names = Object.keys(a)
-  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && a[name] === b[name])
-}
-
-function sameReplica(a: Replica, b: Replica): boolean {
-  return (
-    a.generation === b.generation &&
-    a.transport === b.transport &&
-    a.status === b.status &&
-    a.reason === b.reason &&
-    a.priority === b.priority &&
-    sameOffer(a.offer, b.offer)
-  )
-}
-
-function sameOffer(a: Offer | null, b: Offer | null): boolean {
-  if (a === null || b === null) return a === b
-  return (
-    a.initialize === b.initialize &&
-    a.tools === b.tools &&
-    a.resources === b.resources &&
-    a.resourceTemplates === b.resourceTemplates &&
-    a.prompts === b.prompts
-  )
+/** A step for every thousand: what takes long on one thread is to be done in slices. */
+function* byName<Item>(
+  items: readonly Item[],
+  nameOf: (item: Item) => string,
+): Generator<void, Map<string, Item>, void> {
+  const named = new Map<string, Item>()
+  for (const item of items) {
+    assert(!named.has(nameOf(item)), 'a name stands in an image once')
+    named.set(nameOf(item), item)
+    if (named.size % namedAtOnce === 0) yield
+  }
+  return named
 }

@@ -3,7 +3,15 @@ import type { SnapshotMeta } from '../raft/effects.ts'
 import type { Entry, HardState, Index } from '../raft/entry.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { FormingPromise, LogBatch, LogStore, StoredNode } from './log-store.ts'
+import type {
+  FormingPromise,
+  LogBatch,
+  LogStore,
+  Quarantine,
+  QuarantinedLog,
+  ScrubReport,
+  StoredNode,
+} from './log-store.ts'
 import { advanceTail, assertFree, assertSamePromise, keptIndex } from './log-tail.ts'
 import type { LogTail } from './log-tail.ts'
 import { settleNodeId } from './node-id.ts'
@@ -14,11 +22,15 @@ export class MemoryDisk {
   generation = 0
   promise: FormingPromise | null = null
   joined: ClusterId | null = null
-  hardState: HardState = { term: 0, vote: null, commit: 0 }
+  hardState: HardState = { term: 0, vote: null, commit: 0, isRecovering: false }
   snapshot: SnapshotMeta | null = null
   firstIndex: Index = 1
   /** `entries[n]` is the entry of index `firstIndex + n`. */
   readonly entries: Entry[] = []
+  quarantine: Quarantine | null = null
+  condemned: string | null = null
+  /** Set by a test: what the next open tells to be damaged. */
+  damage: string | null = null
   held = false
   /** Set by a test: the next write ends with this. */
   failure: Error | null = null
@@ -27,7 +39,9 @@ export class MemoryDisk {
 /** The log store of clusters that live in one process (tests, the simulator): the same rules as on LevelDB, no bytes. */
 export class MemoryLogStore implements LogStore {
   readonly #disk: MemoryDisk
+  lastQuarantine: Quarantine | null = null
   #isOpen = false
+  #isDamaged = false
   #writing = false
   #dead: Error | undefined
 
@@ -39,13 +53,47 @@ export class MemoryLogStore implements LogStore {
     assert(!this.#isOpen, 'the log store is opened twice')
     const disk = this.#disk
     if (disk.held) throw new OperatingError('locked', 'another store holds this disk in memory')
-    const nodeId = settleNodeId({ given: options.nodeId, stored: disk.nodeId, where: 'the disk in memory' })
-    disk.nodeId = nodeId
-    disk.generation += 1
+    disk.nodeId = settleNodeId({ given: options.nodeId, stored: disk.nodeId, where: 'the disk in memory' })
     disk.held = true
     this.#isOpen = true
-    const { generation, promise, joined, hardState, snapshot, entries } = disk
-    return { nodeId, generation, promise, joined, hardState, snapshot, entries: [...entries] }
+    const why = disk.condemned ?? disk.damage
+    this.#isDamaged = why !== null
+    if (why !== null) return this.#stored(disk.nodeId, { why, condemned: disk.condemned !== null })
+    disk.generation += 1
+    this.lastQuarantine = disk.quarantine
+    if (!disk.hardState.isRecovering) disk.quarantine = null
+    return this.#stored(disk.nodeId, null)
+  }
+
+  async quarantine({ why, hardState, snapshot, entries }: QuarantinedLog): Promise<StoredNode> {
+    const disk = this.#disk
+    assert(this.#isOpen && disk.nodeId !== null, 'the log store is not open')
+    const lostUpTo = disk.firstIndex + disk.entries.length - 1
+    this.lastQuarantine = { why, lostUpTo, verified: null }
+    Object.assign(disk, { quarantine: this.lastQuarantine, condemned: null, damage: null, hardState, snapshot })
+    disk.generation += 1
+    disk.firstIndex = entries[0]?.index ?? (snapshot?.index ?? 0) + 1
+    disk.entries.splice(0, disk.entries.length, ...entries)
+    this.#isDamaged = false
+    return this.#stored(disk.nodeId, null)
+  }
+
+  async condemn(why: string): Promise<void> {
+    this.#disk.condemned = why
+  }
+
+  async scrub(): Promise<ScrubReport> {
+    return { records: this.#disk.entries.length, bytes: 0, isRoundDone: true, damage: null }
+  }
+
+  rewrite(): Promise<void> {
+    return this.#exclusively(() => undefined)
+  }
+
+  #stored(nodeId: NodeId, damage: StoredNode['damage']): StoredNode {
+    const { generation, promise, joined, hardState, snapshot, entries } = this.#disk
+    const quarantine = this.lastQuarantine
+    return { nodeId, generation, promise, joined, hardState, snapshot, entries: [...entries], damage, quarantine }
   }
 
   write(batch: LogBatch): Promise<void> {
@@ -90,7 +138,7 @@ export class MemoryLogStore implements LogStore {
 
   /** As on a disk, a write takes a turn of the event loop, one runs at a time, and a failed one is the last. */
   async #exclusively(write: () => void): Promise<void> {
-    assert(this.#isOpen, 'the log store is not open')
+    assert(this.#isOpen && !this.#isDamaged, 'the log store is not open')
     if (this.#dead !== undefined) throw this.#dead
     assert(!this.#writing, 'a second write is started before the first has ended')
     this.#writing = true

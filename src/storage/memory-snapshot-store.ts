@@ -21,16 +21,31 @@ export class MemorySnapshotStore implements SnapshotStore {
     this.#files = files
   }
 
-  async open(): Promise<SnapshotMeta | null> {
+  async open(): Promise<{ newest: SnapshotMeta | null; damaged: string[] }> {
     const files = this.#files
-    files.part = null
     const all: SnapshotMeta[] = []
+    const damaged: string[] = []
     for (const [name, bytes] of files.whole) {
       const decoded = decodeSnapshot(bytes)
-      if (isDamage(decoded)) files.whole.delete(name)
-      else all.push(decoded.snapshot)
+      if (!isDamage(decoded)) all.push(decoded.snapshot)
+      else {
+        files.whole.delete(name)
+        damaged.push(`snapshot ${name} is damaged: ${decoded.damage}`)
+      }
     }
-    return all.sort((a, b) => b.index - a.index || b.term - a.term)[0] ?? null
+    return { newest: all.sort((a, b) => b.index - a.index || b.term - a.term)[0] ?? null, damaged }
+  }
+
+  async setAside(): Promise<void> {
+    this.#files.whole.clear()
+    this.#files.part = null
+  }
+
+  async verify(snapshot: SnapshotMeta): Promise<string | null> {
+    const bytes = this.#files.whole.get(snapshotName(snapshot))
+    if (bytes === undefined) return `snapshot ${snapshotName(snapshot)} is damaged: it is missing`
+    const decoded = decodeSnapshot(bytes)
+    return isDamage(decoded) ? `snapshot ${snapshotName(snapshot)} is damaged: ${decoded.damage}` : null
   }
 
   async write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void> {

@@ -5,11 +5,12 @@ import { assert } from '../std/assert.ts'
 import { crc32 } from '../std/hash.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { decodeSnapshotMeta, isDamage } from './log-record.ts'
+import { damaged, isDamage } from './log-record.ts'
 import type { Damage } from './log-record.ts'
 import {
   checkedFrom,
   decodeHead,
+  decodeMeta,
   encodeBeginning,
   headBytes,
   isSameSnapshot,
@@ -17,6 +18,7 @@ import {
   snapshotName,
 } from './snapshot-record.ts'
 import type { SnapshotStore } from './snapshot-store.ts'
+import { isMissing } from './slot-file.ts'
 import { syncFolder } from './sync-folder.ts'
 
 /**
@@ -33,14 +35,39 @@ export class SnapshotFileStore implements SnapshotStore {
     this.#folder = path.join(dataDir, 'snapshots')
   }
 
-  open(): Promise<SnapshotMeta | null> {
+  open(): Promise<{ newest: SnapshotMeta | null; damaged: string[] }> {
     return this.#reporting('open', async () => {
       await mkdir(this.#folder, { recursive: true })
       for (const at of [path.dirname(path.dirname(this.#folder)), path.dirname(this.#folder)]) await syncFolder(at)
-      for (const file of await readdir(this.#folder)) await this.#openFile(file)
+      const found = await readdir(this.#folder)
+      const removed = found.filter((file) => file.endsWith(asideEnding) || file.endsWith('.tmp'))
+      for (const file of removed) await rm(this.#pathOf(file), { force: true })
+      const damaged: string[] = []
+      for (const file of found) {
+        const damage = file.endsWith(wholeEnding) ? await this.#openWhole(file) : null
+        if (damage !== null) damaged.push(`the snapshot ${file} is damaged: ${damage}`)
+        if (file.endsWith(partEnding)) await this.#openPart(file)
+      }
       await syncFolder(this.#folder)
       const all = [...this.#whole.values()].map(({ snapshot }) => snapshot)
-      return all.sort((a, b) => b.index - a.index || b.term - a.term)[0] ?? null
+      return { newest: all.sort((a, b) => b.index - a.index || b.term - a.term)[0] ?? null, damaged }
+    })
+  }
+
+  setAside(): Promise<void> {
+    return this.#reporting('set aside what is in', async () => {
+      if (this.#part !== null) await this.#discard()
+      for (const name of this.#whole.keys()) await this.#putAside(`${name}${wholeEnding}`)
+      this.#whole.clear()
+      await syncFolder(this.#folder)
+    })
+  }
+
+  verify(snapshot: SnapshotMeta, pause = goOn): Promise<string | null> {
+    return this.#reporting(`read snapshot ${snapshotName(snapshot)} of`, async () => {
+      const place = this.#pathOf(`${snapshotName(snapshot)}${wholeEnding}`)
+      const damage = await damageOf(place, snapshot, pause)
+      return damage === null ? null : `the snapshot ${path.basename(place)} is damaged: ${damage}`
     })
   }
 
@@ -71,7 +98,7 @@ export class SnapshotFileStore implements SnapshotStore {
   read(snapshot: SnapshotMeta): Promise<Uint8Array> {
     return this.#reporting(`read snapshot ${snapshotName(snapshot)} of`, () =>
       this.#withFile(snapshot, async (file, size) => {
-        const read = await readSnapshot(file, size, (length) => new Uint8Array(length))
+        const read = await readSnapshot(file, { size, target: (length) => new Uint8Array(length) })
         if (isDamage(read)) throw new Error(`it is damaged: ${read.damage}`)
         return read.data
       }),
@@ -125,39 +152,54 @@ export class SnapshotFileStore implements SnapshotStore {
     this.#part = null
   }
 
-  /** Remembers what is whole and removes what never became so. */
-  async #openFile(file: string): Promise<void> {
-    if (leftEndings.some((ending) => file.endsWith(ending))) return rm(this.#pathOf(file), { force: true })
-    if (!file.endsWith(wholeEnding)) return undefined
+  /** Remembers it when it is whole and sets it aside when not; then says why. */
+  async #openWhole(file: string): Promise<string | null> {
     const handle = await open(this.#pathOf(file), 'r')
     try {
       const { size } = await handle.stat()
-      const read = await readSnapshot(handle, size, null)
-      if (isDamage(read) && read.newer) throw new Error(`${file} was written by a newer version: ${read.damage}`)
-      if (isDamage(read) || `${snapshotName(read.snapshot)}${wholeEnding}` !== file)
-        return await rm(this.#pathOf(file), { force: true })
-      this.#whole.set(snapshotName(read.snapshot), { snapshot: read.snapshot, size })
+      const read = await readSnapshot(handle, { size })
+      if (isDamage(read) && read.isForeign) throw new Error(`another version wrote ${file}: ${read.damage}`)
+      if (!isDamage(read) && `${snapshotName(read.snapshot)}${wholeEnding}` === file) {
+        this.#whole.set(snapshotName(read.snapshot), { snapshot: read.snapshot, size })
+        return null
+      }
+      await this.#putAside(file)
+      return isDamage(read) ? read.damage : 'it has the name of another one'
     } finally {
       await handle.close()
     }
+  }
+
+  /** What a process before this one had received so far: its checksum stands at its end, whatever a crash did to it. */
+  async #openPart(file: string): Promise<void> {
+    const [, name, length] = /^(\d+-\d+)-(\d+)\.part$/.exec(file) ?? []
+    const size = Number(length)
+    const stored = await stat(this.#pathOf(file))
+    if (this.#part !== null || name === undefined || stored.size >= size || this.#whole.has(name))
+      return rm(this.#pathOf(file), { force: true })
+    this.#part = { name, size, file: await open(this.#pathOf(file), 'r+'), length: stored.size }
+  }
+
+  async #putAside(file: string): Promise<void> {
+    await rename(this.#pathOf(file), this.#pathOf(`${file}${asideEnding}`))
   }
 
   async #partOf(snapshot: SnapshotMeta, size: number): Promise<PartSnapshot> {
     const name = snapshotName(snapshot)
     if (this.#part?.name === name && this.#part.size === size) return this.#part
     if (this.#part !== null) await this.#discard()
-    const file = await open(this.#pathOf(`${name}.part`), 'w+')
+    const file = await open(this.#partPath({ name, size }), 'w+')
     this.#part = { name, size, file, length: 0 }
     return this.#part
   }
 
   async #complete(part: PartSnapshot, expected: SnapshotMeta): Promise<'done' | 'damaged'> {
-    const read = await readSnapshot(part.file, part.size, null)
+    const read = await readSnapshot(part.file, { size: part.size })
     if (isDamage(read) || !isSameSnapshot(read.snapshot, expected)) return this.#discard()
     await part.file.sync()
     await part.file.close()
     this.#part = null
-    await this.#name(this.#pathOf(`${part.name}.part`), { snapshot: read.snapshot, size: part.size })
+    await this.#name(this.#partPath(part), { snapshot: read.snapshot, size: part.size })
     return 'done'
   }
 
@@ -166,7 +208,7 @@ export class SnapshotFileStore implements SnapshotStore {
     assert(part !== null, 'only what is there is thrown away')
     this.#part = null
     await part.file.close()
-    await rm(this.#pathOf(`${part.name}.part`), { force: true })
+    await rm(this.#partPath(part), { force: true })
     return 'damaged'
   }
 
@@ -190,6 +232,10 @@ export class SnapshotFileStore implements SnapshotStore {
     } finally {
       await file.close()
     }
+  }
+
+  #partPath({ name, size }: Pick<PartSnapshot, 'name' | 'size'>): string {
+    return this.#pathOf(`${name}-${size}${partEnding}`)
   }
 
   #pathOf(file: string): string {
@@ -216,13 +262,36 @@ type PartSnapshot = { readonly name: string; readonly size: number; readonly fil
 /** What is read, checked or written before others get their turn. */
 const pieceBytes = 1024 * 1024
 const wholeEnding = '.snapshot'
-const leftEndings = ['.tmp', '.part']
+const partEnding = '.part'
+const asideEnding = '.damaged'
+
+/** What is wrong with the file of that snapshot; null: nothing. */
+async function damageOf(place: string, snapshot: SnapshotMeta, pause: Pause): Promise<string | null> {
+  let file: FileHandle
+  try {
+    file = await open(place, 'r')
+  } catch (error) {
+    if (isMissing(error)) return 'it is missing'
+    throw error
+  }
+  try {
+    const { size } = await file.stat()
+    const read = await readSnapshot(file, { size, pause })
+    if (isDamage(read)) return read.damage
+    return isSameSnapshot(read.snapshot, snapshot) ? null : 'another one stands there'
+  } finally {
+    await file.close()
+  }
+}
+
+/** What is waited for between two pieces. */
+type Pause = () => Promise<void>
+const goOn: Pause = () => Promise.resolve()
 
 /** Verifies the file; its data is kept where `target` makes room for it, else only looked at. */
 async function readSnapshot(
   file: FileHandle,
-  size: number,
-  target: ((length: number) => Uint8Array) | null,
+  { size, target, pause = goOn }: { size: number; target?: (length: number) => Uint8Array; pause?: Pause },
 ): Promise<{ snapshot: SnapshotMeta; data: Uint8Array } | Damage> {
   const start = new Uint8Array(Math.min(headBytes, size))
   await readAll(file, start, 0)
@@ -234,12 +303,13 @@ async function readSnapshot(
   const data = target?.(head.dataBytes) ?? new Uint8Array(Math.min(pieceBytes, head.dataBytes))
   for (let at = 0; at < head.dataBytes; at += pieceBytes) {
     const length = Math.min(pieceBytes, head.dataBytes - at)
-    const piece = target === null ? data.subarray(0, length) : data.subarray(at, at + length)
+    if (at > 0) await pause()
+    const piece = target === undefined ? data.subarray(0, length) : data.subarray(at, at + length)
     await readAll(file, piece, headBytes + head.metaBytes + at)
     checksum = crc32(piece, checksum)
   }
-  if (checksum !== head.checksum) return { damage: 'its checksum does not match', newer: false }
-  const snapshot = decodeSnapshotMeta(meta)
+  if (checksum !== head.checksum) return damaged('its checksum does not match')
+  const snapshot = decodeMeta(meta)
   return isDamage(snapshot) ? snapshot : { snapshot, data }
 }
 

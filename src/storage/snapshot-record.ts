@@ -1,14 +1,17 @@
 import { crc32 } from '../std/hash.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
-import { decodeSnapshotMeta, encodeSnapshotMeta, formatVersion, isDamage, sameBytes } from './log-record.ts'
+import { checkFormat, damaged, encodeSnapshotMeta, fieldsOfSnapshot, isDamage, parseObject } from './log-record.ts'
+import { sameBytes, snapshotOf } from './log-record.ts'
 import type { Damage } from './log-record.ts'
 
 /**
- * The bytes of a stored snapshot, alike on every disk and on the way to another node: a head of fixed length, the meta
- * record, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
+ * The bytes of a stored snapshot, alike on every disk and on the way to another node: a head of fixed length, what it stands
+ * for as JSON, the state machine's bytes. The checksum covers everything behind itself, so it can be computed piece by piece.
  */
 
-// head: magic 4 bytes | version u8 | 3 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
+/** Not the log's: a snapshot that somebody keeps outlives the formats of logs. */
+const snapshotFormat = 1
+// head: magic 4 bytes | format u8 | its complement u8 | 2 bytes 0 | crc u32 of all behind it | meta length u32 | data length u64
 export const headBytes = 24
 export const checkedFrom = 12
 const magic = Uint8Array.of(0x51, 0x53, 0x4e, 0x50)
@@ -19,11 +22,12 @@ export type SnapshotHead = { readonly checksum: number; readonly metaBytes: numb
 
 /** Head and meta, with a checksum still to be set once that of the data is known. */
 export function encodeBeginning(snapshot: SnapshotMeta, dataBytes: number): Uint8Array {
-  const meta = encodeSnapshotMeta(snapshot)
+  const meta = new TextEncoder().encode(JSON.stringify(fieldsOfSnapshot(snapshot)))
   const bytes = new Uint8Array(headBytes + meta.length)
   const view = new DataView(bytes.buffer)
   bytes.set(magic)
-  bytes[4] = formatVersion
+  bytes[4] = snapshotFormat
+  bytes[5] = snapshotFormat ^ 0xff
   view.setUint32(12, meta.length)
   view.setBigUint64(16, BigInt(dataBytes))
   bytes.set(meta, headBytes)
@@ -36,16 +40,26 @@ export function setChecksum(beginning: Uint8Array, checksum: number): void {
 
 /** What the first `headBytes` of a file of that size say, if they can belong to one. */
 export function decodeHead(bytes: Uint8Array, size: number): SnapshotHead | Damage {
-  if (bytes.length < headBytes || magic.some((byte, at) => bytes[at] !== byte)) return cut
-  const version = bytes[4] ?? 0
-  if (version > formatVersion) return { damage: `it has format ${version}`, newer: true }
+  if (bytes.length < magic.length || magic.some((byte, at) => bytes[at] !== byte)) return damaged('it is no snapshot')
+  if (bytes.length < headBytes) return damaged(`it is cut: it has ${size} bytes`)
+  const wrong = checkFormat([bytes[4], bytes[5]], snapshotFormat)
+  if (wrong !== undefined) return wrong
   const view = new DataView(bytes.buffer, bytes.byteOffset, headBytes)
   const metaBytes = view.getUint32(12)
   const dataBytes = Number(view.getBigUint64(16))
   // What the checksum does not cover is the same in every file.
-  const isPlain = version === formatVersion && bytes[5] === 0 && bytes[6] === 0 && bytes[7] === 0
-  if (!isPlain || metaBytes > metaBytesMax || headBytes + metaBytes + dataBytes !== size) return cut
+  if (bytes[6] !== 0 || bytes[7] !== 0 || metaBytes > metaBytesMax)
+    return damaged('its beginning is not what was written')
+  const stated = headBytes + metaBytes + dataBytes
+  if (stated > size) return damaged(`it is cut: it has ${size} bytes of ${stated}`)
+  if (stated < size) return damaged(`it has ${size} bytes, and should have ${stated}`)
   return { checksum: view.getUint32(8), metaBytes, dataBytes }
+}
+
+/** What stands between head and data. */
+export function decodeMeta(bytes: Uint8Array): SnapshotMeta | Damage {
+  const value = parseObject(bytes)
+  return isDamage(value) ? value : snapshotOf(value)
 }
 
 /** The whole snapshot in one piece. */
@@ -61,9 +75,8 @@ export function encodeSnapshot(snapshot: SnapshotMeta, data: Uint8Array): Uint8A
 export function decodeSnapshot(bytes: Uint8Array): { snapshot: SnapshotMeta; data: Uint8Array } | Damage {
   const head = decodeHead(bytes, bytes.length)
   if (isDamage(head)) return head
-  if (crc32(bytes.subarray(checkedFrom)) !== head.checksum)
-    return { damage: 'its checksum does not match', newer: false }
-  const snapshot = decodeSnapshotMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
+  if (crc32(bytes.subarray(checkedFrom)) !== head.checksum) return damaged('its checksum does not match')
+  const snapshot = decodeMeta(bytes.subarray(headBytes, headBytes + head.metaBytes))
   if (isDamage(snapshot)) return snapshot
   return { snapshot, data: new Uint8Array(bytes.subarray(headBytes + head.metaBytes)) }
 }
@@ -76,5 +89,3 @@ export function snapshotName({ index, term }: SnapshotMeta): string {
 export function isSameSnapshot(a: SnapshotMeta, b: SnapshotMeta): boolean {
   return sameBytes(encodeSnapshotMeta(a), encodeSnapshotMeta(b))
 }
-
-const cut: Damage = { damage: 'it is cut or was never a snapshot', newer: false }

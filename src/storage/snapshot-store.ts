@@ -5,8 +5,18 @@ import type { SnapshotMeta } from '../raft/effects.ts'
  * verified and synced (file and folder), or not there (R6). Errors: `storage-failed`.
  */
 export type SnapshotStore = {
-  /** Verifies what is there, removes what is not whole, and answers the newest whole one. */
-  open(): Promise<SnapshotMeta | null>
+  /**
+   * Verifies what is there, and sets aside what was whole and is damaged (`damaged`: a sentence for each); what an earlier
+   * start has set aside is removed. What was being received may go on.
+   */
+  open(): Promise<{ readonly newest: SnapshotMeta | null; readonly damaged: readonly string[] }>
+  /** After damage: sets every snapshot aside as damaged, so that none is left. */
+  setAside(): Promise<void>
+  /**
+   * Reads all of it again: null when it is as it was written, else a sentence. Between two pieces it waits for `pause`, whose
+   * rejection ends it.
+   */
+  verify(snapshot: SnapshotMeta, pause?: () => Promise<void>): Promise<string | null>
   /** Writes to a temporary file, syncs, renames, syncs the folder. */
   write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void>
   read(snapshot: SnapshotMeta): Promise<Uint8Array>

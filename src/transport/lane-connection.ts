@@ -165,7 +165,7 @@ export class LaneConnection {
       return this.#options.events.proven(this, step.peer)
     }
     for (const message of step.send) this.#say(message)
-    if (step.kind === 'open') return this.#opened(step.peer)
+    if (step.kind === 'open') return this.#opened(step.peer, step.version)
     if (step.kind === 'ended') {
       this.#end = step.end
       if (step.end.why === 'malformed') return this.#reject(1002, step.end.detail)
@@ -173,11 +173,11 @@ export class LaneConnection {
     }
   }
 
-  #opened(peer: PeerHello): void {
+  #opened(peer: PeerHello, version: number): void {
     this.#state = 'open'
     this.#timer?.cancel()
     this.#listen()
-    this.#options.events.opened(this, peer)
+    this.#options.events.opened(this, peer, version)
   }
 
   /**
@@ -237,7 +237,7 @@ export type LaneConnectionOptions = {
 export type LaneConnectionEvents = {
   /** Answer with `admit`, `refuse` or `giveWay`, now or later. */
   proven(connection: LaneConnection, peer: PeerHello): void
-  opened(connection: LaneConnection, peer: PeerHello): void
+  opened(connection: LaneConnection, peer: PeerHello, version: number): void
   frame(connection: LaneConnection, type: number, payload: Uint8Array): void
   /** The peer sent what is no frame; the connection closes. */
   rejected(connection: LaneConnection, why: string): void

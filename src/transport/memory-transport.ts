@@ -5,6 +5,7 @@ import type { Address } from '../vocabulary/addresses.ts'
 import type { AdmitPeer, PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import { wireVersions } from '../wire/handshake-codec.ts'
 import { RefusalReports } from './refusal-reports.ts'
 import type { Refusal } from './refusal-reports.ts'
 import type { Transport, TransportEvents } from './transport.ts'
@@ -199,7 +200,8 @@ export class MemoryTransport implements Transport {
 
   #opened(peer: PeerHello, link: Link): void {
     this.#links.set(peer.node, link)
-    for (const lane of this.#options.lanes) this.#network.later(() => this.#events?.opened(peer, lane))
+    for (const lane of this.#options.lanes)
+      this.#network.later(() => this.#events?.opened(peer, lane, wireVersions.max))
   }
 
   #refused(refusal: Refusal): void {

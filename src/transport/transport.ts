@@ -32,7 +32,8 @@ export type Transport = {
 }
 
 export type TransportEvents = {
-  opened(peer: PeerHello, lane: string): void
+  /** `version`: of the wire, agreed with this peer; nothing that only a newer one can read may be sent to it. */
+  opened(peer: PeerHello, lane: string, version: number): void
   closed(peer: NodeId, lane: string): void
   frame(peer: NodeId, lane: string, type: number, payload: Uint8Array): void
   /**
@@ -40,6 +41,9 @@ export type TransportEvents = {
    * gone. A hint, said once until a lane to it opens again; never said when nothing answers.
    */
   gone?(peer: NodeId): void
-  /** A handshake was refused, by us or by the other side. `fatal`: this node must not go on (wiped, duplicate). */
+  /**
+   * A handshake was refused, by us or by the other side. `peer`: who that is, when it has proven the secret. `fatal`: this node
+   * must not go on (wiped, duplicate).
+   */
   refused(refusal: { address: string; peer: NodeId | null; error: OperatingError; fatal: boolean }): void
 }

@@ -79,7 +79,10 @@ export class WebSocketListener {
   #connected(socket: Socket): void {
     const { clock, handshakeTimeoutMs, unprovenMax, unprovenBytesMax } = this.#options
     socket.on('error', () => socket.destroy())
-    if (this.#unproven.size >= unprovenMax) return void socket.destroy()
+    if (this.#unproven.size >= unprovenMax) {
+      this.#options.turnedAway()
+      return void socket.destroy()
+    }
     this.#sockets.add(socket)
     const timer = clock.after(handshakeTimeoutMs, () => socket.destroy())
     const count = (): void => void (socket.bytesRead > unprovenBytesMax && socket.destroy())
@@ -115,6 +118,8 @@ export type WebSocketListenerOptions = {
   readonly handshakeTimeoutMs: number
   /** Connections that have not proven the secret; a further one is closed at once. */
   readonly unprovenMax: number
+  /** Told of each that is. */
+  readonly turnedAway: () => void
   /** What such a connection may send. */
   readonly unprovenBytesMax: number
 }

@@ -47,7 +47,11 @@ export class WebSocketTransport implements Transport {
 
   constructor(options: WebSocketTransportOptions) {
     this.#options = options
-    this.#listener = new WebSocketListener({ ...options, unprovenMax, unprovenBytesMax })
+    const turnedAway = (): void => {
+      if (this.#refusals.isNews(strangers, 'too many'))
+        options.log.warn('strangers-turned-away', { limit: unprovenMax })
+    }
+    this.#listener = new WebSocketListener({ ...options, unprovenMax, unprovenBytesMax, turnedAway })
     this.#lanes = new OpenLanes({
       node: options.hello().node,
       probeTimeoutMs: Math.min(options.livenessMs, probeTimeoutMsMax),
@@ -128,6 +132,8 @@ export class WebSocketTransport implements Transport {
     const socket = new WebSocket(`ws://${dialer.address}${lanePath(this.#options.kind, dialer.lane)}`, {
       perMessageDeflate: false,
       maxPayload: limits.frameBytesMax,
+      // Masking is for caches between browser and server that read along; a mask of zeros is none, and costs nothing.
+      generateMask: (mask) => mask.fill(0),
     })
     const { address, lane } = dialer
     this.#connect({ role: 'dialer', socket, raw: null, lane, address, dialer })
@@ -170,7 +176,7 @@ export class WebSocketTransport implements Transport {
       if (raw) this.#listener.proven(raw)
       this.#lanes.decide(connection, peer)
     },
-    opened: (connection, peer) => this.#opened(connection, peer),
+    opened: (connection, peer, version) => this.#opened(connection, peer, version),
     frame: (connection, type, payload) => {
       if (connection.peer !== null) this.#events?.frame(connection.peer.node, connection.lane, type, payload)
     },
@@ -187,14 +193,15 @@ export class WebSocketTransport implements Transport {
     },
   }
 
-  #opened(connection: LaneConnection, peer: PeerHello): void {
+  #opened(connection: LaneConnection, peer: PeerHello, version: number): void {
     const context = this.#connections.get(connection)
     if (context !== undefined) context.openedAt = this.#options.clock.monotonic()
     this.#refusals.forget(connection.role === 'dialer' ? connection.address : peer.node)
     this.#refusals.forget(`${connection.address} ${connection.lane}`)
+    this.#refusals.forget(strangers)
     this.#gone.delete(peer.node)
     this.#lanes.opened(connection, peer)
-    this.#events?.opened(peer, connection.lane)
+    this.#events?.opened(peer, connection.lane, version)
   }
 
   #ended(connection: LaneConnection): void {
@@ -236,7 +243,7 @@ export class WebSocketTransport implements Transport {
 
   #refused(connection: LaneConnection, end: NonNullable<LaneConnection['end']> & { why: 'refused' }): void {
     const { address, role } = connection
-    const peer = end.peer?.node ?? null
+    const peer = end.node
     // A dialler's port differs at each try, its address does not.
     const from = role === 'dialer' ? address : (peer ?? address.slice(0, address.lastIndexOf(':')))
     const report = this.#refusals.report({ from, address, role, peer, error: end.error, fatal: end.fatal })
@@ -304,6 +311,9 @@ function isRefusal(failure: Error | null): boolean {
   const code = failure !== null && 'code' in failure ? failure.code : undefined
   return code === 'ECONNREFUSED' || code === 'ECONNRESET'
 }
+
+/** Who is meant in reports by nobody in particular. */
+const strangers = 'strangers'
 
 /** Accepted connections that have not proven the secret, and what each of them may send. */
 const unprovenMax = 64

@@ -48,10 +48,12 @@ export type ConnectionHello = {
 
 /**
  * A hello together with the bytes that were sent: the proofs cover the bytes, so that fields which only a newer node
- * knows are covered too. `hello` is null when no common version lets us read more than the range.
+ * knows are covered too. `hello` is null when no common version lets us read more than the range and the id.
  */
 export type SentHello = {
   readonly versions: WireVersions
+  /** Null when it can not be read. */
+  readonly node: NodeId | null
   readonly hello: ConnectionHello | null
   readonly bytes: Uint8Array
 }

@@ -20,6 +20,7 @@ export const errorCodes = [
   'not-leader', // only the leader does this; details.leader and details.address say who it is, as far as known
   'no-leader', // no leader is known, or the proposal provably never reached one
   'no-quorum', // a leader may be known, but a majority does not answer
+  'disk-full', // the leader's disk has no room but what it keeps for itself; nothing was done
   'overloaded', // a stated limit of queue, bytes or sessions is reached
   'outcome-unknown', // it may or may not have happened, and nobody can tell now
   'not-here', // a forwarded call reached a node that does not run the server
@@ -34,6 +35,7 @@ export const errorCodes = [
   'wrong-secret', // the peer could not prove the cluster's secret
   'incompatible-version', // no common wire version
   'storage-failed', // the disk refused a write or returned damage
+  'state-diverged', // this node's state is another than the cluster's; it repairs itself at its next start
   'listen-failed', // an address could not be listened on
   'stopped', // this node is stopping
   'internal', // an accident of ours; the log has the cause under the trace id

@@ -8,7 +8,7 @@ import { errorCodes, OperatingError } from '../vocabulary/operating-error.ts'
 import type { OperatingErrorOptions, Retry } from '../vocabulary/operating-error.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
-import { isText, pack, unpack } from './pack.ts'
+import { cutText, isText, pack, unpack } from './pack.ts'
 import type { PackedValue } from './pack.ts'
 
 /**
@@ -26,11 +26,16 @@ export function encodeCallMessage(message: CallMessage): { type: number; payload
   return { type: frameTypes[message.kind], payload: pack(fieldsOf(message)) }
 }
 
-export function decodeCallMessage(type: number, payload: Uint8Array): CallMessage | Malformed {
+/** `id`: of which call, if that at least can be read. */
+export type UnreadableCall = Malformed & { readonly id: CallId | null }
+
+export function decodeCallMessage(type: number, payload: Uint8Array): CallMessage | UnreadableCall {
   const fields = unpack(payload)
-  if ('malformed' in fields) return fields
-  const id = fields[0]
-  return (isCallId(id) ? messageOf(type, id, fields) : null) ?? { malformed: `frame type ${type}: bad fields` }
+  if ('malformed' in fields) return { ...fields, id: null }
+  const [first] = fields
+  const id = isCallId(first) ? first : null
+  const message = id === null ? null : messageOf(type, id, fields)
+  return message ?? { malformed: `frame type ${type}: bad fields`, id }
 }
 
 function fieldsOf(message: CallMessage): readonly PackedValue[] {
@@ -82,7 +87,7 @@ function outcomeFields(outcome: Outcome): readonly PackedValue[] {
     case 'rejected':
     case 'unknown': {
       const { code, message, retry, retryAfterMs, details } = outcome.error
-      return [code, message.slice(0, messageCharsMax), retry, retryAfterMs ?? null, packDetails(details)]
+      return [code, cutText(message, messageCharsMax), retry, retryAfterMs ?? null, packDetails(details)]
     }
     case 'cancelled':
       return []

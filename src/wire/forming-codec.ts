@@ -4,7 +4,7 @@ import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import type { FormingMessage } from './forming.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
-import { isText, pack, unpack } from './pack.ts'
+import { cutText, isText, pack, unpack } from './pack.ts'
 
 /** The forming messages as bytes. What decodes is well-formed: voters are sorted ids without doubles, texts are bounded. */
 export function encodeFormingMessage(message: FormingMessage): { type: number; payload: Uint8Array } {
@@ -16,7 +16,7 @@ export function encodeFormingMessage(message: FormingMessage): { type: number; p
     case 'formed':
       return { type, payload: pack([message.clusterId]) }
     case 'form-refused':
-      return { type, payload: pack([message.why.slice(0, whyCharsMax)]) }
+      return { type, payload: pack([cutText(message.why, whyCharsMax)]) }
     default:
       return unreachable(message)
   }

@@ -26,6 +26,8 @@ export const frameTypes = {
   'read-refused': 30,
   'snapshot-installed': 31,
   'timeout-now': 32,
+  'recovery-request': 33,
+  'recovery-response': 34,
 
   'snapshot-offer': 40,
   'snapshot-resume': 41,

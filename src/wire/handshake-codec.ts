@@ -16,7 +16,8 @@ import { copyBytes, isIndex, isText, pack, unpack } from './pack.ts'
 
 /**
  * The handshake's messages as bytes. A hello travels as a byte string of its own, because the proofs cover it as sent; its
- * version range stands first and never moves, so that any two versions can tell that they do not understand each other.
+ * first six fields never move, nor does the way the secret is proven, so that any two versions can tell each other that
+ * they do not understand each other.
  */
 
 /** What this build speaks. */
@@ -64,7 +65,7 @@ export function encodeHello(hello: ConnectionHello): SentHello {
     raft,
     peer.version,
   ])
-  return { versions, hello, bytes: copyBytes(bytes) }
+  return { versions, node: peer.node, hello, bytes: copyBytes(bytes) }
 }
 
 export function encodeHandshakeMessage(message: HandshakeMessage): { type: number; payload: Uint8Array } {
@@ -121,7 +122,10 @@ function decodeHello(value: unknown): SentHello | Malformed {
   const [min, max, ...rest] = fields
   if (!isIndex(min) || !isIndex(max) || min > max) return { malformed: 'hello: version range' }
   const versions = { min, max }
-  if (Math.max(min, wireVersions.min) > Math.min(max, wireVersions.max)) return { versions, hello: null, bytes }
+  if (Math.max(min, wireVersions.min) > Math.min(max, wireVersions.max)) {
+    const id = rest[3]
+    return { versions, node: typeof id === 'string' && isNodeId(id) ? id : null, hello: null, bytes }
+  }
   const parsed = helloFields.safeParse(rest.slice(0, helloFieldCount))
   if (!parsed.success) return { malformed: `hello: field ${parsed.error.issues[0]?.path.join('.') ?? ''}` }
   const [nonce, kind, lane, node, generation, boot, clusterName, id, promised, http, peer, raft, version] = parsed.data
@@ -133,7 +137,7 @@ function decodeHello(value: unknown): SentHello | Malformed {
     lane,
     peer: { node, generation, boot, clusterName, clusterId: id, promised, addresses, version },
   }
-  return { versions, hello, bytes }
+  return { versions, node, hello, bytes }
 }
 
 const helloFieldCount = 13

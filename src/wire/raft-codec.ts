@@ -13,7 +13,8 @@ import type { PackedValue } from './pack.ts'
 /**
  * Raft's messages as bytes: one frame type a kind, the payload `[term, ...fields]`. Sender and receiver are the
  * connection's and do not travel; neither do the indexes of entries, which follow the previous index without a gap. What
- * decodes is well-formed (R14): safe integers, terms that never fall, none above the sender's. Data is copied.
+ * decodes is well-formed (R14): safe integers, terms that never fall, none above the sender's. Data is copied, all of a
+ * message at once.
  */
 export function encodeMessage(message: Message): { type: number; payload: Uint8Array } {
   return { type: frameTypes[message.kind], payload: pack([message.term, ...fieldsOf(message)]) }
@@ -24,7 +25,7 @@ export function decodeMessage(
   payload: Uint8Array,
   envelope: { from: NodeId; to: NodeId },
 ): Message | Malformed {
-  const fields = unpack(payload)
+  const fields = unpack(copyBytes(payload))
   if ('malformed' in fields) return fields
   const term = fields[0]
   if (!isIndex(term)) return { malformed: `frame type ${type}: term` }
@@ -49,9 +50,9 @@ function fieldsOf(message: Message): readonly PackedValue[] {
     case 'append-rejected':
       return [message.prevIndex, message.hintIndex, message.hintTerm]
     case 'heartbeat-request':
-      return [message.commit, message.read]
+      return [message.commit, message.read, message.match]
     case 'heartbeat-response':
-      return [message.read]
+      return [message.read, message.isDiskFull]
     case 'propose':
       return [message.id, packContent(message.content)]
     case 'propose-accepted':
@@ -67,6 +68,10 @@ function fieldsOf(message: Message): readonly PackedValue[] {
       return [message.index]
     case 'timeout-now':
       return []
+    case 'recovery-request':
+      return [message.nonce]
+    case 'recovery-response':
+      return [message.nonce, message.index]
     default:
       return unreachable(message)
   }
@@ -96,9 +101,11 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       if (!isIndex(a) || !isIndex(b) || !isIndex(c)) return null
       return { kind: 'append-rejected', prevIndex: a, hintIndex: b, hintTerm: c }
     case frameTypes['heartbeat-request']:
-      return isIndex(a) && isIndex(b) ? { kind: 'heartbeat-request', commit: a, read: b } : null
+      return isIndex(a) && isIndex(b) && isIndex(c) ? { kind: 'heartbeat-request', commit: a, read: b, match: c } : null
     case frameTypes['heartbeat-response']:
-      return isIndex(a) ? { kind: 'heartbeat-response', read: a } : null
+      // Who does not speak of its disk has room.
+      if (!isIndex(a) || !(b === undefined || typeof b === 'boolean')) return null
+      return { kind: 'heartbeat-response', read: a, isDiskFull: b ?? false }
     case frameTypes.propose: {
       const content = unpackContent(b)
       return isProposalId(a) && content !== null ? { kind: 'propose', id: a, content } : null
@@ -106,7 +113,7 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
     case frameTypes['propose-accepted']:
       return isProposalId(a) && isIndex(b) ? { kind: 'propose-accepted', id: a, index: b } : null
     case frameTypes['propose-refused']:
-      return isProposalId(a) && isRefusalReason(b) ? { kind: 'propose-refused', id: a, why: b } : null
+      return isProposalId(a) && typeof b === 'string' ? { kind: 'propose-refused', id: a, why: refusalReason(b) } : null
     case frameTypes['read-request']:
       return isIndex(a) ? { kind: 'read-request', id: a } : null
     case frameTypes['read-refused']:
@@ -117,6 +124,10 @@ function bodyOf(type: number, term: Term, fields: readonly unknown[]): MessageBo
       return isIndex(a) ? { kind: 'snapshot-installed', index: a } : null
     case frameTypes['timeout-now']:
       return { kind: 'timeout-now' }
+    case frameTypes['recovery-request']:
+      return isIndex(a) ? { kind: 'recovery-request', nonce: a } : null
+    case frameTypes['recovery-response']:
+      return isIndex(a) && isIndex(b) ? { kind: 'recovery-response', nonce: a, index: b } : null
     default:
       return null
   }
@@ -145,7 +156,7 @@ function unpackEntries(append: {
     if (!isIndex(index) || !isIndex(term) || term < lastTerm || term > append.term) return null
     if (kind === undefined || !isEntryId(id) || !isIndex(time) || !(data instanceof Uint8Array)) return null
     lastTerm = term
-    entries.push({ index, term, kind, id, time, data: copyBytes(data) })
+    entries.push({ index, term, kind, id, time, data })
   }
   return entries
 }
@@ -160,7 +171,7 @@ function packContent(content: ProposalContent): readonly PackedValue[] {
 function unpackContent(value: unknown): ProposalContent | null {
   if (!Array.isArray(value)) return null
   const [kind, what, promote] = value as readonly unknown[]
-  if (kind === 'command') return what instanceof Uint8Array ? { kind, data: copyBytes(what) } : null
+  if (kind === 'command') return what instanceof Uint8Array ? { kind, data: what } : null
   const change = typeof what === 'string' && isNodeId(what) ? changeOf(kind, what, promote) : null
   return change && { kind: 'change', change }
 }
@@ -176,13 +187,22 @@ const refusalReasons: Record<RefusalReason, true> = {
   transferring: true,
   overloaded: true,
   'too-large': true,
+  'disk-full': true,
   'change-under-way': true,
   'change-refused': true,
   overwritten: true,
 }
 
-function isRefusalReason(value: unknown): value is RefusalReason {
-  return typeof value === 'string' && Object.hasOwn(refusalReasons, value)
+/**
+ * Only a proposal that entered no log is answered with a refusal, so that much is true whatever a newer version has against
+ * it; and later it may have nothing against it.
+ */
+function refusalReason(text: string): RefusalReason {
+  return isRefusalReason(text) ? text : 'overloaded'
+}
+
+function isRefusalReason(text: string): text is RefusalReason {
+  return Object.hasOwn(refusalReasons, text)
 }
 
 const idPattern = /^[A-Za-z0-9._-]{1,128}$/

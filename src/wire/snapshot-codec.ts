@@ -5,7 +5,7 @@ import { unreachable } from '../std/assert.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
 import { snapshotBytesMax, snapshotChunkBytesMax } from './limits.ts'
-import { copyBytes, isIndex, isText, pack, unpack } from './pack.ts'
+import { copyBytes, cutText, isIndex, isText, pack, unpack } from './pack.ts'
 
 /**
  * What is said on the `bulk` lane. The receiver pulls: each `snapshot-resume` asks for one chunk, so no more than one is
@@ -51,7 +51,7 @@ export function encodeSnapshotMessage(message: SnapshotMessage): { type: number;
     case 'snapshot-end':
       return { type, payload: pack([transfer]) }
     case 'snapshot-refuse':
-      return { type, payload: pack([transfer, message.why.slice(0, whyCharsMax)]) }
+      return { type, payload: pack([transfer, cutText(message.why, whyCharsMax)]) }
     default:
       return unreachable(message)
   }

@@ -30,6 +30,7 @@ const member: MemberView = {
 }
 const raft: RaftView = {
   id: 'n1',
+  clusterId: 'c1',
   role: 'leader',
   term: 3,
   leader: 'n1',
@@ -43,7 +44,9 @@ const raft: RaftView = {
   promotable: ['n2'],
   votersOutgoing: [],
   configurationCommitted: true,
-  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true }],
+  recovering: false,
+  quarantine: { why: 'entry 7 is damaged', lostUpTo: 9, verified: true, over: true },
+  progress: [{ id: 'n2', matchIndex: 7, state: 'replicate', active: true, recovering: true, diskFull: false }],
 }
 const server: ServerView = {
   name: 'files',
@@ -63,7 +66,17 @@ const session: SessionView = {
   startedAt: 1,
   lastUsedAt: 2,
 }
-const status = { node: 'n1', leader: null, term: 3, commitIndex: 9, appliedIndex: 8, version: '0.1.0' }
+const status = {
+  node: 'n1',
+  leader: null,
+  term: 3,
+  commitIndex: 9,
+  appliedIndex: 8,
+  version: '0.1.0',
+  stateCheck: { index: 4096, agreed: ['n1', 'n2'], diverged: ['n3'] },
+  quarantine: null,
+  diskFull: false,
+}
 const item = (name: string, definition: string): CatalogItem => ({
   server: 'files',
   name,

@@ -66,7 +66,7 @@ function needsOf(scripted: Scripted): AdminNeeds {
     throw new Error(`${name} was not to be asked`)
   }
   const names = ['status', 'raft', 'members', 'servers', 'tools', 'resources', 'resourceTemplates', 'prompts'] as const
-  const more = ['callTool', 'sessions', 'closeSession', 'readiness', 'sample'] as const
+  const more = ['callTool', 'snapshot', 'sessions', 'closeSession', 'readiness', 'sample'] as const
   return {
     ...Object.fromEntries([...names, ...more].map((name) => [name, unscripted(name)])),
     ...scripted,
@@ -196,6 +196,8 @@ export const sampleOfOne: MetricsSample = {
     changes: 7,
     idempotencyKeysNow: 8,
     kvWatchesNow: 9,
+    stateCheckedIndexNow: 8192,
+    stateDivergedNow: 1,
   },
   consensus: {
     elections: 2,
@@ -203,13 +205,31 @@ export const sampleOfOne: MetricsSample = {
     refusals: 1,
     appendedEntries: 13,
     persistBatches: 7,
+    persistSyncs: 6,
     persistMs: 1500,
+    oldestWriteMsNow: 250,
+    stalls: 4,
+    stallHandovers: 1,
+    snapshotsSaved: 11,
+    snapshotBytesSaved: 1100,
+    snapshotsSent: 12,
+    snapshotBytesSent: 1200,
+    snapshotsReceived: 14,
+    snapshotBytesReceived: 1400,
+    scrubbedBytes: 5000,
+    scrubRounds: 5,
+    damageFound: 3,
+    damageMended: 2,
+    diskFreeBytesNow: 123_456,
+    isDiskFullNow: true,
+    isQuarantinedNow: true,
     framesIn: 100,
     framesOut: 200,
     framesRejected: 3,
     connectedPeersNow: 2,
     loopDelayMsNow: 20,
   },
+  peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   sessions: 4,
   upstreams: [
     { server: 'files', status: 'ready' },

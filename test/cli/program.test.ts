@@ -172,6 +172,21 @@ describe('views', () => {
     members: [member],
   }
 
+  it.each([
+    [false, null, 'quarantine\tthis node neither votes nor counts until it is repaired: entry 7 is damaged\n'],
+    [true, null, 'quarantine\tover: repaired: entry 7 is damaged\n'],
+    [true, true, 'quarantine\tover: repaired and verified up to entry 9: entry 7 is damaged\n'],
+  ])('status says what is wrong with the node itself (over %s, verified %s)', async (over, verified, line) => {
+    const quarantine = { why: 'entry 7 is damaged', lostUpTo: 9, verified, over }
+    node.answers.set('GET /v1/status', { body: { ...status, quarantine, diskFull: true } })
+    node.answers.set('GET /v1/servers', { body: { servers: [] } })
+    const { stdout } = await run(['status'])
+    expect(stdout).toContain(line)
+    expect(stdout).toContain(
+      'disk\tfull: this node takes no writes while it leads, and may fall behind while another does; make room\n',
+    )
+  })
+
   it('status prints tab-separated lines without a terminal, cleaned of what would break a line', async () => {
     node.answers.set('GET /v1/status', { body: status })
     node.answers.set('GET /v1/servers', { body: { servers: [server] } })
@@ -268,7 +283,7 @@ describe('kv', () => {
 
   it('delete of another revision fails with 1, of nothing with 3', async () => {
     node.answers.set('DELETE /v1/kv/k', [refuse(412, 'revision-mismatch'), refuse(404, 'not-found')])
-    expect((await run(['kv', 'delete', 'k', '--if-revision', '3'])).code).toBe(1)
+    expect((await run(['kv', 'delete', 'k', '--if-revision', '2000000095'])).code).toBe(1)
     expect((await run(['kv', 'delete', 'k'])).code).toBe(3)
   })
 

@@ -58,9 +58,11 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
         generation: 1,
         promise: null,
         joined: null,
-        hardState: { term: 0, vote: null, commit: 0 },
+        hardState: { term: 0, vote: null, commit: 0, isRecovering: false },
         snapshot: null,
         entries: [],
+        damage: null,
+        quarantine: null,
       })
     })
 
@@ -92,7 +94,7 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
       await store.write(batch({ term: 3, vote: n2, entries: [entry(1, 1), odd] }))
       await store.write(batch({ term: 3, vote: n2, commit: 2, entries: [large] }))
       expect(await reopened(at, store)).toEqual({
-        hardState: { term: 3, vote: 'n2', commit: 2 },
+        hardState: { term: 3, vote: 'n2', commit: 2, isRecovering: false },
         snapshot: null,
         entries: [entry(1, 1), odd, large],
       })
@@ -126,7 +128,7 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
       const at = await place()
       const store = await openStore(at)
       await store.write(batch({ term: 7, vote: n2 }))
-      const hardState = { term: 7, vote: 'n2', commit: 0 }
+      const hardState = { term: 7, vote: 'n2', commit: 0, isRecovering: false }
       expect(await reopened(at, store)).toEqual({ hardState, snapshot: null, entries: [] })
     })
 
@@ -166,7 +168,7 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
       )
       await store.write(batch({ term: 2, commit: 8, truncateFrom: 9, entries: [entry(9, 2), entry(10, 2)] }))
       expect(await reopened(at, store)).toEqual({
-        hardState: { term: 2, vote: null, commit: 8 },
+        hardState: { term: 2, vote: null, commit: 8, isRecovering: false },
         snapshot: snapshotOf(7, 1),
         entries: [...[5, 6, 7, 8].map((index) => entry(index, 1)), entry(9, 2), entry(10, 2)],
       })
@@ -190,7 +192,7 @@ export function logStoreConformance(name: string, makePlace: () => Promise<LogSt
       await store.write(batch({ term: 4, commit: 30, install: snapshotOf(30, 3) }))
       await store.write(batch({ term: 4, commit: 30, entries: [entry(31, 4)] }))
       expect(await reopened(at, store)).toEqual({
-        hardState: { term: 4, vote: null, commit: 30 },
+        hardState: { term: 4, vote: null, commit: 30, isRecovering: false },
         snapshot: snapshotOf(30, 3),
         entries: [entry(31, 4)],
       })

@@ -59,7 +59,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
     }
 
     it('has nothing at first', async () => {
-      expect(await (await place()).newStore().open()).toBeNull()
+      expect(await (await place()).newStore().open()).toEqual({ newest: null, damaged: [] })
     })
 
     it.each([0, 1, 5000, 3_000_000])('gives back what was written, after a restart too (%i bytes)', async (length) => {
@@ -70,7 +70,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       expect(Buffer.compare(await first.read(older), data)).toBe(0)
       await first.close()
       const second = at.newStore()
-      expect(await second.open()).toEqual(older)
+      expect(await second.open()).toEqual({ newest: older, damaged: [] })
       expect(Buffer.compare(await second.read(older), data)).toBe(0)
     })
 
@@ -79,7 +79,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       const store = await openStore(at)
       await store.write(newer, bytes(20))
       await store.write(older, bytes(10))
-      expect(await at.newStore().open()).toEqual(newer)
+      expect((await at.newStore().open()).newest).toEqual(newer)
       expect(await store.read(older)).toEqual(bytes(10))
       await store.prune(newer)
       await expect(store.read(older)).rejects.toMatchObject({ code: 'storage-failed' })
@@ -97,7 +97,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       expect(await store.read(newer)).toEqual(bytes(4500))
       expect(await store.receivedOffset(newer, whole.length)).toBe(whole.length)
       await store.close()
-      expect(await at.newStore().open()).toEqual(newer)
+      expect((await at.newStore().open()).newest).toEqual(newer)
     })
 
     it('says where a part that is being received ends, and takes the rest', async () => {
@@ -119,14 +119,31 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       expect((await receive(store, older, first)).at(-1)).toBe('done')
     })
 
-    it('forgets a part at a restart', async () => {
+    it('goes on with a part after a restart', async () => {
       const whole = await stored(newer, bytes(3000))
       const at = await place()
       const store = await openStore(at)
       await store.receive(newer, { offset: 0, size: whole.length, bytes: whole.subarray(0, 1000) })
       await store.close()
       const again = await openStore(at)
-      expect(await again.receivedOffset(newer, whole.length)).toBe(0)
+      expect(await again.receivedOffset(newer, whole.length)).toBe(1000)
+      expect(await again.receivedOffset(newer, whole.length + 1)).toBe(0)
+      expect((await receive(again, newer, whole)).at(-1)).toBe('done')
+      expect(await again.read(newer)).toEqual(bytes(3000))
+    })
+
+    it('tells whether a snapshot is what was written, and sets all aside when told', async () => {
+      const at = await place()
+      const store = await openStore(at)
+      await store.write(older, bytes(10))
+      await store.write(newer, bytes(5000))
+      expect(await store.verify(newer)).toBeNull()
+      await at.damage(newer)
+      expect(await store.verify(newer)).toMatch(/25-3.* is damaged: its checksum/)
+      expect(await store.verify(older)).toBeNull()
+      await store.setAside()
+      await expect(store.read(older)).rejects.toMatchObject({ code: 'storage-failed' })
+      expect(await at.newStore().open()).toEqual({ newest: null, damaged: [] })
     })
 
     it.each([0, 5, 13, 60, 4000, -1])('throws a part away that came damaged at byte %i', async (where) => {
@@ -138,7 +155,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       const store = await openStore(at)
       expect((await receive(store, newer, damaged)).at(-1)).toBe('damaged')
       expect(await store.receivedOffset(newer, whole.length)).toBe(0)
-      expect(await at.newStore().open()).toBeNull()
+      expect((await at.newStore().open()).newest).toBeNull()
       expect((await receive(store, newer, whole)).at(-1)).toBe('done')
     })
 
@@ -161,7 +178,7 @@ export function snapshotStoreConformance(name: string, makePlace: () => Promise<
       await store.write(newer, bytes(5000))
       await at.damage(newer)
       await expect(store.read(newer)).rejects.toMatchObject({ code: 'storage-failed' })
-      expect(await at.newStore().open()).toEqual(older)
+      expect(await at.newStore().open()).toMatchObject({ newest: older, damaged: [expect.stringContaining('25-3')] })
     })
   })
 }

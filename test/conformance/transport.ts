@@ -74,8 +74,8 @@ export function describeTransport(name: string, world: () => TransportWorld): vo
       const a = await start('a')
       const b = await start('b')
       const opened = b.said.opened.bind(b.said)
-      b.said.opened = (peer, lane) => {
-        opened(peer, lane)
+      b.said.opened = (peer, lane, version) => {
+        opened(peer, lane, version)
         b.transport.send(peer.node, lane, 16, Buffer.from(`hello on ${lane}`))
       }
       a.transport.dial(b.address)

@@ -14,7 +14,8 @@ const cluster = (name: string): ClusterId => name as ClusterId
 
 function forming(options: Partial<FormingOptions> & { self: NodeId }): Forming {
   const newClusterId = cluster(`of-${options.self}`)
-  return new Forming({ bootstrapExpect: 3, promise: null, joined: null, formed: null, newClusterId, ...options })
+  const unbound = { promise: null, joined: null, formed: null, isLogLost: false }
+  return new Forming({ bootstrapExpect: 3, ...unbound, newClusterId, ...options })
 }
 
 function opened(peer: NodeId, known: { clusterId?: ClusterId; promised?: ClusterId } = {}): FormingEvent {
@@ -41,6 +42,41 @@ describe('Forming', () => {
     expect(after(core, opened(n3))).toMatchObject({ persistPromise: null, send: [] })
     expect(core.waitingFor()).toBe('2 of 3 nodes are here: n1, n3; waiting for 1 more')
     expect(after(core, { kind: 'peer-closed', peer: n3 }, opened(n2)).persistPromise).toBeNull()
+  })
+
+  it('proposes nothing, and promises nothing new, where its log is lost: it may have formed a cluster', () => {
+    const lost = forming({ self: n1, isLogLost: true })
+    const { persistPromise, send } = after(lost, opened(n2), opened(n3))
+    expect([persistPromise, send]).toEqual([null, []])
+    const asked = after(forming({ self: n2, isLogLost: true }), opened(n1), said(n1, proposal))
+    expect(asked.persistPromise).toBeNull()
+    expect(asked.send).toEqual([
+      {
+        to: n1,
+        message: { kind: 'form-refused', why: 'the log of n2 is lost, and it may have formed another cluster' },
+      },
+    ])
+    const alone = forming({ self: n1, isLogLost: true, promise: { clusterId: cluster('c'), voters: [n1] } })
+    expect(after(alone, { kind: 'tick' }).form).toBeNull()
+    expect(alone.waitingFor()).toMatch(/^the log of n1 is lost, and no other node is known to have it/)
+  })
+
+  it('proposes what it has promised to nobody again where its log is lost: a wiped node would take it for the first time', () => {
+    const lost = forming({ self: n1, isLogLost: true, promise: ofN1 })
+    expect(after(lost, opened(n2), { kind: 'tick' }).send).toEqual([])
+    const whole = forming({ self: n1, promise: ofN1 })
+    expect(after(whole, opened(n2)).send).toEqual([{ to: n2, message: proposal }])
+  })
+
+  it('forms what it has promised when its log is lost and another has formed it', () => {
+    for (const event of [
+      opened(n2, { clusterId: ofN1.clusterId }),
+      said(n2, { kind: 'formed', clusterId: ofN1.clusterId }),
+    ]) {
+      const lost = forming({ self: n1, isLogLost: true, promise: ofN1 })
+      lost.step(opened(n2))
+      expect(after(lost, event).form?.entry.index).toBe(1)
+    }
   })
 
   it('proposes on the lowest id only, and only once its own promise is durable', () => {
@@ -74,7 +110,10 @@ describe('Forming', () => {
     const { form, send } = after(core, said(n3, promised))
     expect(send).toEqual([])
     expect(core.waitingFor()).toBe('cluster of-n1 of n1, n2, n3 is agreed; writing it down')
-    expect(form).toMatchObject({ hardState: { term: 1, vote: null, commit: 1 }, entry: { index: 1, term: 1, id: '' } })
+    expect(form).toMatchObject({
+      hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
+      entry: { index: 1, term: 1, id: '' },
+    })
     expect(form && decodeConfiguration(form.entry.data)).toMatchObject({ clusterId: 'of-n1', voters: [n1, n2, n3] })
     expect(after(core, { kind: 'formed-durable' }).send.map(({ to, message }) => [to, message.kind])).toEqual([
       ['n2', 'formed'],
@@ -323,6 +362,7 @@ class World {
       promise: disk.promise,
       joined: null,
       formed,
+      isLogLost: false,
       newClusterId,
     })
     this.#cores.set(id, { core, writes: [] })

@@ -1,5 +1,14 @@
 import type { ClusterId } from '../../src/vocabulary/ids.ts'
-import type { FormingPromise, LogBatch, LogStore, StoredNode } from '../../src/storage/log-store.ts'
+import type { Entry } from '../../src/raft/entry.ts'
+import type {
+  FormingPromise,
+  LogBatch,
+  LogStore,
+  Quarantine,
+  QuarantinedLog,
+  ScrubReport,
+  StoredNode,
+} from '../../src/storage/log-store.ts'
 
 /** A store whose writes wait while the gate is shut, as on a disk that stalls. */
 export class GatedStore implements LogStore {
@@ -24,6 +33,27 @@ export class GatedStore implements LogStore {
 
   open(options: Parameters<LogStore['open']>[0]): Promise<StoredNode> {
     return this.#store.open(options)
+  }
+
+  get lastQuarantine(): Quarantine | null {
+    return this.#store.lastQuarantine
+  }
+
+  quarantine(begin: QuarantinedLog): Promise<StoredNode> {
+    return this.#store.quarantine(begin)
+  }
+
+  condemn(why: string): Promise<void> {
+    return this.#store.condemn(why)
+  }
+
+  scrub(): Promise<ScrubReport> {
+    return this.#store.scrub()
+  }
+
+  async rewrite(entries: readonly Entry[]): Promise<void> {
+    await this.#opened
+    await this.#store.rewrite(entries)
   }
 
   async write(batch: LogBatch): Promise<void> {

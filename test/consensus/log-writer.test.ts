@@ -1,10 +1,13 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { mergePersists } from '../../src/consensus/log-writer.ts'
+import { LogWriter, mergePersists } from '../../src/consensus/log-writer.ts'
+import { newCounters } from '../../src/consensus/status-report.ts'
 import type { Persist } from '../../src/raft/effects.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { LogBatch } from '../../src/storage/log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
+import { waitFor } from '../wait.ts'
+import { ManualClock } from './manual-clock.ts'
 import { batch, entry, n1, snapshotOf } from '../fixtures/log-batches.ts'
 
 type Written = Omit<Persist, 'then'>
@@ -41,7 +44,7 @@ const persistsOf = fc
       last = kept + append
       if (install !== null) commit = install.index
       if (commits) commit = Math.max(commit, last - 1)
-      const hardState = { term, vote: null, commit }
+      const hardState = { term, vote: null, commit, isRecovering: false }
       return { seq: at + 1, hardState, install, compact, truncateFrom, entries, mustSync }
     })
   })
@@ -71,7 +74,7 @@ describe('mergePersists', () => {
   it('is synced when one of them must be', () => {
     const persist: Written = {
       seq: 1,
-      hardState: { term: 1, vote: null, commit: 0 },
+      hardState: { term: 1, vote: null, commit: 0, isRecovering: false },
       install: null,
       compact: null,
       truncateFrom: null,
@@ -80,5 +83,42 @@ describe('mergePersists', () => {
     }
     expect(mergePersists([persist, persist]).sync).toBe(false)
     expect(mergePersists([persist, { ...persist, mustSync: true }, persist]).sync).toBe(true)
+  })
+})
+
+describe('a commit hint', () => {
+  it('goes with the next batch that must be written, or when it is asked for, and not before', async () => {
+    const store = new MemoryLogStore(new MemoryDisk())
+    await store.open({ nodeId: n1 })
+    const done: number[][] = []
+    const writer = new LogWriter({
+      store,
+      clock: new ManualClock(),
+      counters: newCounters(),
+      durable: (persists) => void done.push(persists.map(({ seq }) => seq)),
+      failed: (error) => {
+        throw error
+      },
+    })
+    const write = (seq: number, entries: readonly Entry[], commit: number): void => {
+      const hardState = { term: 1, vote: null, commit, isRecovering: false }
+      const mustSync = entries.length > 0
+      // oxlint-disable-next-line unicorn/no-thenable -- a list of messages, never a function
+      writer.write({ seq, hardState, install: null, compact: null, truncateFrom: null, entries, mustSync, then: [] })
+    }
+    write(1, [entry(1, 1), entry(2, 1)], 0)
+    await waitFor('the first batch', () => done.length === 1)
+    write(2, [], 1)
+    await Promise.resolve()
+    write(3, [entry(3, 1)], 1)
+    await waitFor('the second batch', () => done.length === 2)
+    write(4, [], 2)
+    write(5, [], 3)
+    await new Promise(setImmediate)
+    expect(done).toEqual([[1], [2, 3]])
+    writer.writeHints()
+    await waitFor('the hints', () => done.length === 3)
+    expect(done).toEqual([[1], [2, 3], [4, 5]])
+    await writer.end()
   })
 })

@@ -11,7 +11,7 @@ import { frameTypes } from '../../src/wire/frame-types.ts'
 import { waitFor } from '../wait.ts'
 import { GatedStore } from './gated-store.ts'
 import { Hub } from './hub.ts'
-import { consensusOptions, introduce, startNode } from './test-cluster.ts'
+import { CountingClock, consensusOptions, introduce, startNode } from './test-cluster.ts'
 import type { LoopNode } from './test-cluster.ts'
 
 const running = new Set<LoopNode>()
@@ -28,6 +28,8 @@ export class LoopCluster {
   readonly disks = new Map<NodeId, MemoryDisk>()
   readonly files = new Map<NodeId, MemorySnapshots>()
   readonly stores = new Map<NodeId, GatedStore>()
+  /** What is free on the disk of a node; where nothing is said, no end of it. */
+  readonly free = new Map<NodeId, number>()
   nodes: LoopNode[] = []
   readonly #options: Partial<ConsensusOptions>
   readonly #ports: LoopClusterPorts
@@ -50,7 +52,14 @@ export class LoopCluster {
     const make = this.#ports.makeTransport ?? ((_, link) => this.hub.makeTransport(link))
     const node = await startNode(
       { ...consensusOptions(id, { ...this.#options, ...change }), nodeId: id },
-      { store, snapshots, makeTransport: (link) => (life.transport = make(id, link)), life },
+      {
+        store,
+        snapshots,
+        makeTransport: (link) => (life.transport = make(id, link)),
+        life,
+        freeBytes: () => Promise.resolve(this.free.get(id) ?? Infinity),
+        clock: new CountingClock(this.#ports.hurry ?? (() => false)),
+      },
     )
     running.add(node)
     this.#lives.set(node, life)
@@ -103,6 +112,8 @@ export class LoopCluster {
 export type LoopClusterPorts = {
   readonly store?: (id: NodeId, life: Life) => LogStore | undefined
   readonly snapshots?: (id: NodeId, life: Life) => SnapshotStore | undefined
+  /** Timers that fire at once, by their length. */
+  readonly hurry?: (ms: number) => boolean
   readonly makeTransport?: (id: NodeId, link: Parameters<ConsensusPorts['makeTransport']>[0]) => Transport
 }
 

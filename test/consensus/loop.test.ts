@@ -102,7 +102,7 @@ describe('three nodes', () => {
     const failure = await waitFor('the refusal', () => back.told.failures[0])
     expect(failure.code).toBe('wiped-node')
     expect(failure.message).toContain(
-      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; restore its data directory, or remove it and join under a new id',
+      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate raft remove n3" on another, start it, and run "quorate raft add-learner n3 --promote"',
     )
     expect(cluster.nodes.find(({ id }) => id === n1)?.told.lines).toContainEqual(
       expect.objectContaining({ level: 'warn', event: 'peer-refused' }),
@@ -293,7 +293,7 @@ describe('one node', () => {
     const cluster = new LoopCluster()
     const disk = new MemoryDisk()
     disk.nodeId = n1
-    disk.hardState = { term: 1, vote: null, commit: 1 }
+    disk.hardState = { term: 1, vote: null, commit: 1, isRecovering: false }
     disk.entries.push({ index: 1, term: 1, kind: 'noop', id: '' as never, time: 0, data: new Uint8Array() })
     cluster.disks.set(n1, disk)
     await expect(cluster.start(n1)).rejects.toMatchObject({

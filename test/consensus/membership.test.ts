@@ -139,6 +139,9 @@ describe('the members of a cluster', () => {
     await write(leader, 'after', cluster.nodes)
     expect(joiner.told.restores.length).toBeGreaterThan(0)
     expect(joiner.told.commands()).toEqual(leader.told.commands())
+    // It came with nothing, so it has lost nothing.
+    expect(joiner.told.lines.filter(({ level }) => level === 'error')).toEqual([])
+    expect(joiner.told.last?.quarantine).toBe(null)
   })
 
   it('hear a leader that one of them does not know yet, because it lagged', async () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { snapshotBytesPerSecond, snapshotChunkBytes } from '../../src/consensus/limits.ts'
 import { SnapshotReceiving } from '../../src/consensus/snapshot-receiving.ts'
 import { SnapshotSending } from '../../src/consensus/snapshot-sending.ts'
+import { newCounters } from '../../src/consensus/status-report.ts'
 import { StateFeed } from '../../src/consensus/state-feed.ts'
 import type { MemberProgress, SnapshotMeta } from '../../src/raft/effects.ts'
 import { MemorySnapshotStore } from '../../src/storage/memory-snapshot-store.ts'
@@ -25,14 +26,16 @@ async function sender(bytes: number) {
   const said: { to: NodeId; message: SnapshotMessage }[] = []
   const failed: NodeId[] = []
   const lines: string[] = []
+  const counters = newCounters()
   let state: MemberProgress['state'] = 'snapshot'
   const sending = new SnapshotSending({
     store,
     clock,
     electionTicks,
     send: (to, message) => void said.push({ to, message }),
-    progressOf: (node) => ({ node, match: 0, state, isActive: true }),
+    progressOf: (node) => ({ node, match: 0, state, isActive: true, isRecovering: false, isDiskFull: false }),
     failed: (peer) => void failed.push(peer),
+    counters,
     log: (_, event) => void lines.push(event),
   })
   const saidTo = <Kind extends SnapshotMessage['kind']>(to: NodeId, kind: Kind): Of<Kind>[] =>
@@ -50,6 +53,7 @@ async function sender(bytes: number) {
     sending,
     failed,
     lines,
+    counters,
     saidTo,
     offer,
     chunks: (to: NodeId, count: number) =>
@@ -69,7 +73,7 @@ async function sender(bytes: number) {
 
 describe('a snapshot on its way to a peer', () => {
   it('is offered with its size, and sent by the chunk from where the peer asks', async () => {
-    const { sending, snapshot, offer, resume, chunks, saidTo, store, lines, clock } = await sender(600_000)
+    const { sending, snapshot, offer, resume, chunks, saidTo, store, lines, clock, counters } = await sender(600_000)
     sending.send(n2, 5, snapshot)
     const { transfer, term, size, snapshot: offered } = await offer(n2)
     expect([term, offered]).toEqual([5, snapshot])
@@ -83,6 +87,7 @@ describe('a snapshot on its way to a peer', () => {
     expect(second?.offset).toBe(snapshotChunkBytes)
     sending.received(n2, { kind: 'snapshot-end', transfer })
     expect(lines).toEqual(['snapshot-sent'])
+    expect(counters).toMatchObject({ snapshotsSent: 1, snapshotBytesSent: size })
     expect(sending.oldestIndex).toBe(10)
     expect(saidTo(n3, 'snapshot-offer')).toEqual([])
   })
@@ -170,7 +175,7 @@ describe('a snapshot on its way to a peer', () => {
 })
 
 describe('a snapshot on its way to this node', () => {
-  async function receiver(options: { term?: number; commit?: number } = {}) {
+  async function receiver(options: { term?: number; commit?: number; roomBytes?: number } = {}) {
     const source = new MemorySnapshotStore()
     const snapshot = snapshotOf(10, 2)
     await source.write(snapshot, new Uint8Array(5000).fill(7))
@@ -178,12 +183,15 @@ describe('a snapshot on its way to this node', () => {
     const store = new MemorySnapshotStore()
     const said: SnapshotMessage[] = []
     const received: SnapshotMeta[] = []
+    const counters = newCounters()
     const receiving = new SnapshotReceiving({
       store,
       send: (_, message) => void said.push(message),
       term: () => options.term ?? 5,
       commitIndex: () => options.commit ?? 0,
       received: (what) => void received.push(what.snapshot),
+      hasRoomFor: (bytes) => bytes <= (options.roomBytes ?? Infinity),
+      counters,
       failed: (error) => {
         throw error
       },
@@ -203,11 +211,11 @@ describe('a snapshot on its way to this node', () => {
       bytes: bytes.subarray(from, to),
     })
     const answers = (count: number) => waitFor(`answer ${count}`, () => said.length === count && said)
-    return { receiving, offer, chunk, answers, said, received, size, store, snapshot }
+    return { receiving, offer, chunk, answers, said, received, size, store, snapshot, counters }
   }
 
   it('is asked for by the chunk, and told when whole', async () => {
-    const { receiving, offer, chunk, answers, received, size, store, snapshot } = await receiver()
+    const { receiving, offer, chunk, answers, received, size, store, snapshot, counters } = await receiver()
     receiving.offered(n2, offer(1))
     expect(await answers(1)).toEqual([{ kind: 'snapshot-resume', transfer: 1, offset: 0 }])
     receiving.chunk(n2, chunk(1, 0, 3000))
@@ -217,6 +225,7 @@ describe('a snapshot on its way to this node', () => {
     expect((await answers(3))[2]).toEqual({ kind: 'snapshot-end', transfer: 1 })
     expect(received).toEqual([snapshot])
     expect(await store.read(snapshot)).toEqual(new Uint8Array(5000).fill(7))
+    expect(counters).toMatchObject({ snapshotsReceived: 1, snapshotBytesReceived: size })
     receiving.offered(n2, offer(2))
     expect((await answers(4))[3]).toEqual({ kind: 'snapshot-end', transfer: 2 })
   })
@@ -253,6 +262,13 @@ describe('a snapshot on its way to this node', () => {
     const { receiving, offer, answers } = await receiver({ term: 6 })
     receiving.offered(n2, offer(1))
     expect(await answers(1)).toEqual([{ kind: 'snapshot-refuse', transfer: 1, why: 'term 5 is over' }])
+  })
+
+  it('is refused when there is no room for it', async () => {
+    const { receiving, offer, answers, size } = await receiver({ roomBytes: 5000 })
+    receiving.offered(n2, offer(1))
+    const why = `there is no room for its ${size} bytes`
+    expect(await answers(1)).toEqual([{ kind: 'snapshot-refuse', transfer: 1, why }])
   })
 
   it('is not needed when all of it is committed here', async () => {

@@ -430,7 +430,7 @@ describe('a crash', () => {
 })
 
 describe('a start', () => {
-  it('is refused when the snapshot that stands for the first part of the log is gone', async () => {
+  it('without the snapshot that stands for the first part of the log is a quarantine, of which a node alone finds no way out', async () => {
     const cluster = new LoopCluster({ bootstrapExpect: 1, snapshotEntries: 20 })
     const node = await cluster.start(n1)
     await leaderOf([node])
@@ -438,12 +438,15 @@ describe('a start', () => {
     await waitFor('a snapshot', () => raftOf(node).firstIndex > 1)
     await cluster.stop(node)
     cluster.files.delete(n1)
-    await expect(cluster.start(n1)).rejects.toMatchObject({
-      code: 'storage-failed',
-      message: expect.stringMatching(
-        /^start from the log: the snapshot of entries 1 to \d+, .* is missing or damaged/,
-      ) as string,
-    })
-    expect(cluster.disks.get(n1)?.held).toBe(false)
+    for (const start of ['first', 'second']) {
+      const again = await cluster.start(n1)
+      const { waitingFor, quarantine } = await waitFor(`the ${start} status`, () => again.told.last)
+      expect(quarantine).toMatchObject({ isOver: false, why: expect.stringMatching(lostSnapshot) as string })
+      expect(waitingFor).toContain('the log of n1 is lost')
+      expect([again.told.commands(), again.told.failures]).toEqual([[], []])
+      await cluster.stop(again)
+    }
   })
 })
+
+const lostSnapshot = /^the snapshot of entries 1 to \d+, on which the log stands, is lost: it is missing$/

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { startConsensus } from '../../src/consensus/loop.ts'
+import { startConsensus } from '../../src/consensus/start.ts'
 import type { ConsensusPorts } from '../../src/consensus/ports.ts'
 import type {
   Consensus,
@@ -125,6 +125,7 @@ export function consensusOptions(nodeId: NodeId, change: Partial<ConsensusOption
     electionTimeoutMs: 300,
     logBytesMax: 64 * 1024 * 1024,
     snapshotEntries: 10_000,
+    reserveBytes: 0,
     votersMax: 7,
     leaseReads: false,
     version: '0.0.0',
@@ -139,6 +140,11 @@ export class CountingClock implements Clock {
   pausedMs = 0
   now = (): number => realClock.now()
   monotonic = (): number => realClock.monotonic() + this.pausedMs
+  readonly #hurry: (ms: number) => boolean
+
+  constructor(hurry: (ms: number) => boolean = () => false) {
+    this.#hurry = hurry
+  }
 
   after(ms: number, fire: () => void): { cancel(): void } {
     let isPending = true
@@ -147,7 +153,7 @@ export class CountingClock implements Clock {
       isPending = false
     }
     this.pending += 1
-    const timer = realClock.after(ms, () => {
+    const timer = realClock.after(this.#hurry(ms) ? 1 : ms, () => {
       done()
       fire()
     })
@@ -171,6 +177,8 @@ export type LoopNode = TestNode & { readonly clock: CountingClock }
 export type NodePorts = Pick<ConsensusPorts, 'store' | 'snapshots' | 'makeTransport'> & {
   /** Nothing runs any more once it is over. */
   readonly life?: { readonly isOver: boolean }
+  readonly freeBytes?: ConsensusPorts['freeBytes']
+  readonly clock?: CountingClock
 }
 
 let seeds = 0
@@ -180,14 +188,14 @@ export async function startNode(
   ports: NodePorts,
 ): Promise<LoopNode> {
   const told = new Told()
-  const clock = new CountingClock()
-  const { life, ...given } = ports
+  const { life, clock = new CountingClock(), ...given } = ports
   const ifAlive = (run: () => void): (() => void) => {
     return () => {
       if (life?.isOver !== true) run()
     }
   }
   const started = await startConsensus(options, told, {
+    freeBytes: () => Promise.resolve(Infinity),
     ...given,
     clock: {
       now: clock.now,

@@ -65,6 +65,23 @@ describe('the consensus thread', () => {
     expect(second.told.last?.counters.loopDelayMs).toBeGreaterThanOrEqual(0)
   })
 
+  it('is condemned through the port, and comes back in quarantine', async () => {
+    const first = await start(n1)
+    await leaderOf([first])
+    await write(first, 'before', [first])
+    first.started.consensus.condemn('its digest is another')
+    const failure = await waitFor('the failure', () => first.told.failures[0])
+    expect([failure.code, failure.message]).toEqual([
+      'state-diverged',
+      expect.stringContaining('its digest is another'),
+    ])
+    await first.started.consensus.stop()
+    const second = await start(n1)
+    const { quarantine } = await waitFor('its status', () => second.told.last)
+    expect(quarantine).toMatchObject({ why: expect.stringContaining('its digest is another') as string, isOver: false })
+    expect(second.told.last?.counters.diskFreeBytes).not.toBe(0)
+  })
+
   it('forms a cluster of three over real sockets', async () => {
     const started: TestNode[] = []
     for (const id of [n1, n2, n3]) started.push(await start(id, { bootstrapExpect: 3 }))
@@ -206,7 +223,7 @@ describe('a block of entries', () => {
     const entries = [entry(1, 1), large, { ...entry(3, 1), data: new Uint8Array(0) }, entry(4, 1, 'x'.repeat(900_000))]
     const more = [entry(5, 1, 'y'.repeat(900_000)), { ...entry(6, 2), kind: 'noop' as const }]
     const blocks = packEntries([...entries, ...more])
-    expect(blocks.map(({ heads }) => heads.length)).toEqual([1, 1, 2, 2])
+    expect(blocks.map(({ ids }) => ids.length)).toEqual([1, 1, 2, 2])
     expect(blocks.flatMap(unpackEntries).map(digest)).toEqual([...entries, ...more].map(digest))
     expect(packEntries([])).toEqual([])
   })

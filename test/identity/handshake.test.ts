@@ -104,14 +104,44 @@ describe('the handshake', () => {
     expect(refusalOf(met.acceptor)).toMatchObject({ code: 'wrong-secret', by: 'peer', fatal: false })
   })
 
-  it('refuses versions without overlap first, and names both ranges', () => {
+  it.each([
+    [{ min: 3, max: 4 }, 'this node speaks wire versions 3 to 4 and the other wire version 1', 'both 1 and 3'],
+    [{ min: 2, max: 2 }, 'this node speaks wire version 2 and the other wire version 1', 'both 1 and 2'],
+  ])(
+    'refuses versions without overlap, %j, and tells both sides the ranges and the way out',
+    (versions, ranges, way) => {
+      const met = meet(handshake('dialer', { versions }), handshake('acceptor', {}))
+      expect(met.sent).toEqual(['dialer-hello', 'acceptor-hello', 'refuse'])
+      expect(endOf(met.dialer)).toMatchObject({ why: 'refused', by: 'us', node: 'n2', fatal: false })
+      expect(endOf(met.acceptor)).toMatchObject({ why: 'refused', by: 'peer', node: 'n1', fatal: false })
+      expect(refusalOf(met.dialer)).toMatchObject({ code: 'incompatible-version' })
+      expect(refusalOf(met.dialer).message).toContain(ranges)
+      expect(refusalOf(met.acceptor)).toMatchObject({ code: 'incompatible-version' })
+      expect(refusalOf(met.acceptor).message).toContain('this node speaks wire version 1 and the other')
+      for (const side of [met.dialer, met.acceptor]) expect(refusalOf(side).message).toContain(way)
+    },
+  )
+
+  it('refuses versions without overlap first, and believes no id of a peer without the secret', () => {
     const met = meet(
       handshake('dialer', { versions: { min: 2, max: 3 }, secret: otherSecret }),
       handshake('acceptor', {}),
     )
-    expect(refusalOf(met.acceptor)).toMatchObject({ code: 'incompatible-version', by: 'us' })
-    expect(refusalOf(met.dialer)).toMatchObject({ code: 'incompatible-version', by: 'peer' })
-    expect(refusalOf(met.dialer).message).toContain('2 to 3')
+    for (const side of [met.dialer, met.acceptor]) {
+      expect(endOf(side)).toMatchObject({ why: 'refused', node: null, fatal: false })
+      expect(refusalOf(side)).toMatchObject({ code: 'incompatible-version' })
+    }
+  })
+
+  it('lets nobody in who proves the secret but speaks no common version', () => {
+    const acceptor = handshake('acceptor', {})
+    const dialer = handshake('dialer', { versions: { min: 2, max: 2 } })
+    const [hello] = sent(dialer.start())
+    const [answer] = sent(acceptor.receive(hello))
+    if (answer.kind !== 'acceptor-hello' || hello.kind !== 'dialer-hello') throw new Error('no answer')
+    const proof = secret.prove('quorate handshake 1, dialer, proof', [hello.hello.bytes, answer.hello.bytes])
+    const step = acceptor.receive({ kind: 'dialer-proof', proof })
+    expect(endOf(step)).toMatchObject({ why: 'refused', by: 'us', node: 'n1', error: { code: 'incompatible-version' } })
   })
 
   it('speaks the highest common version', () => {

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import type { Clock } from '../../src/std/clock.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { toJsonText } from '../../src/std/json-text.ts'
-import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { makeConfiguration } from '../../src/raft/configuration.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
 import { silentLog } from '../../src/log/log.ts'
@@ -21,17 +22,20 @@ function makeCluster(clock: Clock = realClock): {
   asked: number[]
   /** What consensus was told to be applied. */
   applied: number[]
+  failures: OperatingError[]
   commit: (n?: number) => void
 } {
   const submitted: Submitted[] = []
   const asked: number[] = []
   const applied: number[] = []
+  const failures: OperatingError[] = []
   let proposals = 0
   const cluster = new Cluster({
     submit: (id, content) => submitted.push({ id, content }),
     ask: (id) => asked.push(id),
     applied: (index) => applied.push(index),
     nextId: () => `n1.1.${(proposals += 1)}` as ProposalId,
+    failed: (why) => failures.push(why),
     clock,
     log: silentLog,
   })
@@ -41,6 +45,7 @@ function makeCluster(clock: Clock = realClock): {
     submitted,
     asked,
     applied,
+    failures,
     commit(n = submitted.length) {
       const entries = submitted.splice(0, n).map(({ id, content }): Entry => {
         index += 1
@@ -67,6 +72,10 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   }
 }
 
+function emptySnapshot(): Uint8Array {
+  return new Uint8Array(Buffer.concat([...encodeSnapshot(makeCluster().cluster.capture())]))
+}
+
 describe('a node before its cluster', () => {
   it('settles each proposer with the result of its own entry', async () => {
     const { cluster, commit } = makeCluster()
@@ -83,6 +92,7 @@ describe('a node before its cluster', () => {
     ['not-leader', 'no-leader'],
     ['transferring', 'no-leader'],
     ['overloaded', 'overloaded'],
+    ['disk-full', 'disk-full'],
     ['too-large', 'too-large'],
     ['overwritten', 'outcome-unknown'],
   ])('answers a proposal refused as %s with %s', async (why, code) => {
@@ -173,10 +183,13 @@ describe('a node before its cluster', () => {
     const told = codeOf(watch.take())
     const read = cluster.barrier(5000)
     cluster.readable(asked[0] ?? 0, 3)
-    cluster.restore({ index: 3, bytes })
+    cluster.restore({ ...at3, bytes })
+    expect([cluster.isRestoring, cluster.state.appliedIndex]).toEqual([true, 0])
     await read
+    await cluster.settled()
+    expect(cluster.isRestoring).toBe(false)
     expect(await told).toBe('compacted')
-    expect(heard).toEqual([{ kv: [], catalog: true, members: true }])
+    expect(heard).toEqual([{ kv: [], catalog: true, members: true, checks: true }])
     expect(applied).toEqual([3])
     expect(cluster.state.kvGet('c')).toEqual({ key: 'c', value: '1', revision: 3 })
     const data = encodeCommand({ command: set('a', 2), idempotencyKey: null })
@@ -185,18 +198,72 @@ describe('a node before its cluster', () => {
     source.cluster.stop()
   })
 
-  it('refuses bytes that are no snapshot, and one of another index', () => {
-    const { cluster } = makeCluster()
-    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow(OperatingError)
-    const bytes = new Uint8Array(Buffer.concat([...encodeSnapshot(cluster.capture())]))
-    expect(() => cluster.restore({ index: 3, bytes })).toThrow('the snapshot at 3 is one at 0')
+  it.each([
+    ['bytes that are no snapshot', () => new Uint8Array([1, 2, 3]), 'no block begins at byte 0'],
+    ['a snapshot of another index', () => emptySnapshot(), 'its state is of index 0'],
+  ])('has no state any more after %s, and applies nothing behind it', async (_, makeBytes, why) => {
+    const { cluster, applied, failures } = makeCluster()
+    const ends = [codeOf(cluster.barrier(5000)), codeOf(cluster.watchKv({ pattern: '*', from: null }).take())]
+    cluster.restore({ ...at3, bytes: makeBytes() })
+    cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
+    await cluster.settled()
+    cluster.committed([{ index: 5, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
+    expect(failures.map(({ code, message }) => [code, message])).toEqual([
+      ['storage-failed', `restore the snapshot at 3: ${why}`],
+    ])
+    expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
+    expect(await Promise.all(ends)).toEqual(['storage-failed', 'storage-failed'])
+    expect(() => cluster.known).toThrow('restore the snapshot at 3')
+    expect(await codeOf(cluster.propose(set('a', 1), 5000))).toBe('storage-failed')
   })
 
-  it('applies nothing behind a snapshot that it could not read', () => {
-    const { cluster, applied } = makeCluster()
-    expect(() => cluster.restore({ index: 3, bytes: new Uint8Array([1, 2, 3]) })).toThrow('restore the snapshot at 3')
-    cluster.committed([{ index: 4, term: 1, kind: 'noop', id: '' as ProposalId, time: 1, data: new Uint8Array() }])
-    expect([cluster.state.appliedIndex, applied]).toEqual([0, []])
+  it('goes on past reports of the state: no watch is woken, and its progress is that of the log', async () => {
+    const { cluster, commit } = makeCluster()
+    const heard: unknown[] = []
+    cluster.watch(({ kv, checks }) => heard.push([kv.length, checks]))
+    const watch = cluster.watchKv({ pattern: '*', from: null })
+    let told = 0
+    const taken = watch.take().then((events) => (told = events.length))
+    const node = 'n1' as NodeId
+    const member = { node, generation: 1, addresses: { http: '', peer: '', raft: '' }, labels: {}, version: '' }
+    void cluster.propose({ kind: 'member-set', member: { ...member, startedAt: 0 } }, 5000)
+    commit()
+    const data = new Uint8Array()
+    const noops = Array.from({ length: 4095 }, (_, at): Entry => ({
+      index: at + 2,
+      term: 1,
+      kind: 'noop',
+      id: '' as ProposalId,
+      time: 10,
+      data,
+    }))
+    cluster.committed(noops)
+    const report = encodeCommand({
+      command: { kind: 'state-digest', node, index: 4096, digest: '0123456789abcdef' },
+      idempotencyKey: null,
+    })
+    cluster.committed([{ index: 4097, term: 1, kind: 'command', id: '' as ProposalId, time: 10, data: report }])
+    expect([watch.next, told, cluster.figures.sessions]).toEqual([4098, 0, 0])
+    expect(heard.slice(1)).toEqual([
+      [0, true],
+      [0, true],
+    ])
+    watch.close()
+    await taken
+  })
+
+  it('that is lost answers nothing any more, and never says of a write that it failed', async () => {
+    const { cluster, commit } = makeCluster()
+    const settled = cluster.propose(set('a', 1), 5000)
+    commit()
+    await settled
+    const waiting = codeOf(cluster.propose(set('b', 1), 5000))
+    cluster.lose(new OperatingError('state-diverged', 'another state'))
+    commit()
+    expect(await waiting).toBe('outcome-unknown')
+    expect(await codeOf(cluster.barrier(5000))).toBe('state-diverged')
+    expect(() => cluster.known).toThrow('another state')
+    expect(cluster.state.kvGet('b')).toBeUndefined()
   })
 
   it('ends reads, proposals and watches when it stops', async () => {
@@ -208,3 +275,5 @@ describe('a node before its cluster', () => {
     expect(await codeOf(cluster.barrier(5000))).toBe('stopped')
   })
 })
+
+const at3 = { index: 3, term: 1, time: 30, configuration: makeConfiguration('c1' as ClusterId, ['n1' as NodeId]) }

@@ -37,6 +37,20 @@ describe('the HTTP listener of a node that is starting', () => {
   })
 })
 
+describe('the HTTP listener of a node whose state is not to be believed', () => {
+  it('answers nothing from it any more, whatever it served before, and says why', async () => {
+    listener.serve((_, res) => res.end('served'))
+    const url = await open()
+    expect(await (await fetch(`${url}/mcp`)).text()).toBe('served')
+    listener.refuse('the state is another')
+    expect(await (await fetch(`${url}/alive`)).text()).toBe('here')
+    const ready = await fetch(`${url}/readyz`)
+    expect([ready.status, await ready.json()]).toEqual([503, { ready: false, reasons: ['the state is another'] }])
+    const other = await fetch(`${url}/mcp`)
+    expect([other.status, await other.json()]).toMatchObject([503, { error: { message: 'the state is another' } }])
+  })
+})
+
 describe('the HTTP listener of a node that stops', () => {
   it('cuts a request that does not end within the grace', async () => {
     const taken = deferred<void>()

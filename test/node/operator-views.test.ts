@@ -53,6 +53,30 @@ describe('a node is ready', () => {
   })
 })
 
+describe('what an operator sees of a damaged node', () => {
+  const quarantine = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, isOver: false }
+  const counters = { oldestWriteMs: 3, diskFreeBytes: null }
+  const progress = [{ node: 'n2', match: 0, state: 'probe', isActive: true, isRecovering: true, isDiskFull: true }]
+  const raft = { ...raftOf('n2', 'n1'), isRecovering: true, progress } as unknown as Raft
+  const status = { raft, quarantine, isDiskFull: true, counters, connected: [] } as unknown as ConsensusStatus
+  const checks = { outcome: { index: 0, agreed: 0, diverged: [] } } as unknown as OperatorParts['checks']
+  const views = makeViews({ consensus: consensusWith(status), cluster: clusterOf(new ClusterState()), checks })
+
+  it('is that it does not count, and why', () => {
+    const told = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, over: false }
+    expect(views.status()).toMatchObject({ quarantine: told, diskFull: true })
+    expect(views.raft()).toMatchObject({
+      quarantine: told,
+      recovering: true,
+      progress: [{ id: 'n2', recovering: true, diskFull: true }],
+    })
+  })
+
+  it('is no reason to take it for not ready: it serves calls all the same', () => {
+    expect(views.readiness().ready).toBe(true)
+  })
+})
+
 describe('the view of a server', () => {
   it('shows a replica as failed whose node can not be reached, whatever that node said last', () => {
     const state = new ClusterState()

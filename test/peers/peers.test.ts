@@ -12,7 +12,9 @@ import type { PeerHello } from '../../src/vocabulary/handshake.ts'
 import type { CallId, NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { encodeCallMessage } from '../../src/wire/call-codec.ts'
+import { frameTypes } from '../../src/wire/frame-types.ts'
 import { peerLanes } from '../../src/wire/limits.ts'
+import { pack } from '../../src/wire/pack.ts'
 import { helloOf, recordingLog, testSecret } from '../transport/rig.ts'
 import { waitFor } from '../wait.ts'
 
@@ -69,10 +71,16 @@ async function start(
     ...options.limits,
   })
   const links = new PeerLinks({ transport, calls, join: options.join ?? [], log })
-  const said = { opened: [] as PeerHello[], closed: [] as NodeId[], failed: [] as OperatingError[] }
+  const said = {
+    opened: [] as PeerHello[],
+    closed: [] as NodeId[],
+    incompatible: [] as NodeId[],
+    failed: [] as OperatingError[],
+  }
   const bound = await links.open({
     opened: (peer) => said.opened.push(peer),
     closed: (node) => said.closed.push(node),
+    incompatible: (peer) => said.incompatible.push(peer),
     failed: (error) => said.failed.push(error),
   })
   running.push(links)
@@ -309,6 +317,33 @@ describe('the limits', () => {
     expect(await more.promise).toEqual(result('2'))
   })
 
+  it('of the bytes that calls under way came in: the asking side sends no more, the serving side refuses more', async () => {
+    const b = await start('b', { limits: { callBytesPerPeerMax: 2000 } })
+    const a = await start('a', { join: [b.address], limits: { callBytesPerPeerMax: 3000 } })
+    await linked(a, b)
+    const large = (): Call => makeCall({ text: 'x'.repeat(900) })
+    const asked = [ask(a, b, large()), ask(a, b, large())]
+    await waitFor('the calls', () => b.serving.length === 2)
+    const third = await ask(a, b, large()).promise
+    expect(third).toMatchObject({ kind: 'rejected', error: { code: 'overloaded', retry: 'elsewhere' } })
+    expect(third.kind === 'rejected' && third.error.message).toContain('2000 bytes of calls')
+    const reverse = [ask(b, a, large()), ask(b, a, large())]
+    const unsent = await ask(b, a, large()).promise
+    expect(unsent).toMatchObject({ kind: 'not-sent', error: { code: 'overloaded', retry: 'elsewhere' } })
+    await waitFor('the reverse calls', () => a.serving.length === 2)
+    for (const served of [...a.serving, ...b.serving]) served.end(result('1'))
+    await Promise.all([...asked, ...reverse].map((each) => each.promise))
+    // Alone it may be larger than all together.
+    const alone = ask(a, b, makeCall({ text: 'x'.repeat(2500) }))
+    await waitFor('the large call', () => b.serving.length === 3)
+    b.serving[2]?.end(result('2'))
+    expect(await alone.promise).toEqual(result('2'))
+    const again = [ask(a, b, large()), ask(a, b, large())]
+    await waitFor('both again', () => b.serving.length === 5)
+    for (const served of b.serving.slice(3)) served.end(result('3'))
+    for (const { promise } of again) expect(await promise).toEqual(result('3'))
+  })
+
   const small = { limits: { frameBytesMax: 4096, sendBufferBytesMax: 1024 }, outboxBytesMax: 8192 }
 
   it('of a frame: a call that is larger is not sent, and the message names the limit', async () => {
@@ -370,6 +405,32 @@ describe('frames that make no sense', () => {
     await waitFor('the count', () => a.calls.counters.framesMalformed === 2)
     expect(a.logged.filter((each) => each.event === 'call-frame-malformed').length).toBe(2)
     expect(a.links.reachable(b.node)).toBe(true)
+  })
+
+  it('end the call that they are of, at once, as unknown', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    b.transport.send(a.node, 'calls', frameTypes['call-end'], pack([asked.call.id, 'of a later version', 7]))
+    const outcome = await asked.promise
+    expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
+    expect(outcome.kind === 'unknown' && outcome.error.message).toContain('the answer of node b can not be read')
+    expect(a.calls.counters.framesMalformed).toBe(1)
+    b.serving[0]?.end(result('1'))
+    await waitFor('the late answer', () => a.calls.counters.framesIgnored === 1)
+  })
+
+  it('of a call that can not be read refuse it at once, but never one that is under way', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    b.transport.send(a.node, 'calls', frameTypes['call-start'], pack(['b.1.1', 'files', 7]))
+    a.transport.send(b.node, 'calls', frameTypes['call-start'], pack([asked.call.id, 'files', 7]))
+    await waitFor('the counts', () => a.calls.counters.framesMalformed + b.calls.counters.framesMalformed === 2)
+    // Nobody waits for the one that was sent past the calls.
+    await waitFor('the refusal', () => b.calls.counters.framesIgnored === 1)
+    b.serving[0]?.end(result('1'))
+    expect(await asked.promise).toEqual(result('1'))
   })
 
   it('of a call that is under way already start it no second time', async () => {

@@ -1,6 +1,7 @@
 /**
  * One random life of a small cluster from a seed: messages are lost, repeated and reordered, links break, nodes fall at
- * the edges of every effect (before a write, after it and before its messages, after those) and start again; logs are
+ * the edges of every effect (before a write, after it and before its messages, after those) and start again, some of them
+ * without all that their disks had; disks are full; logs are
  * compacted, snapshots get lost, nodes come and go, leaders hand over, clients write and read. After every change the
  * invariants are checked; at the end everything heals, and the cluster has to agree and go on. Only a `propose` is never
  * repeated: the transport delivers at most once.
@@ -13,18 +14,15 @@ import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { checkDisk, Invariants } from './invariants.ts'
 import { Lab } from './lab.ts'
 import type { LabNode } from './lab.ts'
+import { configurationOf, lastIndexOf } from './lab-disk.ts'
+import { drawLimits, drawWeather } from './weather.ts'
+import type { Weather } from './weather.ts'
 
-export type ChaosOutcome = {
-  committed: number
-  proposed: number
-  refused: number
-  terms: number
-  falls: number
-  restored: number
-  compacted: number
-  changed: number
-  reads: number
-}
+type OfClients = 'committed' | 'proposed' | 'refused' | 'reads'
+type OfNodes = 'terms' | 'falls' | 'restored' | 'compacted' | 'changed' | 'recovered'
+
+/** How often that happened in a life. */
+export type ChaosOutcome = Record<OfClients | OfNodes, number>
 
 export function runChaos(seed: number, actions: number): ChaosOutcome {
   const life = new Life(seed)
@@ -33,31 +31,12 @@ export function runChaos(seed: number, actions: number): ChaosOutcome {
   return life.outcome
 }
 
-/** How often what happens, drawn per seed, so that seeds differ in kind and not only in order. */
-type Weather = {
-  tick: number
-  deliver: number
-  lose: number
-  repeat: number
-  persist: number
-  fall: number
-  cut: number
-  read: number
-  snapshot: number
-  install: number
-  change: number
-  transfer: number
-  gone: number
-}
-
 /** Ids that may join; each once at a time, and again when it was removed. */
 const spares = ['n6', 'n7', 'n8'] as NodeId[]
 
 class Life {
   readonly #random: Random
   readonly #weather: Weather
-  /** With leases, all clocks go at one pace: that is what a lease rests on. */
-  readonly #hasLeases: boolean
   readonly #lab: Lab
   readonly #invariants = new Invariants()
   #cut: NodeId | null = null
@@ -70,36 +49,11 @@ class Life {
   constructor(seed: number) {
     const random = new Random(seed)
     this.#random = random
-    const isSteady = random.below(3) === 0
-    this.#hasLeases = random.below(5) === 0
-    this.#weather = {
-      tick: 10 + random.below(30),
-      deliver: 30 + random.below(60),
-      lose: random.below(8),
-      repeat: random.below(15),
-      persist: 10 + random.below(40),
-      fall: random.below(5),
-      cut: random.below(3),
-      read: random.below(6),
-      snapshot: isSteady ? 0 : random.below(5),
-      install: 5 + random.below(20),
-      change: isSteady ? 0 : random.below(3),
-      transfer: random.below(2),
-      gone: random.below(2),
-    }
-    const limits = {
-      appendBytesMax: 150 + random.below(400),
-      inflightMax: 1 + random.below(6),
-      uncommittedBytesMax: 1_000,
-      trailingEntries: random.below(5),
-      electionTicks: this.#hasLeases ? 9 : 6,
-      heartbeatTicks: 2,
-      leaseReads: this.#hasLeases,
-    }
+    this.#weather = drawWeather(random)
     this.#lab = new Lab({
       size: random.below(3) === 0 ? 5 : 3,
       seed,
-      limits,
+      limits: drawLimits(random, this.#weather),
       observe: (node, effects) => {
         this.#restored += effects.restore === null ? 0 : 1
         this.#compacted += (effects.persist?.compact ?? null) === null ? 0 : 1
@@ -110,7 +64,7 @@ class Life {
   }
 
   get outcome(): ChaosOutcome {
-    const { committed, refused, terms, readsAnswered } = this.#invariants
+    const { committed, refused, terms, readsAnswered, recovered } = this.#invariants
     return {
       committed: committed.length,
       proposed: this.#proposed,
@@ -121,11 +75,13 @@ class Life {
       compacted: this.#compacted,
       changed: this.#changed,
       reads: readsAnswered.size,
+      recovered,
     }
   }
 
   act(): void {
     const { tick, deliver, lose, persist, fall, cut, read, snapshot, install, change, transfer, gone } = this.#weather
+    const { damage, full } = this.#weather
     const choices: [number, () => void][] = [
       [tick, () => this.#tick()],
       [deliver, () => this.#deliver()],
@@ -143,6 +99,8 @@ class Life {
       [change, () => this.#join()],
       [transfer, () => this.#transfer()],
       [gone, () => this.#tellGone()],
+      [damage, () => this.#damage()],
+      [full, () => this.#toggleFull()],
     ]
     let at = this.#random.below(choices.reduce((sum, [weight]) => sum + weight, 0))
     for (const [weight, choice] of choices) {
@@ -165,12 +123,12 @@ class Life {
     for (const snapshot of lab.snapshotsOnTheirWay.splice(0)) lab.failSnapshot(snapshot)
     for (const id of lab.ids) {
       if (lab.node(id).raft === undefined) this.#start(id)
+      this.#setDisk(id, null)
     }
+    if (this.#weather.isFullAtTheEnd) this.#goOnWithFullDisks()
     let read = 0
     for (let round = 0; round < 300; round += 1) {
-      for (const id of lab.ids) lab.tick(id)
-      lab.settle()
-      if (round % 20 === 0) lab.giveUpSnapshots()
+      this.#beat(round)
       const leader = lab.leaders[0]
       if (round === 200 && leader !== undefined) lab.propose(leader, { id: 'last' })
       if (round === 210) read = this.#readAt(this.#members()[0])
@@ -185,7 +143,37 @@ class Life {
     assert(this.#invariants.configuration?.votersOutgoing.length === 0, 'no configuration stays joint')
     for (const id of this.#members()) {
       assert(lab.node(id).applied.length === committed.length, `${id} has applied everything after healing`)
+      assert(!lab.raft(id).status().isRecovering, `${id} has recovered after healing`)
     }
+  }
+
+  /**
+   * What is in the logs is agreed on, whoever leads; there are reads, but no commands. When the logs are alike, a new leader
+   * needs nothing that is spare.
+   */
+  #goOnWithFullDisks(): void {
+    const lab = this.#lab
+    for (const spareBytes of [Infinity, 0]) {
+      for (const id of lab.ids) this.#setDisk(id, spareBytes)
+      for (let round = 0; round < 100; round += 1) this.#beat(round)
+      const [leader] = lab.leaders
+      assert(leader !== undefined, 'there is a leader though all disks are full')
+      const read = this.#readAt(leader)
+      const { refused } = lab.propose(leader, { id: 'too-much' })
+      assert(refused[0]?.why === 'disk-full', 'no command is taken while all disks are full')
+      lab.settle()
+      this.#beat(0)
+      assert(this.#invariants.readsAnswered.has(read), 'a read is answered though all disks are full')
+      lab.crash(leader)
+      this.#start(leader)
+    }
+    for (const id of lab.ids) this.#setDisk(id, null)
+  }
+
+  #beat(round: number): void {
+    for (const id of this.#lab.ids) this.#lab.tick(id)
+    this.#lab.settle()
+    if (round % 20 === 0) this.#lab.giveUpSnapshots()
   }
 
   #members(): readonly NodeId[] {
@@ -211,8 +199,10 @@ class Life {
     // Clocks differ, and go back at times.
     this.#lab.now += this.#random.below(40) - 5
     if (node === undefined) return
-    const ids = this.#hasLeases ? this.#lab.ids.filter((id) => this.#lab.node(id).raft !== undefined) : [node.id]
-    const ticks = 1 + this.#random.below(this.#hasLeases ? 1 : 3)
+    const ids = this.#weather.hasLeases
+      ? this.#lab.ids.filter((id) => this.#lab.node(id).raft !== undefined)
+      : [node.id]
+    const ticks = 1 + this.#random.below(this.#weather.hasLeases ? 1 : 3)
     for (const id of ids) this.#lab.tick(id, ticks)
   }
 
@@ -268,6 +258,52 @@ class Life {
     if (this.#random.below(2) === 0) this.#start(node.id)
   }
 
+  /**
+   * A node falls, and its disk comes back as it was some writes ago, or cut short, or empty; its term may be an old one, too. As
+   * many nodes stay sound as are needed to go on.
+   */
+  #damage(): void {
+    const node = this.#pick([...this.#lab.nodes.values()])
+    if (node === undefined || !this.#canGoOnWithout(node.id)) return
+    this.#falls += 1
+    this.#lab.crash(node.id)
+    const left = this.#random.below(2) === 0 ? node.disk : (this.#pick(node.before) ?? node.disk)
+    const { term } = this.#random.below(4) === 0 ? left.hardState : node.disk.hardState
+    const last = lastIndexOf(left)
+    const upTo = this.#random.below(8) === 0 ? 0 : last - this.#random.below(Math.min(5, last + 1))
+    this.#lab.damage(node.id, { left, upTo, term, isTold: true })
+    if (this.#random.below(2) === 0) this.#start(node.id)
+  }
+
+  #canGoOnWithout(id: NodeId): boolean {
+    const isChanging = this.#lab.network.some(({ kind, ...rest }) => {
+      return kind === 'propose' && 'content' in rest && rest.content.kind === 'change'
+    })
+    if (isChanging) return false
+    const damaged = new Set([...this.#damaged(), id])
+    return [...this.#lab.nodes.values()].every(({ raft, disk }) => {
+      const { voters, votersOutgoing } = raft?.status().configuration ?? configurationOf(disk)
+      return [voters, votersOutgoing].every((set) => set.length === 0 || 2 * damaged.size < set.length)
+    })
+  }
+
+  /** Who has not recovered yet, of all that are, or may be about to be, members. */
+  #damaged(): readonly NodeId[] {
+    const ids = this.#lab.ids.filter((id) => this.#members().includes(id) || this.#isLeaderAware(id))
+    return ids.filter((id) => this.#lab.node(id).disk.hardState.isRecovering)
+  }
+
+  #toggleFull(): void {
+    const node = this.#running()
+    if (node === undefined) return
+    this.#setDisk(node.id, this.#random.below(2) === 0 ? this.#random.below(3) * this.#random.below(400) : null)
+  }
+
+  /** Full, but for so many bytes; null: there is room. */
+  #setDisk(id: NodeId, spareBytes: number | null): void {
+    this.#lab.step(id, { kind: 'disk-full', isFull: spareBytes !== null, spareBytes: spareBytes ?? 0 })
+  }
+
   #rise(): void {
     const down = this.#pick([...this.#lab.nodes.values()].filter((node) => node.raft === undefined))
     if (down !== undefined) this.#start(down.id)
@@ -311,6 +347,8 @@ class Life {
     if (leader === undefined) return
     const { voters, learners } = this.#lab.raft(leader).status().configuration
     const joined = spares.filter((id) => this.#lab.nodes.has(id))
+    // Who is damaged, and not known to be, must not become one of a few.
+    if (this.#damaged().length > 0) return
     const changes: ConfigurationChange[] = [
       ...joined.map((node) => ({ kind: 'add-learner', node, promote: this.#random.below(2) === 0 }) as const),
       ...learners.map((node) => ({ kind: 'promote', node }) as const),

@@ -1,7 +1,7 @@
 /**
  * What the Raft paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", extended version) and
  * Ongaro's thesis ("Consensus: Bridging Theory and Practice", chapters 3, 4, 6 and section 9.6) claim or demand, one sentence
- * each, and the test that holds this core to it. A test of a scenario is named by the scenario's file.
+ * each, then what this core claims about damaged, full and slow disks, and the test that holds it to that. A test of a scenario is named by the scenario's file.
  */
 export type Claim = {
   readonly id: number
@@ -464,6 +464,113 @@ const rows: readonly Row[] = [
     'Requests are batched, and pipelined without waiting for answers.',
     thesis,
     'requests to a member that keeps up follow each other without waiting, up to the window',
+  ],
+  [
+    'recovery',
+    'A node that lost something gives no vote, and no pre-vote, to anyone.',
+    story,
+    'votes-asked-of-a-recovering-node',
+  ],
+  ['recovery', 'It does not campaign, also when its leader tells it to.', story, 'votes-asked-of-a-recovering-node'],
+  [
+    'recovery',
+    'It answers its leader with nothing but that, until it is told from where on it may count.',
+    story,
+    'damaged-follower-recovers',
+  ],
+  [
+    'recovery',
+    'A leader that was told counts it for nothing until its noop is committed without it.',
+    story,
+    'two-of-three-damaged',
+  ],
+  ['recovery', 'It counts for no read and no lease.', story, 'recovering-member-counts-for-no-read'],
+  ['recovery', 'It is handed no leadership.', story, 'hand-over-past-who-recovers'],
+  [
+    'recovery',
+    'It is not promoted, and no voter is removed without whom nothing could be committed.',
+    story,
+    'recovering-member-and-changes',
+  ],
+  [
+    'recovery',
+    'What it acknowledged before the loss, and comes late, is not taken for what it has.',
+    story,
+    'late-acknowledgement-from-before-the-loss',
+  ],
+  [
+    'recovery',
+    "No commit index makes it take its own old entries for the leader's.",
+    story,
+    'old-log-under-a-late-acknowledgement',
+  ],
+  [
+    'recovery',
+    'A leader that is deposed, by votes that the node forgot, ends nothing.',
+    story,
+    'recovery-under-a-leader-of-the-past',
+  ],
+  [
+    'recovery',
+    'With another leader, or in another term, it begins anew.',
+    story,
+    'recovery-begins-anew-with-another-leader',
+  ],
+  [
+    'recovery',
+    'It gives a vote only when it is durable that it has recovered.',
+    story,
+    'crash-before-recovery-is-durable',
+  ],
+  [
+    'recovery',
+    'An acknowledged entry whose only other holder recovers is lost by no election.',
+    story,
+    'acknowledged-entry-whose-other-holder-recovers',
+  ],
+  ['recovery', 'A leader that lost its log follows another, and counts again.', story, 'damaged-leader-recovers'],
+  [
+    'recovery',
+    'A request that comes late, or twice, keeps no member that is well from counting.',
+    story,
+    'late-recovery-request',
+  ],
+  [
+    'recovery',
+    'A voter that lost its whole disk votes no second time in a term.',
+    story,
+    'voter-that-begins-with-nothing',
+  ],
+  [
+    'recovery',
+    'One that lost acknowledged entries unnoticed finds out from a heartbeat, and recovers.',
+    story,
+    'lost-tail-found-by-heartbeat',
+  ],
+  [
+    'recovery',
+    'Where nobody else can tell what was promised, it stays recovering.',
+    story,
+    'two-voters-and-one-that-recovers',
+  ],
+  ['recovery', 'Whatever part of its disk a node loses, nothing that was committed is lost.', random, always],
+  [
+    'disk',
+    'A leader whose disk is full refuses proposals, and hands over once to one that may have room.',
+    story,
+    'full-disk-of-the-leader',
+  ],
+  [
+    'disk',
+    'A follower whose disk is full takes no entries, and goes on when there is room.',
+    story,
+    'full-disk-of-a-follower',
+  ],
+  [
+    'disk',
+    'A leader whose disk stands still hands over, also while writes keep coming, or gives up.',
+    story,
+    'stalled-disk',
   ],
 ]
 

@@ -44,8 +44,13 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
   }),
   fc.record({ kind: kind('append-accepted'), match: count.filter((index) => index < 1 || index > 4) }),
   fc.record({ kind: kind('append-rejected'), prevIndex: count, hintIndex: count, hintTerm: count }),
-  fc.record({ kind: kind('heartbeat-request'), commit: fc.constantFrom(0, 1, 1_000, ...strange), read: count }),
-  fc.record({ kind: kind('heartbeat-response'), read: count }),
+  fc.record({
+    kind: kind('heartbeat-request'),
+    commit: fc.constantFrom(0, 1, 1_000, ...strange),
+    read: count,
+    match: count,
+  }),
+  fc.record({ kind: kind('heartbeat-response'), read: count, isDiskFull: fc.boolean() }),
   fc.record({ kind: kind('propose'), id, content }),
   fc.record({ kind: kind('propose-accepted'), id, index: count }),
   fc.record({ kind: kind('propose-refused'), id, why }),
@@ -54,6 +59,8 @@ const body: fc.Arbitrary<MessageBody> = fc.oneof(
   fc.record({ kind: kind('read-refused'), id: count }),
   fc.record({ kind: kind('snapshot-installed'), index: count.filter((index) => index < 1 || index > 4) }),
   fc.record({ kind: kind('timeout-now') }),
+  fc.record({ kind: kind('recovery-request'), nonce: count }),
+  fc.record({ kind: kind('recovery-response'), nonce: count, index: count }),
 )
 const ids = ['n1', 'n2', 'n3', 'n9'] as NodeId[]
 const head = fc.record({ from: fc.constantFrom(...ids), to: fc.constantFrom(...ids), term: count })

@@ -9,8 +9,8 @@ import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
 import type { Entry, Index } from '../../src/raft/entry.ts'
 import { assert } from '../../src/std/assert.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { entryAt, lastIndexOf, termAt } from './lab.ts'
-import type { Lab, LabNode, LogImage } from './lab.ts'
+import type { Lab, LabNode } from './lab.ts'
+import { entryAt, lastIndexOf, termAt } from './lab-disk.ts'
 
 type Place = { readonly content: string; readonly time: number }
 
@@ -25,6 +25,9 @@ export class Invariants {
   readonly #places = new Map<string, Place>()
   /** Each node's commit index, in its present life and term as leader. */
   readonly #leading = new Map<NodeId, { key: string; commit: Index }>()
+  /** Who recovers, in its present life. */
+  readonly #recovering = new Set<NodeId>()
+  #recovered = 0
   /** The highest index that any node knew to be committed. */
   #commitIndex = 0
   /** For each read that was asked for: what was committed by then. */
@@ -33,6 +36,11 @@ export class Invariants {
 
   get terms(): number {
     return this.#leaderOfTerm.size
+  }
+
+  /** How often a node came to count again that was a member before. */
+  get recovered(): number {
+    return this.#recovered
   }
 
   /** The configuration that the committed entries make. */
@@ -57,6 +65,7 @@ export class Invariants {
     if (status !== null) {
       this.#commitIndex = Math.max(this.#commitIndex, status.commitIndex)
       this.#checkBounds(node, status)
+      this.#checkRecovery(node, status)
     }
     if (status?.role === 'leader') this.#checkLeader(lab, node, status)
     for (const { id, index } of reads) this.#checkRead(id, index)
@@ -110,6 +119,21 @@ export class Invariants {
     assert(isOrdered, `${node.id}: first ${firstIndex}, snapshot ${snapshotIndex}, commit ${commitIndex}, ${lastIndex}`)
   }
 
+  /** Who counts again has all that was committed of what it had before: it may have been one of those who had it. */
+  #checkRecovery(node: LabNode, { isRecovering, snapshotIndex }: RaftStatus): void {
+    if (isRecovering) {
+      this.#recovering.add(node.id)
+      return
+    }
+    if (!this.#recovering.delete(node.id) || node.lostUpTo === 0) return
+    this.#recovered += 1
+    for (const entry of this.committed.slice(0, node.lostUpTo)) {
+      const own = termAt(node.memory, entry.index)
+      const isGone = own === undefined && entry.index <= snapshotIndex
+      assert(isGone || own === entry.term, `${node.id} counts again without entry ${entry.index}, which it had`)
+    }
+  }
+
   #checkLeader(lab: Lab, node: LabNode, status: RaftStatus): void {
     const { term, commitIndex } = status
     const leader = this.#leaderOfTerm.get(term)
@@ -126,7 +150,10 @@ export class Invariants {
     } else if (commitIndex > before.commit) {
       const own = termAt(node.memory, commitIndex)
       assert(own === term, `${node.id} commits ${commitIndex} by an entry of its own term`)
-      const holds = (id: NodeId): boolean => holdsEntry(lab.nodes.get(id)?.disk, commitIndex, term)
+      const uncounted = status.progress.filter((one) => one.isRecovering).map((one) => one.node)
+      const holds = (id: NodeId): boolean =>
+        !uncounted.includes(id) &&
+        (isLost(lab.nodes.get(id), commitIndex) || isHeld(lab.nodes.get(id), commitIndex, term))
       const { voters, votersOutgoing } = status.configuration
       assert(isMajority(voters, holds), `what ${node.id} commits at ${commitIndex} is on a majority of disks`)
       assert(
@@ -163,10 +190,16 @@ export class Invariants {
   }
 }
 
-function holdsEntry(disk: LogImage | undefined, index: Index, term: number): boolean {
-  if (disk === undefined) return false
+function isHeld(node: LabNode | undefined, index: Index, term: number): boolean {
+  if (node === undefined) return false
+  const { disk } = node
   // A snapshot was committed before; it can only be of the same entries.
   return termAt(disk, index) === term || (disk.snapshot !== null && disk.snapshot.index > index)
+}
+
+/** It may have acknowledged that before it lost it, and gives no vote to who has it not. */
+function isLost(node: LabNode | undefined, index: Index): boolean {
+  return node !== undefined && node.disk.hardState.isRecovering && node.lostUpTo >= index
 }
 
 function isMajority(ids: readonly NodeId[], has: (id: NodeId) => boolean): boolean {

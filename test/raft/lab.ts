@@ -6,12 +6,14 @@
 import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
 import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Persist, RaftEffects, RaftEvent, RaftOptions, SnapshotMeta } from '../../src/raft/effects.ts'
-import type { Entry, HardState, Index } from '../../src/raft/entry.ts'
+import type { Entry, Index } from '../../src/raft/entry.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { Raft } from '../../src/raft/raft.ts'
 import { assert } from '../../src/std/assert.ts'
 import { compareIds } from '../../src/vocabulary/ids.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { assertKept, diskOf, lastIndexOf, writeInto } from './lab-disk.ts'
+import type { Disk, LogImage, Sound } from './lab-disk.ts'
 
 export type LabLimits = Omit<RaftOptions, 'id' | 'hardState' | 'snapshot' | 'entries' | 'seed'>
 
@@ -32,15 +34,19 @@ export const labLimits: LabLimits = {
   leaseReads: false,
 }
 
-/** A log as it lies somewhere: what follows the snapshot, and maybe some entries before its end. */
-export type LogImage = { snapshot: SnapshotMeta | null; entries: Entry[] }
+/** As much of its past as a node's disk may fall back to, in writes. */
+const beforeMax = 20
 
 /** A leader's snapshot on its way. */
 export type SnapshotOnItsWay = { from: NodeId; to: NodeId; term: number; snapshot: SnapshotMeta }
 
 export class LabNode {
   readonly id: NodeId
-  disk: LogImage & { hardState: HardState }
+  disk: Disk
+  /** What the disk was before its last writes, the oldest first: what a disk that loses writes may come back to. */
+  before: Disk[] = []
+  /** While it recovers: the end of the longest log that it lost some of. */
+  lostUpTo: Index = 0
   /** Whole snapshots on the disk, by index; their content is what was applied up to there. */
   readonly snapshots = new Map<Index, { readonly meta: SnapshotMeta; readonly content: readonly Entry[] }>()
   /** Undefined while crashed or not started yet. */
@@ -58,7 +64,7 @@ export class LabNode {
   readsRefused: number[] = []
   lives = 0
 
-  constructor(id: NodeId, disk: LabNode['disk']) {
+  constructor(id: NodeId, disk: Disk) {
     this.id = id
     this.disk = disk
   }
@@ -90,7 +96,7 @@ export class Lab {
     this.#observe = options.observe ?? (() => {})
     const ids = nodeIds(options.size)
     for (const id of ids) {
-      const hardState = { term: 1, vote: null, commit: 1 }
+      const hardState = { term: 1, vote: null, commit: 1, isRecovering: false }
       this.nodes.set(id, new LabNode(id, { hardState, snapshot: null, entries: [firstEntry(ids)] }))
     }
   }
@@ -113,7 +119,7 @@ export class Lab {
 
   /** A node with an empty disk, as one that joins begins; in the place of whoever had the id. */
   join(id: string): void {
-    const hardState = { term: 0, vote: null, commit: 0 }
+    const hardState = { term: 0, vote: null, commit: 0, isRecovering: true }
     const lives = this.nodes.get(id as NodeId)?.lives ?? 0
     const node = new LabNode(id as NodeId, { hardState, snapshot: null, entries: [] })
     node.lives = lives
@@ -153,6 +159,24 @@ export class Lab {
     node.writes = []
   }
 
+  /**
+   * The crashed node's disk has no entry behind `index` any more, nor the vote; `term`: nor any later term. Told, the next
+   * start knows.
+   */
+  lose(id: string, index: Index, { term, isTold }: { term: string | undefined; isTold: boolean }): void {
+    const { disk } = this.node(id)
+    this.damage(id, { left: disk, upTo: index, term: Number(term ?? disk.hardState.term), isTold })
+  }
+
+  /** Of the crashed node's disk only this is left. */
+  damage(id: string, sound: Sound): void {
+    const node = this.node(id)
+    assert(node.raft === undefined, `${id} has crashed`)
+    node.lostUpTo = Math.max(node.disk.hardState.isRecovering ? node.lostUpTo : 0, lastIndexOf(node.disk))
+    node.disk = diskOf(sound, node.disk.hardState.commit)
+    node.before = []
+  }
+
   step(id: string, event: RaftEvent): RaftEffects {
     this.raft(id).step(event)
     return this.take(id)
@@ -184,6 +208,8 @@ export class Lab {
     const node = this.node(id)
     const batch = node.writes.shift()
     if (batch === undefined) throw new Error(`${id} has nothing to write`)
+    node.before.push({ ...node.disk, entries: [...node.disk.entries] })
+    if (node.before.length > beforeMax) node.before.shift()
     writeInto(node.disk, batch)
     node.disk.hardState = batch.hardState
     return batch
@@ -332,61 +358,6 @@ export class Lab {
     const content = node.snapshots.get(snapshot.index)?.content
     assert(content?.at(-1)?.term === snapshot.term, `${node.id} has the snapshot at ${snapshot.index}`)
     return content
-  }
-}
-
-/** The entry at the index, if the image holds it. */
-export function entryAt({ entries }: LogImage, index: Index): Entry | undefined {
-  const first = entries[0]?.index
-  return first === undefined ? undefined : entries[index - first]
-}
-
-/** The term at the index, as far as the image tells. */
-export function termAt(image: LogImage, index: Index): number | undefined {
-  return index === image.snapshot?.index ? image.snapshot.term : entryAt(image, index)?.term
-}
-
-export function lastIndexOf({ snapshot, entries }: LogImage): Index {
-  return entries.at(-1)?.index ?? snapshot?.index ?? 0
-}
-
-function writeInto(image: LogImage, batch: Persist): void {
-  const { seq, install, compact, truncateFrom } = batch
-  if (install !== null) {
-    image.snapshot = install
-    image.entries = []
-  }
-  if (compact !== null) {
-    const { snapshot, firstIndex } = compact
-    assert(snapshot.index >= firstIndex - 1 && snapshot.index <= lastIndexOf(image), `batch ${seq} compacts the log`)
-    image.entries = image.entries.filter((entry) => entry.index >= firstIndex)
-    image.snapshot = snapshot
-  }
-  if (truncateFrom !== null) {
-    assert(truncateFrom > (image.snapshot?.index ?? 0), `batch ${seq} truncates behind the snapshot`)
-    image.entries = image.entries.filter((entry) => entry.index < truncateFrom)
-  }
-  for (const entry of batch.entries) {
-    assert(entry.index === lastIndexOf(image) + 1, `batch ${seq} leaves no gap before entry ${entry.index}`)
-    image.entries.push(entry)
-  }
-}
-
-function assertKept(disk: LabNode['disk'], message: Message): void {
-  const { hardState } = disk
-  const isTermOver = hardState.term > message.term
-  const isTermKept = hardState.term === message.term
-  if (message.kind === 'vote-request') {
-    assert(hardState.term >= message.term, `${message.from} asks for votes before its own is durable`)
-  } else if (message.kind === 'vote-response') {
-    const isKept = isTermOver || (isTermKept && hardState.vote === message.to)
-    assert(!message.granted || isKept, `${message.from} votes before the vote is durable`)
-  } else if (message.kind === 'append-accepted') {
-    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.match)
-    assert(isKept, `${message.from} accepts up to ${message.match} before that is durable`)
-  } else if (message.kind === 'snapshot-installed') {
-    const isKept = isTermOver || (isTermKept && lastIndexOf(disk) >= message.index)
-    assert(isKept, `${message.from} says that it has the snapshot at ${message.index} before that is durable`)
   }
 }
 

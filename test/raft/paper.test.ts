@@ -19,7 +19,7 @@ function cluster(size: number, logs: Readonly<Record<string, readonly number[]>>
   for (const id of lab.ids) {
     const node = lab.node(id)
     node.disk.entries = logOfTerms(nodeIds(size), logs[id] ?? [1])
-    node.disk.hardState = { term: highest, vote: null, commit: 1 }
+    node.disk.hardState = { term: highest, vote: null, commit: 1, isRecovering: false }
   }
   return lab.startAll()
 }
@@ -73,7 +73,7 @@ describe('Raft 5.1: terms', () => {
       lab,
       message('append-request', { from: n2, to: n1, term: 1, prevIndex: 1, prevTerm: 1, entries: [], commit: 1 }),
     )
-    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 1, commit: 1, read: 0 }))
+    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 1, commit: 1, read: 0, match: 0 }))
     hear(lab, message('vote-request', { from: n2, to: n1, term: 1, lastIndex: 9, lastTerm: 1, transfer: false }))
     hear(lab, message('pre-vote-request', { from: n2, to: n1, term: 2, lastIndex: 9, lastTerm: 1 }))
     expect(lab.network.map(({ kind, term }) => [kind, term])).toEqual([
@@ -154,7 +154,7 @@ describe('Raft 5.2: election', () => {
 
   it('a candidate that hears the leader of its term follows it', () => {
     const lab = candidate(3)
-    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 2, commit: 0, read: 0 }))
+    hear(lab, message('heartbeat-request', { from: n2, to: n1, term: 2, commit: 0, read: 0, match: 0 }))
     expect(lab.raft('n1').status()).toMatchObject({ role: 'follower', term: 2, leader: n2 })
   })
 
@@ -463,7 +463,9 @@ describe('thesis 3.8: persistent state', () => {
     const lab = ledCluster(1)
     lab.propose('n1', { id: 'x' })
     lab.persist('n1')
-    expect(lab.node('n1').writes).toMatchObject([{ mustSync: false, entries: [], hardState: { commit: 3 } }])
+    expect(lab.node('n1').writes).toMatchObject([
+      { mustSync: false, entries: [], hardState: { commit: 3, isRecovering: false } },
+    ])
     lab.persistAll('n1')
     lab.crash('n1')
     lab.start('n1')
@@ -472,7 +474,7 @@ describe('thesis 3.8: persistent state', () => {
 
   it('a stored commit index above the stored log is damage, and no node starts on it', () => {
     const lab = cluster(1)
-    lab.node('n1').disk.hardState = { term: 1, vote: null, commit: 2 }
+    lab.node('n1').disk.hardState = { term: 1, vote: null, commit: 2, isRecovering: false }
     expect(() => lab.start('n1')).toThrow(/commit index/)
   })
 })
@@ -518,7 +520,7 @@ describe('thesis 4: configuration', () => {
     hear(lab, message('vote-request', { ...place, lastIndex: 3 }))
     hear(lab, message('pre-vote-request', { ...place, lastIndex: 3 }))
     hear(lab, message('append-rejected', { from: 'n9', to: n1, term: 9, prevIndex: 1, hintIndex: 1, hintTerm: 1 }))
-    hear(lab, message('heartbeat-response', { from: 'n9', to: n1, term: 9, read: 0 }))
+    hear(lab, message('heartbeat-response', { from: 'n9', to: n1, term: 9, read: 0, isDiskFull: false }))
     hear(lab, message('timeout-now', { from: 'n9', to: n1, term: 9 }))
     expect(lab.raft('n1').status().term).toBe(2)
     expect(lab.network).toEqual([])
@@ -526,7 +528,7 @@ describe('thesis 4: configuration', () => {
     hear(lab, message('vote-request', { ...place, lastIndex: 4 }))
     lab.persistAll('n1')
     expect(lab.network).toMatchObject([{ kind: 'vote-response', to: 'n9', granted: true }])
-    hear(lab, message('heartbeat-request', { from: 'n9', to: n1, term: 10, commit: 1, read: 0 }))
+    hear(lab, message('heartbeat-request', { from: 'n9', to: n1, term: 10, commit: 1, read: 0, match: 0 }))
     expect(lab.raft('n1').status()).toMatchObject({ term: 10, leader: 'n9' })
   })
 
@@ -543,7 +545,8 @@ describe('thesis 4: configuration', () => {
 describe('thesis 6: clients', () => {
   it('6.2: a leader that a majority does not answer within an election timeout steps down, in its own term', () => {
     const lab = ledCluster(5)
-    const answer = (from: string): void => hear(lab, message('heartbeat-response', { from, to: n1, term: 2, read: 0 }))
+    const answer = (from: string): void =>
+      hear(lab, message('heartbeat-response', { from, to: n1, term: 2, read: 0, isDiskFull: false }))
     lab.tick('n1', 10)
     for (const from of ['n2', 'n3']) answer(from)
     lab.tick('n1', 10)
@@ -606,7 +609,7 @@ describe('thesis 9.6: pre-vote', () => {
 
   it('a node whose term is ahead is led again: the leader hears of the term and is elected in a higher one', () => {
     const lab = cluster(3)
-    lab.node('n3').disk.hardState = { term: 8, vote: n3, commit: 1 }
+    lab.node('n3').disk.hardState = { term: 8, vote: n3, commit: 1, isRecovering: false }
     lab.start('n3')
     lab.campaign('n1')
     for (let round = 0; round < 100; round += 1) {
@@ -692,7 +695,7 @@ describe('determinism', () => {
       const raft = new Raft({
         ...labLimits,
         id: n1,
-        hardState: { term: 1, vote: null, commit: 1 },
+        hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
         snapshot: null,
         entries: [firstEntry([n1, n2, n3])],
         seed: 7,

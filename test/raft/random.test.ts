@@ -21,6 +21,7 @@ describe('random lives of a cluster', () => {
         compacted: 0,
         changed: 0,
         reads: 0,
+        recovered: 0,
       }
       const seeds = only === undefined ? Array.from({ length: seedCount }, (_, at) => at + 1) : [Number(only)]
       for (const seed of seeds) {

@@ -1,11 +1,12 @@
 /** Places, entries, members and messages as the scenarios print them. */
 import { decodeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
+import type { RaftStatus } from '../../src/raft/effects.ts'
 import { entryBytes } from '../../src/raft/entry.ts'
 import type { Entry } from '../../src/raft/entry.ts'
 import type { Message, ProposalContent } from '../../src/raft/messages.ts'
 import { unreachable } from '../../src/std/assert.ts'
-import type { LogImage } from './lab.ts'
+import type { LogImage } from './lab-disk.ts'
 
 export function placeText({ index, term }: { index: number; term: number }): string {
   return `${index}/${term}`
@@ -29,6 +30,15 @@ export function membersText({ voters, votersOutgoing, learners, promotable }: Co
   const sets = [voters, votersOutgoing].filter((set) => set.length > 0).map((set) => `{${set.join(' ')}}`)
   const marked = learners.map((id) => (promotable.includes(id) ? `${id}*` : id))
   return `${sets.join('+') || '{}'}${marked.length === 0 ? '' : ` learns ${marked.join(' ')}`}`
+}
+
+export function statusText({ id, role, term, leader, commitIndex, lastIndex, isRecovering }: RaftStatus): string {
+  const place = `${id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex}`
+  return `${place}${recoveringText(isRecovering)}`
+}
+
+export function recoveringText(isRecovering: boolean): string {
+  return isRecovering ? ' recovering' : ''
 }
 
 export function messageText(message: Message): string {
@@ -55,9 +65,9 @@ function bodyText(message: Message): string {
     case 'append-rejected':
       return ` after ${message.prevIndex} hint ${message.hintIndex}/${message.hintTerm}`
     case 'heartbeat-request':
-      return ` commit ${message.commit}${message.read === 0 ? '' : ` read ${message.read}`}`
+      return heartbeatText(message)
     case 'heartbeat-response':
-      return message.read === 0 ? '' : ` read ${message.read}`
+      return `${message.read === 0 ? '' : ` read ${message.read}`}${message.isDiskFull ? ' full' : ''}`
     case 'propose':
       return ` ${message.id} ${contentText(message.content)}`
     case 'propose-accepted':
@@ -68,7 +78,10 @@ function bodyText(message: Message): string {
     case 'read-request':
     case 'read-refused':
     case 'timeout-now':
+    case 'recovery-request':
       return ''
+    case 'recovery-response':
+      return ` at ${message.index}`
     case 'read-response':
       return ` at ${message.index}`
     case 'snapshot-installed':
@@ -76,6 +89,11 @@ function bodyText(message: Message): string {
     default:
       return unreachable(message)
   }
+}
+
+/** What the receiver is counted for is mostly all that it is told to be committed. */
+function heartbeatText({ commit, read, match }: Extract<Message, { kind: 'heartbeat-request' }>): string {
+  return ` commit ${commit}${read === 0 ? '' : ` read ${read}`}${match === commit ? '' : ` match ${match}`}`
 }
 
 function contentText(content: ProposalContent): string {

@@ -2,7 +2,7 @@
  * Text scenarios: lines that begin with `>` are commands, what follows is what the cluster did, up to a blank line, a
  * comment (`#`) or the next command. `render` runs the commands and returns the text with fresh output.
  *
- *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I]   start
+ *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I] [recovering=yes]   start
  *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
  *   lead NODE (campaign, then settle)   propose NODE TEXT   read NODE   transfer NODE [TO]
  *   change NODE add-learner|promote|remove WHO [promote=yes]   snapshot NODE [INDEX]   persist NODE   crash NODE
@@ -11,6 +11,9 @@
  *   deliver FROM->TO [COUNT]   deliver all   drop FROM->TO [COUNT]   unsent FROM->TO   copy FROM->TO
  *   install FROM->TO (a snapshot that is on its way)   bring FROM->TO INDEX [term=T] (one that FROM has)   fail FROM->TO
  *   isolate NODE   heal   settle   miss NODE (ticks)
+ *   lose NODE INDEX [term=T] (a crashed node's disk: all behind INDEX, and the vote; found out at the start, so it is
+ *   recovering; or, with told=no, not found out)   full NODE [SPARE] (its disk; so many bytes it still takes: 0)
+ *   room NODE
  *   inject FROM->TO KIND key=value..   unreachable NODE PEER   gone NODE PEER   `quiet` before a command: no output.
  * Disk and network move only by `persist`, `deliver`, `install` and `settle`; `*` stands for any node in FROM->TO.
  */
@@ -20,7 +23,7 @@ import type { Message } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { command as commandEntry, Lab, logOfTerms, nodeIds } from './lab.ts'
 import type { LabLimits, LabNode, SnapshotOnItsWay } from './lab.ts'
-import { entryText, logText, membersText, messageText, placeText } from './scenario-text.ts'
+import { entryText, logText, membersText, messageText, placeText, recoveringText, statusText } from './scenario-text.ts'
 
 export function render(text: string): string {
   const scenario = new Scenario()
@@ -131,7 +134,9 @@ class Scenario {
       case 'status': {
         const { firstIndex, snapshotIndex, progress } = this.#cluster.raft(first).status()
         this.#print(`${first}: log from ${firstIndex}, snapshot at ${snapshotIndex}`)
-        for (const { node, match, state } of progress) this.#print(`  ${node}: ${state} match ${match}`)
+        for (const { node, match, state, isRecovering, isDiskFull } of progress) {
+          this.#print(`  ${node}: ${state} match ${match}${recoveringText(isRecovering)}${isDiskFull ? ' full' : ''}`)
+        }
         return
       }
       case 'times': {
@@ -158,6 +163,13 @@ class Scenario {
         return
       case 'crash':
         this.#cluster.crash(first)
+        return
+      case 'lose':
+        this.#cluster.lose(first, Number(second), { term: given.get('term'), isTold: given.get('told') !== 'no' })
+        return
+      case 'full':
+      case 'room':
+        this.#cluster.step(first, { kind: 'disk-full', isFull: verb === 'full', spareBytes: Number(second) })
         return
       case 'restart':
         this.#cluster.start(first)
@@ -230,6 +242,7 @@ class Scenario {
       term: Number(given.get('term') ?? terms.at(-1)),
       vote: (given.get('vote') as NodeId | undefined) ?? null,
       commit: Number(given.get('commit') ?? '1'),
+      isRecovering: given.get('recovering') === 'yes',
     }
   }
 
@@ -279,21 +292,15 @@ class Scenario {
       this.#print(`${id}: down; on disk term ${disk.hardState.term} log ${logText(disk)}`)
       return
     }
-    const { role, term, leader, commitIndex, lastIndex } = raft.status()
     const last = applied.at(-1)
-    this.#print(
-      `${id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex} applied ${last === undefined ? 0 : last.index}`,
-    )
+    this.#print(`${statusText(raft.status())} applied ${last === undefined ? 0 : last.index}`)
     this.#print(`  on disk: term ${disk.hardState.term} log ${logText(disk)}`)
   }
 
   #printEffects(node: LabNode, effects: RaftEffects): void {
     const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = effects
     const { id } = node
-    if (status !== null) {
-      const { role, term, leader, commitIndex, lastIndex } = status
-      this.#print(`${id}: ${role} term ${term} leader ${leader ?? '-'} commit ${commitIndex} last ${lastIndex}`)
-    }
+    if (status !== null) this.#print(statusText(status))
     if (persist !== null) this.#printPersist(persist)
     for (const message of send) this.#print(`  send ${messageText(message)}`)
     for (const { peer, term, snapshot } of sendSnapshot) {
@@ -310,7 +317,7 @@ class Scenario {
     const parts = [
       `  persist #${seq}${mustSync ? '' : ' (lazily)'}: term ${hardState.term} vote ${hardState.vote ?? '-'}`,
     ]
-    parts.push(`commit ${hardState.commit}`)
+    parts.push(`commit ${hardState.commit}${recoveringText(hardState.isRecovering)}`)
     if (install !== null) parts.push(`install snapshot at ${placeText(install)}`)
     if (compact !== null) parts.push(`snapshot at ${placeText(compact.snapshot)}, log from ${compact.firstIndex}`)
     if (truncateFrom !== null) parts.push(`truncate from ${truncateFrom}`)
@@ -354,9 +361,9 @@ function parseMessage(options: { link: string; kind: string; given: ReadonlyMap<
     case 'append-accepted':
       return { ...head, kind, match: number('match') }
     case 'heartbeat-request':
-      return { ...head, kind, commit: number('commit'), read: number('read') }
+      return { ...head, kind, commit: number('commit'), read: number('read'), match: number('match') }
     case 'heartbeat-response':
-      return { ...head, kind, read: number('read') }
+      return { ...head, kind, read: number('read'), isDiskFull: given.get('full') === 'yes' }
     case 'vote-request': {
       const [lastIndex, lastTerm] = place('last')
       return { ...head, kind, lastIndex, lastTerm, transfer: given.get('transfer') === 'yes' }
@@ -367,6 +374,10 @@ function parseMessage(options: { link: string; kind: string; given: ReadonlyMap<
     }
     case 'timeout-now':
       return { ...head, kind }
+    case 'recovery-request':
+      return { ...head, kind, nonce: number('nonce') }
+    case 'recovery-response':
+      return { ...head, kind, nonce: number('nonce'), index: number('at') }
     case 'snapshot-installed':
       return { ...head, kind, index: number('at') }
     case 'append-rejected': {

@@ -8,6 +8,25 @@ const n1 = 'n1' as NodeId
 const voters = [n1, 'n2' as NodeId, 'n3' as NodeId]
 const trailingEntries = 2
 
+const options = {
+  id: n1,
+  seed: 1,
+  heartbeatTicks: 2,
+  electionTicks: 20,
+  appendBytesMax: 1_000_000,
+  inflightMax: 8,
+  inflightBytesMax: 1_000_000,
+  proposalBytesMax: 1_000_000,
+  uncommittedBytesMax: 1_000_000,
+  unappliedEntriesMax: 1000,
+  logBytesMax: 1_000_000,
+  trailingEntries,
+  pendingProposalsMax: 10,
+  pendingReadsMax: 10,
+  votersMax: 5,
+  leaseReads: false,
+}
+
 /** A node that ended when its snapshot at 8 was durable, and its log did not know of it yet. */
 function startedBehind(snapshotIndex: number): Raft {
   const entries = logOfTerms(
@@ -16,25 +35,10 @@ function startedBehind(snapshotIndex: number): Raft {
   )
   const configuration = makeConfiguration('c' as ClusterId, voters)
   return new Raft({
-    id: n1,
-    hardState: { term: 1, vote: null, commit: snapshotIndex },
+    ...options,
+    hardState: { term: 1, vote: null, commit: snapshotIndex, isRecovering: false },
     snapshot: { index: snapshotIndex, term: 1, time: 0, configuration },
     entries,
-    seed: 1,
-    heartbeatTicks: 2,
-    electionTicks: 20,
-    appendBytesMax: 1_000_000,
-    inflightMax: 8,
-    inflightBytesMax: 1_000_000,
-    proposalBytesMax: 1_000_000,
-    uncommittedBytesMax: 1_000_000,
-    unappliedEntriesMax: 1000,
-    logBytesMax: 1_000_000,
-    trailingEntries,
-    pendingProposalsMax: 10,
-    pendingReadsMax: 10,
-    votersMax: 5,
-    leaseReads: false,
   })
 }
 
@@ -52,5 +56,14 @@ describe('a node that starts from a snapshot that its log does not know yet', ()
     expect(raft.status().firstIndex).toBe(7)
     raft.step({ kind: 'applied', index: 8 })
     expect(raft.take().persist?.compact ?? null).toBeNull()
+  })
+})
+
+describe('a node that begins with nothing', () => {
+  it('has to be told what it may have forgotten, whatever its store says, and makes that durable first', () => {
+    const hardState = { term: 0, vote: null, commit: 0, isRecovering: false }
+    const raft = new Raft({ ...options, hardState, snapshot: null, entries: [] })
+    expect(raft.status().isRecovering).toBe(true)
+    expect(raft.take().persist).toMatchObject({ hardState: { isRecovering: true }, mustSync: true })
   })
 })

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Message, MessageKind } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
-import { command, Lab, lastIndexOf, message } from './lab.ts'
+import { command, Lab, message } from './lab.ts'
 import type { LabLimits } from './lab.ts'
+import { lastIndexOf } from './lab-disk.ts'
 
 // One test per claim, as in paper.test.ts, of what goes beyond the basic algorithm: snapshots (Raft 7), handing over (thesis
 // 3.10), who counts (thesis 4) and reads (thesis 6.4).
@@ -114,7 +115,7 @@ describe('Raft 7: snapshots', () => {
     lab.propose('n1', { id: 'x' })
     lab.settle(cut(n3))
     lab.snapshot('n1')
-    lab.deliver(message('heartbeat-request', { from: n2, to: n3, term: 3, commit: 0, read: 0 }))
+    lab.deliver(message('heartbeat-request', { from: n2, to: n3, term: 3, commit: 0, read: 0, match: 0 }))
     lab.network = []
     const snapshot = lab.node('n1').snapshots.get(3)?.meta
     expect(snapshot).toBeDefined()
@@ -129,19 +130,19 @@ describe('Raft 7: snapshots', () => {
     const lab = withLearner()
     lab.snapshot('n1')
     lab.join('n4')
-    const snapshot = lab.node('n1').snapshots.get(3)?.meta
+    const snapshot = lab.node('n1').snapshots.get(4)?.meta
     expect(snapshot).toBeDefined()
     if (snapshot === undefined) return
     lab.deliverSnapshot({ from: n1, to: n4, term: 2, snapshot })
     expect(lab.node('n4').writes).toMatchObject([
       {
-        install: { index: 3, configuration: { learners: [n4] } },
+        install: { index: 4, configuration: { learners: [n4] } },
         entries: [],
-        hardState: { term: 2, commit: 3 },
+        hardState: { term: 2, commit: 4, isRecovering: true },
         mustSync: true,
       },
     ])
-    expect(lab.node('n4').writes[0]?.then).toMatchObject([{ kind: 'snapshot-installed', index: 3 }])
+    expect(lab.node('n4').writes[0]?.then).toMatchObject([{ kind: 'recovery-request' }])
   })
 
   it('a proposal of a node that installs a snapshot meanwhile is neither refused nor forgotten for another: nobody knows', () => {
@@ -226,7 +227,8 @@ describe('a learner that comes back without its log', () => {
     lab.join('n4')
     lab.step('n1', { kind: 'unreachable', peer: n4 })
     for (let round = 0; round < 3; round += 1) lab.beat('n1')
-    expect(lab.node('n4').applied).toHaveLength(4)
+    expect(lab.raft('n4').status()).toMatchObject({ isRecovering: false, commitIndex: 6 })
+    expect(lab.node('n4').applied).toHaveLength(6)
   })
 
   it('is not promoted for what it had before', () => {
@@ -311,8 +313,8 @@ describe('thesis 4: changes of who counts', () => {
     const lab = withLearner()
     lab.propose('n1', { id: 'x' })
     lab.settle(cut(n2, n3))
-    expect(lastIndexOf(lab.node('n4').disk)).toBe(4)
-    expect(lab.raft('n1').status().commitIndex).toBe(3)
+    expect(lastIndexOf(lab.node('n4').disk)).toBe(5)
+    expect(lab.raft('n1').status().commitIndex).toBe(4)
     lab.tick('n1', 20)
     expect(lab.raft('n1').status().role).toBe('follower')
   })
@@ -415,9 +417,9 @@ describe('thesis 4: changes of who counts', () => {
     change(growing, { kind: 'promote', node: n4 })
     growing.settle(cut(n3, n4))
     // n1 and n2 are two of the three, and not three of the four.
-    expect(growing.raft('n1').status().commitIndex).toBe(3)
+    expect(growing.raft('n1').status().commitIndex).toBe(4)
     for (let round = 0; round < 4; round += 1) growing.beat('n1', cut(n3))
-    expect(growing.raft('n1').status()).toMatchObject({ commitIndex: 5, configuration: { votersOutgoing: [] } })
+    expect(growing.raft('n1').status()).toMatchObject({ commitIndex: 6, configuration: { votersOutgoing: [] } })
     const shrinking = ledCluster(4)
     change(shrinking, { kind: 'remove', node: n4 })
     shrinking.settle(cut(n3, n4))
@@ -531,7 +533,7 @@ describe('thesis 6.4: reads', () => {
       lab.take(reader)
       expect(sent(lab, 'read-request')).toHaveLength(1)
       lab.settle()
-      expect(lab.node(reader).readable).toEqual([1, 2].map((id) => ({ id, index: 3 })))
+      expect(lab.node(reader).readable).toEqual([1, 2].map((id) => ({ id, index: 4 })))
     }
   })
 

@@ -1,13 +1,20 @@
 import type { NodeId } from '../../src/vocabulary/ids.ts'
-import type { Fault, Target } from './plan.ts'
+import type { Target } from './draws.ts'
+import type { Fault } from './plan.ts'
 import type { SimNode } from './sim-node.ts'
 import type { Simulation } from './simulation.ts'
+import { performStorageFault } from './storage-faults.ts'
+import { isStorageFault } from './storage-plan.ts'
 
 /** Makes one fault of a plan happen. */
 export function performFault(simulation: Simulation, fault: Fault): void {
   if (simulation.isHealed) return
   const { world } = simulation
   world.note('*', () => `fault: ${JSON.stringify(fault)}`)
+  if (isStorageFault(fault)) {
+    performStorageFault(simulation, fault)
+    return
+  }
   switch (fault.kind) {
     case 'crash':
       crash(simulation, fault)
@@ -68,7 +75,7 @@ export function performFault(simulation: Simulation, fault: Fault): void {
     case 'write-error': {
       const node = find(simulation, fault.node)
       if (node === undefined) return
-      node.disk.failNext = true
+      node.disk.failNext = fault.data
       simulation.restartLater(node, 300 + fault.downMs)
       return
     }
@@ -120,16 +127,13 @@ function cutFor(simulation: Simulation, ms: number, isCut: (from: NodeId, to: No
 
 function change(simulation: Simulation, fault: Fault & { kind: 'change' }): void {
   const node = find(simulation, fault.node)
-  const asked = simulation.leader()?.life
-  if (node === undefined || asked === null || asked === undefined) return
+  const asked = simulation.leader()
+  if (node === undefined || asked === undefined) return
   const change =
     fault.change === 'add-learner' || fault.change === 'add-promotable'
       ? { kind: 'add-learner' as const, node: node.id, promote: fault.change === 'add-promotable' }
       : { kind: fault.change, node: node.id }
-  asked.change({ kind: 'change', change }, (answer) => {
-    simulation.world.note(
-      '*',
-      () => `change ${JSON.stringify(change)}: ${answer.kind === 'done' ? 'committed' : answer.why}`,
-    )
+  simulation.conditions.change(asked, change, (how) => {
+    simulation.world.note('*', () => `change ${JSON.stringify(change)}: ${how}`)
   })
 }

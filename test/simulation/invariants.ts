@@ -1,14 +1,20 @@
 import { decodeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
-import type { RaftEffects, RaftStatus, SnapshotMeta } from '../../src/raft/effects.ts'
+import type { RaftEffects, RaftStatus } from '../../src/raft/effects.ts'
 import type { Entry, Index, Term } from '../../src/raft/entry.ts'
+import { isMember } from '../../src/raft/quorum.ts'
 import type { Message } from '../../src/raft/messages.ts'
+import { isDamage } from '../../src/storage/log-record.ts'
 import type { StoredNode } from '../../src/storage/log-store.ts'
+import { decodeSlots } from '../../src/storage/vote-record.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { newestRules, oneIsOpen, snapshotHoldsItsOwn } from './configuration-claims.ts'
 import { KeyValue } from './key-value.ts'
 import type { SimDisk } from './sim-disk.ts'
-import { mix, mixBytes, mixText } from './streams.ts'
+import { hashOf, placeOf, termOf, viewOf } from './node-view.ts'
+import type { CommittedEntry, NodeView, Place } from './node-view.ts'
+import { RecoveryClaims } from './recovery-claims.ts'
+import { mix } from './streams.ts'
 import type { World } from './world.ts'
 
 /**
@@ -33,6 +39,7 @@ export class Invariants {
   readonly #views = new Map<NodeId, NodeView>()
   /** The highest index that some client has seen the effect of: a later read has to see it too. */
   #seenIndex: Index = 0
+  readonly #recovery = new RecoveryClaims()
   terms = 0
 
   constructor(world: World, disks: ReadonlyMap<NodeId, SimDisk>) {
@@ -62,32 +69,33 @@ export class Invariants {
     return null
   }
 
+  /** Whether nobody counts on what the node had at that place: it was no voter then or since, or no member at all since. */
+  mayComeBlank(node: NodeId, from: Index): boolean {
+    let isLearner = true
+    for (let at = this.committed.length - 1; at >= 0; at -= 1) {
+      const configuration = this.committed[at]?.configuration
+      if (configuration === undefined || configuration === null) continue
+      if (!isMember(configuration, node)) return true
+      isLearner &&= configuration.learners.includes(node)
+      if (at < from) return isLearner
+    }
+    return isLearner
+  }
+
   view(node: NodeId): NodeView | undefined {
     return this.#views.get(node)
   }
 
   booted(stored: StoredNode): void {
     const node = stored.nodeId
-    const firstIndex = stored.entries[0]?.index ?? (stored.snapshot?.index ?? 0) + 1
-    const view: NodeView = {
-      node,
-      firstIndex,
-      entries: [...stored.entries],
-      base: stored.snapshot,
-      term: stored.hardState.term,
-      vote: stored.hardState.vote,
-      commit: 0,
-      role: 'follower',
-      applied: 0,
-      configurations: stored.entries.filter(({ kind }) => kind === 'configuration').map(({ index }) => index),
-      configuration: null,
-    }
-    let before = placeOf(view, firstIndex - 1)
+    const view = viewOf(stored)
+    let before = placeOf(view, view.firstIndex - 1)
     for (const entry of stored.entries) {
       this.#checkPlace(node, entry, before)
       before = entry
     }
     this.#views.set(node, view)
+    this.#recovery.booted(node)
   }
 
   /** A driver writes: what forming writes comes without a core that wanted it. */
@@ -95,16 +103,31 @@ export class Invariants {
     const view = this.#views.get(node)
     const isFoundation = entries[0]?.index === 1 && view?.entries.length === 0 && view.base === null
     if (view === undefined || !isFoundation) return
+    if (this.#disks.get(node)?.isWiped === true)
+      this.#violate('a wiped node is refused', `${node} founds a cluster anew`)
     for (const entry of entries) this.#append(view, entry)
+  }
+
+  /** Somebody let a node in that has nothing: not one who takes it for a voter. */
+  joined(node: NodeId): void {
+    if (this.#disks.get(node)?.isWiped !== true) return
+    const others = [...this.#views.values()].filter((view) => view.node !== node)
+    const mayHost = others.some(({ configuration }) => {
+      if (configuration === null || configuration.voters.length === 0) return false
+      return configuration.learners.includes(node) || !isMember(configuration, node)
+    })
+    if (!mayHost) this.#violate('a wiped node is refused', `${node} joins a cluster of which it is a voter`)
   }
 
   took(node: NodeId, effects: RaftEffects, status: RaftStatus): void {
     const view = this.#views.get(node)
     if (view === undefined) return
     this.#checkMonotone(view, effects, status)
+    this.#checkRecovering(view, status)
     if (effects.persist !== null) this.#follow(view, effects.persist, status)
+    const ledIn = status.role === 'leader' ? status.term : view.term
     this.#checkRole(view, status)
-    if (status.commitIndex > view.commit) this.#checkCommit(view, status)
+    if (status.commitIndex > view.commit) this.#checkCommit(view, status, ledIn)
     view.commit = status.commitIndex
     this.#checkConfigurations(view, effects, status)
     view.configuration = status.configuration
@@ -165,30 +188,49 @@ export class Invariants {
 
   /** A message leaves a node. What it promises has to be on the platter (R1). */
   sent(node: NodeId, message: Message): void {
-    const image = this.#disks.get(node)?.image
-    if (image === undefined) return
-    const { hardState } = image
+    const disk = this.#disks.get(node)
+    if (disk === undefined) return
+    const { lastIndex, hardState } = disk.image
+    const { term } = message
+    const now = this.#views.get(node)?.isRecovering === true
+    const broken = this.#recovery.sent(message, { durably: hardState.isRecovering, now })
+    if (broken !== null) this.#violate(broken.claim, broken.detail)
     if (message.kind === 'vote-response' && message.granted) {
-      const isDurable =
-        hardState.term > message.term || (hardState.term === message.term && hardState.vote === message.to)
-      if (!isDurable)
-        this.#violate('a vote is durable before it is said', `${node} votes for ${message.to} in ${message.term}`)
+      if (!isVoteDurable(hardState, term, message.to))
+        this.#violate('a vote is durable before it is said', `${node} votes for ${message.to} in ${term}`)
+      this.#checkBothHomes(disk, term, message.to)
     }
     if (message.kind === 'append-accepted') {
-      if (hardState.term < message.term)
-        this.#violate('a term is durable before it is answered in', `${node} accepts in term ${message.term}`)
-      if (hardState.term === message.term && image.lastIndex < message.match)
+      if (hardState.term < term)
+        this.#violate('a term is durable before it is answered in', `${node} accepts in term ${term}`)
+      if (hardState.term === term && lastIndex < message.match)
         this.#violate(
           'an entry is durable before it is acknowledged',
-          `${node} accepts ${message.match} of ${image.lastIndex}`,
+          `${node} accepts ${message.match} of ${lastIndex}`,
         )
     }
-    if (
-      message.kind === 'vote-request' &&
-      (hardState.term < message.term || (hardState.term === message.term && hardState.vote !== node))
-    )
-      this.#violate('a candidate votes for itself durably before it asks', `${node} asks for votes in ${message.term}`)
-    if (message.kind === 'append-request' || message.kind === 'heartbeat-request') this.#leads(node, message.term)
+    if (message.kind === 'vote-request') {
+      if (hardState.term < term || (hardState.term === term && hardState.vote !== node))
+        this.#violate('a candidate votes for itself durably before it asks', `${node} asks for votes in ${term}`)
+      this.#checkBothHomes(disk, term, node)
+    }
+    if (message.kind === 'append-request' || message.kind === 'heartbeat-request') this.#leads(node, term)
+  }
+
+  /** Damage of one home leaves the other. */
+  #checkBothHomes({ node, votes }: SimDisk, term: Term, vote: NodeId): void {
+    const file = votes.isDamaged ? null : votes.readDurable()
+    const slots = file === null ? null : decodeSlots(file)
+    if (slots === null || isDamage(slots) || isVoteDurable(slots.record, term, vote)) return
+    this.#violate('a vote is durable in both homes before it is said', `${node} votes for ${vote} in ${term}`)
+  }
+
+  /** Who finds by itself that it has lost something is right. */
+  #checkRecovering(view: NodeView, { isRecovering, role }: RaftStatus): void {
+    if (isRecovering && role !== 'follower') this.#violate('a recovering node follows', `${view.node} is ${role}`)
+    if (isRecovering && !view.isRecovering && this.#disks.get(view.node)?.silentlyLost === null)
+      this.#violate('only who lost something recovers', `${view.node} recovers all of a sudden`)
+    view.isRecovering = isRecovering
   }
 
   #leads(node: NodeId, term: Term): void {
@@ -302,7 +344,8 @@ export class Invariants {
       )
   }
 
-  #checkCommit(view: NodeView, status: RaftStatus): void {
+  /** `ledIn`: a leader that steps down may have committed something before, in the same turn. */
+  #checkCommit(view: NodeView, status: RaftStatus, ledIn: Term): void {
     for (let index = view.commit + 1; index <= status.commitIndex; index += 1) {
       const term = termOf(view, index)
       const known = this.committed[index - 1]
@@ -314,11 +357,11 @@ export class Invariants {
         )
     }
     if (status.commitIndex <= this.committed.length) return
-    this.#checkQuorum(view, status)
+    this.#checkQuorum(view, status, ledIn)
   }
 
   /** Something is committed for the first time. */
-  #checkQuorum(view: NodeView, status: RaftStatus): void {
+  #checkQuorum(view: NodeView, status: RaftStatus, ledIn: Term): void {
     const index = status.commitIndex
     const term = termOf(view, index)
     if (status.role === 'leader' && term !== status.term)
@@ -326,29 +369,36 @@ export class Invariants {
         'only an entry of the own term is committed by counting',
         `${view.node} commits ${index}/${term} in ${status.term}`,
       )
-    // A configuration that was appended in the same turn rules only what is committed after it.
-    const before = view.configuration ?? status.configuration
     // Entry 1 is the founders' promise, which each of them made durable before any wrote it.
-    if (index > 1 && !this.#isHeld(status.configuration, index, term) && !this.#isHeld(before, index, term)) {
-      const holders = [...this.#disks.keys()].filter((node) => this.#holds(node, index, term)).join(', ')
-      const { voters, votersOutgoing } = status.configuration
-      this.#violate(
-        'what is committed is on a majority of disks',
-        `${view.node} commits ${index}/${term}, on ${holders || 'none'} of ${voters.join(', ')} / ${votersOutgoing.join(', ')}`,
-      )
-    }
+    const awaited = this.#recovery.awaited(view.node, ledIn)
+    for (const at of [...awaited.filter((each) => each > this.committed.length && each < index), index])
+      if (at > 1) this.#checkHeld(view, status.configuration, { index: at, term: termOf(view, at), ledIn })
     for (let at = this.committed.length + 1; at <= index; at += 1) this.#commit(view, at, status.term)
   }
 
-  #isHeld(configuration: Configuration, index: Index, term: Term | undefined): boolean {
-    return [configuration.voters, configuration.votersOutgoing].every((set) => {
-      return set.length === 0 || set.filter((voter) => this.#holds(voter, index, term)).length * 2 > set.length
-    })
+  #checkHeld(view: NodeView, configuration: Configuration, at: CommittedPlace): void {
+    // A configuration that was appended in the same turn rules only what is committed after it.
+    const before = view.configuration ?? configuration
+    const isHolding = (node: NodeId): boolean => this.#holds(node, at, view.node)
+    if (isHeld(configuration, isHolding) || isHeld(before, isHolding)) return
+    const holders = [...this.#disks.keys()].filter(isHolding).join(', ')
+    const { voters, votersOutgoing } = configuration
+    this.#violate(
+      'what is committed is on a majority of disks',
+      `${view.node} commits ${at.index}/${at.term}, on ${holders || 'none'} of ${voters.join(', ')} / ${votersOutgoing.join(', ')}`,
+    )
   }
 
-  #holds(node: NodeId, index: Index, term: Term | undefined): boolean {
-    const image = this.#disks.get(node)?.image
-    return image !== undefined && (image.term(index) === term || index < image.firstIndex)
+  /** Or may be taken for one that does, since the leader can not know that it has lost it. */
+  #holds(node: NodeId, { index, term, ledIn }: CommittedPlace, leader: NodeId): boolean {
+    const disk = this.#disks.get(node)
+    if (disk === undefined) return false
+    const { image } = disk
+    const hasLost = image.hardState.isRecovering || disk.silentlyLost !== null || disk.isWiped
+    if (hasLost && this.#recovery.hasAcknowledged(node, leader, { index, term: ledIn })) return true
+    const behind = this.#recovery.countsBehind(node, leader, ledIn)
+    if (image.hardState.isRecovering && behind === 0) return false
+    return index > behind && (image.term(index) === term || index < image.firstIndex)
   }
 
   #commit(view: NodeView, index: Index, inTerm: Term): void {
@@ -370,6 +420,10 @@ export class Invariants {
       this.#violate('a refused proposal is never applied', `${entry.id} (${why}) stands at ${index}`)
   }
 
+  broken(claim: string, detail: string): void {
+    this.#violate(claim, detail)
+  }
+
   #claim(claim: string, node: NodeId, broken: string | null): void {
     if (broken !== null) this.#violate(claim, `${node}: ${broken}`)
   }
@@ -379,46 +433,17 @@ export class Invariants {
   }
 }
 
-export type CommittedEntry = {
-  readonly term: Term
-  /** The leader's term in which it was committed. */
-  readonly inTerm: Term
-  readonly hash: number
-  readonly id: ProposalId
-  readonly configuration: Configuration | null
+/** What is committed, and the term of the leader that did. */
+type CommittedPlace = { readonly index: Index; readonly term: Term | undefined; readonly ledIn: Term }
+
+function isHeld({ voters, votersOutgoing }: Configuration, isHolding: (node: NodeId) => boolean): boolean {
+  return [voters, votersOutgoing].every((set) => set.length === 0 || set.filter(isHolding).length * 2 > set.length)
 }
 
-/** One node's log as its core has it, and the past it is held against. */
-export type NodeView = {
-  readonly node: NodeId
-  firstIndex: Index
-  /** From `firstIndex` on. */
-  entries: Entry[]
-  /** Where the snapshot ends. */
-  base: SnapshotMeta | null
-  term: Term
-  vote: NodeId | null
-  commit: Index
-  role: RaftStatus['role']
-  applied: Index
-  configurations: Index[]
-  configuration: Configuration | null
-}
-
-type Place = { readonly term: Term; readonly time: number }
-
-function placeOf(view: NodeView, index: Index): Place | undefined {
-  if (index === 0) return { term: 0, time: 0 }
-  if (view.base?.index === index) return view.base
-  return view.entries[index - view.firstIndex]
-}
-
-function termOf(view: NodeView, index: Index): Term | undefined {
-  return placeOf(view, index)?.term
-}
-
-function hashOf(entry: Entry): number {
-  let hash = mixText(entry.index, entry.kind)
-  hash = mixText(hash, entry.id)
-  return mixBytes(mix(hash, entry.time), entry.data)
+function isVoteDurable(
+  durable: { readonly term: Term; readonly vote: NodeId | null },
+  term: Term,
+  vote: NodeId,
+): boolean {
+  return durable.term > term || (durable.term === term && durable.vote === vote)
 }

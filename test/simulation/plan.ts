@@ -1,12 +1,14 @@
+import { spell, target } from './draws.ts'
+import type { Target } from './draws.ts'
 import type { NetworkWeather } from './sim-network.ts'
 import type { Boundary } from './sim-process.ts'
+import { drawStorageFaults } from './storage-plan.ts'
+import type { StorageFault } from './storage-plan.ts'
 import { Stream } from './streams.ts'
-
-/** A node by its number, or whoever leads at that time. */
-export type Target = number | 'leader'
 
 /** One thing that goes wrong at one time. */
 export type Fault = { readonly atMs: number } & (
+  | StorageFault
   | {
       readonly kind: 'crash'
       readonly node: Target
@@ -32,7 +34,13 @@ export type Fault = { readonly atMs: number } & (
       readonly forMs: number
     }
   | { readonly kind: 'stall'; readonly node: Target; readonly forMs: number }
-  | { readonly kind: 'write-error'; readonly node: Target; readonly downMs: number }
+  /** The next write, or fsync, ends with an error: what it was to write is there all the same, or gone. */
+  | {
+      readonly kind: 'write-error'
+      readonly node: Target
+      readonly data: 'kept' | 'gone'
+      readonly downMs: number
+    }
   | { readonly kind: 'wall-jump'; readonly node: Target; readonly byMs: number }
   | { readonly kind: 'transfer'; readonly to: number | null }
   | {
@@ -128,9 +136,10 @@ const boundaries: readonly Boundary[] = [
 
 type Omitted<F> = F extends unknown ? Omit<F, 'atMs'> : never
 type Draw = (stream: Stream, nodes: number, plan: { electionTimeoutMs: number }) => Omitted<Fault>
+type Kind = Exclude<Fault['kind'], StorageFault['kind']>
 
 /** Kinds of fault, each with a stream of its own. */
-const kinds: Record<Fault['kind'], Draw> = {
+const kinds: Record<Kind, Draw> = {
   crash: (stream, nodes, plan) => ({
     kind: 'crash',
     node: target(stream, nodes),
@@ -182,9 +191,14 @@ const kinds: Record<Fault['kind'], Draw> = {
   stall: (stream, nodes, plan) => ({
     kind: 'stall',
     node: target(stream, nodes),
-    forMs: stream.between(20, 3 * plan.electionTimeoutMs),
+    forMs: stream.between(20, stream.pick([3, 3, 12]) * plan.electionTimeoutMs),
   }),
-  'write-error': (stream, nodes) => ({ kind: 'write-error', node: target(stream, nodes), downMs: stream.around(500) }),
+  'write-error': (stream, nodes) => ({
+    kind: 'write-error',
+    node: target(stream, nodes),
+    data: stream.pick(['kept', 'gone'] as const),
+    downMs: stream.around(500),
+  }),
   'wall-jump': (stream, nodes) => ({
     kind: 'wall-jump',
     node: target(stream, nodes),
@@ -198,15 +212,6 @@ const kinds: Record<Fault['kind'], Draw> = {
   }),
 }
 
-function target(stream: Stream, nodes: number): Target {
-  return stream.chance(500) ? 'leader' : stream.below(nodes)
-}
-
-/** How long something lasts: mostly long enough for an election, sometimes for several. */
-function spell(stream: Stream, plan: { electionTimeoutMs: number }): number {
-  return 10 + stream.around(stream.pick([1, 3, 8]) * plan.electionTimeoutMs)
-}
-
 function side(stream: Stream, nodes: number): readonly number[] {
   return Array.from({ length: nodes }, (_, node) => node).filter(() => stream.chance(500))
 }
@@ -218,8 +223,13 @@ function drawFaults(
   const nodes = plan.voters + plan.spares
   const faults: Fault[] = []
   const isRough = new Stream(seed, 'roughness').chance(500)
-  if (new Stream(seed, 'churn').chance(250)) return drawChurn(seed, plan)
-  for (const [kind, draw] of Object.entries(kinds) as [Fault['kind'], Draw][]) {
+  faults.push(...drawStorageFaults(seed, plan))
+  const inOrder = (): readonly Fault[] => faults.sort((a, b) => a.atMs - b.atMs)
+  if (new Stream(seed, 'churn').chance(250)) {
+    faults.push(...drawChurn(seed, plan))
+    return inOrder()
+  }
+  for (const [kind, draw] of Object.entries(kinds) as [Kind, Draw][]) {
     const stream = new Stream(seed, `faults ${kind}`)
     // Each kind is there in about every third plan; crashes, which find most, more often.
     const isThere =
@@ -230,7 +240,7 @@ function drawFaults(
       if (stream.chance(perSecond / 10)) faults.push({ atMs: ms + stream.below(100), ...draw(stream, nodes, plan) })
     }
   }
-  return faults.sort((a, b) => a.atMs - b.atMs)
+  return inOrder()
 }
 
 /** Nothing but trouble for whoever leads, every few election timeouts: many terms, and logs that end differently. */

@@ -1,5 +1,6 @@
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
+import { wireVersions } from '../../src/wire/handshake-codec.ts'
 import { raftLanes } from '../../src/wire/limits.ts'
 import type { SimNetwork } from './sim-network.ts'
 import type { SimTransport } from './sim-transport.ts'
@@ -60,7 +61,7 @@ export class SimConnection {
         if (!this.#open[at]) return
         this.#told[at] = true
         this.#ends[at].opened(this.#ends[(1 - at) as 0 | 1].node)
-        this.#ends[at].events?.opened(this.#ends[(1 - at) as 0 | 1].hello(), this.#lane)
+        this.#ends[at].events?.opened(this.#ends[(1 - at) as 0 | 1].hello(), this.#lane, wireVersions.max)
       })
     }
   }

@@ -1,5 +1,5 @@
 import type { Consensus, ConsensusEvents, ConsensusOptions, ConsensusStatus } from '../../src/consensus/consensus.ts'
-import { startConsensus } from '../../src/consensus/loop.ts'
+import { startConsensus } from '../../src/consensus/start.ts'
 import type { Entry, Index } from '../../src/raft/entry.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { describeError } from '../../src/vocabulary/operating-error.ts'
@@ -8,7 +8,7 @@ import { decodeMessage } from '../../src/wire/raft-codec.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
 import type { Invariants } from './invariants.ts'
 import { KeyValue } from './key-value.ts'
-import { SimLogStore } from './sim-disk.ts'
+import { SimLogStore } from './sim-log-store.ts'
 import type { SimDisk } from './sim-disk.ts'
 import type { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
@@ -47,17 +47,25 @@ export class SimNode {
   start(): void {
     if (this.life !== null) return
     this.#lives += 1
-    const { world, wallMs, rate, lateUs, turnUs } = this.#parts
+    const { world, wallMs, rate, haste, lateUs, turnUs } = this.#parts
     world.note(this.id, () => `starts, life ${this.#lives}`)
     const process = new SimProcess(world, {
       node: this.id,
       rate,
+      haste,
       wallMs: () => wallMs() + this.wallOffsetMs,
       lateUs,
       turnUs,
     })
-    this.life = new Life(this.#parts, { process, life: this.#lives, ended: (how) => this.crash(how) })
+    this.life = new Life(this.#parts, { process, life: this.#lives, ended: () => this.#failed() })
+    this.#parts.disk.hasErred = false
     this.life.start()
+  }
+
+  /** It stopped by itself: whoever watches over it starts it again. */
+  #failed(): void {
+    this.crash('kill')
+    this.#parts.failed(this)
   }
 
   crash(how: 'kill' | 'power'): void {
@@ -84,12 +92,15 @@ export type NodeParts = {
   readonly options: ConsensusOptions
   readonly peers: readonly NodeId[]
   readonly rate: number
+  /** Of its long timers. */
+  readonly haste: number
   readonly wallMs: () => number
   readonly lateUs: () => number
   readonly turnUs: () => number
   /** From one thread of a node to the other. */
   readonly mailUs: () => number
   readonly died: (node: NodeId) => void
+  readonly failed: (node: SimNode) => void
 }
 
 /** One life of a node. */
@@ -98,7 +109,7 @@ export class Life implements ConsensusEvents {
   readonly #parts: NodeParts
   readonly #toMain: Mailbox
   readonly #toConsensus: Mailbox
-  readonly #ended: (how: 'kill' | 'power') => void
+  readonly #ended: () => void
   readonly #life: number
   #consensus: Consensus | null = null
   #counter = 0
@@ -108,10 +119,7 @@ export class Life implements ConsensusEvents {
   #readable: { id: number; index: Index }[] = []
   status_: ConsensusStatus | null = null
 
-  constructor(
-    parts: NodeParts,
-    options: { process: SimProcess; life: number; ended: (how: 'kill' | 'power') => void },
-  ) {
+  constructor(parts: NodeParts, options: { process: SimProcess; life: number; ended: () => void }) {
     this.#parts = parts
     this.process = options.process
     this.#life = options.life
@@ -132,6 +140,8 @@ export class Life implements ConsensusEvents {
       store: new SimLogStore(process, disk, {
         opened: (stored) => invariants.booted(stored),
         write: (batch) => invariants.written(id, batch.entries),
+        joins: () => invariants.joined(id),
+        broken: (claim, detail) => invariants.broken(claim, `${id}: ${detail}`),
       }),
       snapshots: new SimSnapshotStore(process, disk),
       makeTransport: (link) =>
@@ -141,16 +151,23 @@ export class Life implements ConsensusEvents {
       seed: stream.uint32(),
       boot: `${id}-${this.#life}`,
       newClusterId: `00000000-0000-4000-8000-${`${id.slice(1)}${this.#life}`.padStart(12, '0')}` as ClusterId,
+      freeBytes: () => {
+        world.promised()
+        return Promise.resolve(disk.freeBytes ?? Number.MAX_SAFE_INTEGER)
+      },
       takeLoopDelayMs: () => 0,
     })
     starting.then(
       ({ consensus }) => {
         if (!process.alive) return
         this.#consensus = consensus
+        disk.snapshots.settle()
         for (const peer of peers) consensus.learnPeer(peer, `${peer}:7000`)
       },
       (error: unknown) => {
-        if (process.alive) world.violate('a node starts from its own disk', `${id}: ${describeError(error)}`)
+        if (!process.alive) return
+        if (disk.hasErred) this.#ended()
+        else world.violate('a node starts from its own disk', `${id}: ${describeError(error)}`)
       },
     )
   }
@@ -177,6 +194,10 @@ export class Life implements ConsensusEvents {
     const id = `${this.#parts.id}.${this.#life}.${(this.#counter += 1)}` as ProposalId
     this.#writes.set(id, answer)
     this.#toConsensus.post(() => this.#consensus?.propose(id, change))
+  }
+
+  condemn(): void {
+    this.#toConsensus.post(() => this.#consensus?.condemn('its state is another than the cluster has'))
   }
 
   stopMain(us: number): void {
@@ -262,14 +283,16 @@ export class Life implements ConsensusEvents {
 
   failed(error: OperatingError): void {
     if (!this.process.alive) return
-    const { id, world } = this.#parts
-    if (error.code !== 'storage-failed') {
+    const { id, world, disk } = this.#parts
+    if (disk.freeBytes !== null && disk.freeBytes < 0)
+      world.violate('a full disk stops no node', `${id}: ${error.message}`)
+    if (!isDue(error, disk)) {
       const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : ''
       world.violate('no invariant of the code breaks', `${id}: ${error.message} ${cause}`)
       return
     }
-    world.note(id, () => 'fails: its disk did')
-    this.#ended('kill')
+    world.note(id, () => `fails: ${error.code}`)
+    this.#ended()
   }
 
   #sent(to: NodeId, type: number, payload: Uint8Array): void {
@@ -317,6 +340,12 @@ export class Life implements ConsensusEvents {
   }
 }
 
+/** What a node may stop for: what its disk did, or what became of it. */
+function isDue({ code }: OperatingError, disk: SimDisk): boolean {
+  if (code === 'storage-failed') return disk.hasErred || disk.damaged.size > 0
+  return (code === 'wiped-node' && disk.isWiped) || (code === 'state-diverged' && disk.isCondemned)
+}
+
 /** What one thread posts to the other arrives later, in order; the receiver can be held up. */
 class Mailbox {
   readonly #process: SimProcess
@@ -344,6 +373,12 @@ class Mailbox {
 }
 
 const checkedTypes = new Set<number>([
+  frameTypes['pre-vote-request'],
+  frameTypes['pre-vote-response'],
+  frameTypes['heartbeat-response'],
+  frameTypes['snapshot-installed'],
+  frameTypes['recovery-request'],
+  frameTypes['recovery-response'],
   frameTypes['vote-request'],
   frameTypes['vote-response'],
   frameTypes['append-request'],

@@ -104,7 +104,8 @@ export class SimProcess {
   }
 
   #after(ms: number, fire: () => void): { cancel(): void } {
-    const us = Math.max(0, Math.ceil((ms * 1000) / this.#options.rate))
+    const { rate, haste } = this.#options
+    const us = Math.max(0, Math.ceil((ms * 1000) / rate / (ms >= longMs ? haste : 1)))
     return this.later(us + this.#options.lateUs(), 'timer', 'timer', fire)
   }
 
@@ -128,10 +129,15 @@ export class SimProcess {
   }
 }
 
+/** What takes its time, as a scrub does, would never come in so short a life. */
+const longMs = 30_000
+
 export type ProcessOptions = {
   readonly node: NodeId
   /** How fast its clock runs, 1 being right. */
   readonly rate: number
+  /** How many times too fast it is for what is to come in half a minute or later. */
+  readonly haste: number
   /** The wall clock of its machine. */
   readonly wallMs: () => number
   /** How late the next timer is. */

@@ -1,9 +1,11 @@
 import type { SnapshotMeta } from '../../src/raft/effects.ts'
 import type { SnapshotStore } from '../../src/storage/snapshot-store.ts'
-import { snapshotName } from './sim-disk.ts'
+import { isDamage } from '../../src/storage/log-record.ts'
+import { decodeSnapshot, encodeSnapshot, isSameSnapshot, snapshotName } from '../../src/storage/snapshot-record.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import type { SimDisk } from './sim-disk.ts'
 import type { SimProcess } from './sim-process.ts'
-import { mixBytes } from './streams.ts'
+import { flipped } from './sim-records.ts'
 
 /**
  * The snapshot store of one process on its node's disk. A step that a crash meets has happened whole or not at all; of a
@@ -18,20 +20,52 @@ export class SimSnapshotStore implements SnapshotStore {
     this.#disk = disk
   }
 
-  open(): Promise<SnapshotMeta | null> {
+  open(): Promise<{ newest: SnapshotMeta | null; damaged: readonly string[] }> {
     return this.#step(() => {
-      const newest = [...this.#disk.snapshots.values()].sort((a, b) => b.meta.index - a.meta.index)[0]
-      return newest?.meta ?? null
+      const { snapshots } = this.#disk
+      const damaged: string[] = []
+      const whole: SnapshotMeta[] = []
+      for (const [name, bytes] of snapshots.files) {
+        const read = decodeSnapshot(bytes)
+        if (!isDamage(read) && snapshotName(read.snapshot) === name) {
+          whole.push(read.snapshot)
+          continue
+        }
+        damaged.push(`${name}: ${isDamage(read) ? read.damage : 'it is another'}`)
+        snapshots.files.delete(name)
+      }
+      snapshots.find()
+      return { newest: whole.sort((a, b) => b.index - a.index)[0] ?? null, damaged }
+    })
+  }
+
+  setAside(): Promise<void> {
+    return this.#step(() => {
+      const { snapshots } = this.#disk
+      for (const name of snapshots.files.keys()) snapshots.remove(name)
+    })
+  }
+
+  verify(snapshot: SnapshotMeta): Promise<string | null> {
+    return this.#step(() => {
+      const bytes = this.#disk.snapshots.files.get(snapshotName(snapshot))
+      if (bytes === undefined) return 'it is missing'
+      const read = decodeSnapshot(bytes)
+      return isDamage(read) ? read.damage : null
     })
   }
 
   write(snapshot: SnapshotMeta, bytes: Uint8Array): Promise<void> {
-    const stored = withChecksum(bytes)
-    return this.#step(() => void this.#disk.snapshots.set(snapshotName(snapshot), { meta: snapshot, bytes: stored }))
+    const stored = encodeSnapshot(snapshot, bytes)
+    return this.#step(() => this.#disk.snapshots.put(snapshotName(snapshot), stored))
   }
 
   read(snapshot: SnapshotMeta): Promise<Uint8Array> {
-    return this.#step(() => this.#stored(snapshot).subarray(4))
+    return this.#step(() => {
+      const read = decodeSnapshot(this.#stored(snapshot))
+      if (isDamage(read)) throw new OperatingError('storage-failed', `a snapshot is damaged: ${read.damage}`)
+      return read.data
+    })
   }
 
   readChunk(snapshot: SnapshotMeta, offset: number, lengthMax: number): Promise<{ bytes: Uint8Array; size: number }> {
@@ -73,16 +107,17 @@ export class SimSnapshotStore implements SnapshotStore {
       partial.bytes = together
       if (together.length < size) return 'more'
       disk.partial = null
-      if (!isWhole(together)) return 'damaged'
-      disk.snapshots.set(snapshotName(snapshot), { meta: snapshot, bytes: together })
+      const read = decodeSnapshot(together)
+      if (isDamage(read) || !isSameSnapshot(read.snapshot, snapshot)) return 'damaged'
+      disk.snapshots.put(snapshotName(snapshot), together)
       return 'done'
     })
   }
 
   prune(newest: SnapshotMeta): Promise<void> {
     return this.#step(() => {
-      for (const [name, { meta }] of this.#disk.snapshots)
-        if (meta.index < newest.index) this.#disk.snapshots.delete(name)
+      const { snapshots } = this.#disk
+      for (const name of snapshots.files.keys()) if (indexOfName(name) < newest.index) snapshots.remove(name)
     })
   }
 
@@ -92,9 +127,12 @@ export class SimSnapshotStore implements SnapshotStore {
   }
 
   #stored(snapshot: SnapshotMeta): Uint8Array {
-    const stored = this.#disk.snapshots.get(snapshotName(snapshot))
-    if (stored === undefined) throw new Error(`there is no snapshot ${snapshotName(snapshot)}`)
-    return stored.bytes
+    const stored = this.#disk.snapshots.files.get(snapshotName(snapshot))
+    const name = snapshotName(snapshot)
+    if (stored === undefined && this.#disk.snapshots.damaged.has(name))
+      throw new OperatingError('storage-failed', `the snapshot ${name} is gone`)
+    if (stored === undefined) throw new Error(`there is no snapshot ${name}`)
+    return stored
   }
 
   /** One step: it may be the last thing the process does, before it and behind it. */
@@ -126,13 +164,57 @@ export class SimSnapshotStore implements SnapshotStore {
 /** Small, so that a snapshot takes several. */
 const chunkBytesMax = 400
 
-function withChecksum(bytes: Uint8Array): Uint8Array {
-  const stored = new Uint8Array(bytes.length + 4)
-  new DataView(stored.buffer).setUint32(0, mixBytes(0, bytes))
-  stored.set(bytes, 4)
-  return stored
+function indexOfName(name: string): number {
+  return Number(name.split('-')[0])
 }
 
-function isWhole(stored: Uint8Array): boolean {
-  return new DataView(stored.buffer, stored.byteOffset).getUint32(0) === mixBytes(0, stored.subarray(4))
+/** The snapshot files of one disk. */
+export class SimSnapshotFiles {
+  readonly files = new Map<string, Uint8Array>()
+  /** Names of those that are not as they were written, or are gone, while the node does not know. */
+  readonly damaged = new Set<string>()
+
+  /** Of those, what the node has come to know, while it has not yet made up for it. */
+  readonly #found = new Set<string>()
+
+  get isDamaged(): boolean {
+    return this.damaged.size > 0 || this.#found.size > 0
+  }
+
+  has(name: string): boolean {
+    return this.files.has(name) || this.damaged.has(name) || this.#found.has(name)
+  }
+
+  /** All were looked at. */
+  find(): void {
+    for (const name of this.damaged) this.#found.add(name)
+    this.damaged.clear()
+  }
+
+  /** The node has started without what it found to be damaged. */
+  settle(): void {
+    this.#found.clear()
+  }
+
+  put(name: string, bytes: Uint8Array): void {
+    this.files.set(name, bytes)
+    this.damaged.delete(name)
+  }
+
+  remove(name: string): void {
+    this.files.delete(name)
+    this.damaged.delete(name)
+  }
+
+  /** Cuts it, changes a bit of it, or takes it away. */
+  damage(how: 'value' | 'gone' | 'cut', pick: number): string | null {
+    const names = [...this.files.keys()].sort()
+    const name = names[pick % names.length]
+    if (name === undefined) return null
+    const bytes = this.files.get(name) as Uint8Array
+    if (how === 'gone') this.files.delete(name)
+    else this.files.set(name, how === 'cut' ? bytes.slice(0, pick % bytes.length) : flipped(bytes, pick))
+    this.damaged.add(name)
+    return name
+  }
 }

@@ -37,6 +37,8 @@ describe('simulated clusters', () => {
       expect(mean('crashes')).toBeGreaterThan(2)
       expect(mean('snapshots')).toBeGreaterThan(1)
       expect(mean('changes')).toBeGreaterThan(1)
+      expect(mean('damages')).toBeGreaterThan(1)
+      expect(mean('quarantines')).toBeGreaterThan(0.4)
     },
     60_000 + 2_000 * fixedSeeds,
   )

@@ -1,16 +1,19 @@
 import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
-import { decodeConfiguration, encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
-import type { Configuration } from '../../src/raft/configuration.ts'
+import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
+import type { LogBatch } from '../../src/storage/log-store.ts'
 import type { RaftEffects } from '../../src/raft/effects.ts'
 import { isMember } from '../../src/raft/quorum.ts'
 import { Raft } from '../../src/raft/raft.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
 import { Client } from './clients.ts'
+import { Conditions } from './conditions.ts'
 import { performFault } from './faults.ts'
 import { Invariants } from './invariants.ts'
 import { checkHistory } from './linearizability.ts'
 import type { Plan } from './plan.ts'
-import { SimDisk } from './sim-disk.ts'
+import { Operator } from './operator.ts'
+import { SimDisk, reserveBytes } from './sim-disk.ts'
+import { foundOn } from './sim-log-store.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimNode } from './sim-node.ts'
 import { Stream } from './streams.ts'
@@ -30,6 +33,9 @@ export type Outcome = {
     readonly acknowledged: number
     readonly reads: number
     readonly crashes: number
+    /** That the atlas allowed, and that a start found. */
+    readonly damages: number
+    readonly quarantines: number
     readonly snapshots: number
     readonly changes: number
   }
@@ -40,7 +46,14 @@ export async function simulate(
   plan: Plan,
   options: { readonly traced?: boolean; readonly untilMs?: number } = {},
 ): Promise<Outcome> {
-  return new Simulation(plan, options.traced === true).play(options.untilMs ?? Infinity)
+  const { stackTraceLimit } = Error
+  // Peers are refused by the thousand: nobody reads where, unless somebody looks into this one run.
+  if (options.traced !== true) Error.stackTraceLimit = 0
+  try {
+    return await new Simulation(plan, options.traced === true).play(options.untilMs ?? Infinity)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
 }
 
 /** A cluster that is whole again has to be one, and to serve, within so many election timeouts. */
@@ -54,7 +67,10 @@ export class Simulation {
   readonly invariants: Invariants
   readonly nodes: readonly SimNode[]
   readonly clients: readonly Client[]
+  readonly conditions: Conditions
+  readonly operator = new Operator(this)
   crashes = 0
+  damages = 0
   /** No fault begins any more, and what falls gets up at once. */
   isHealed = false
   /** Nodes that are not to run while the cluster shows that it can do without them. */
@@ -69,11 +85,12 @@ export class Simulation {
     this.invariants = new Invariants(this.world, disks)
     this.nodes = ids.map((id) => this.#makeNode(id, ids, disks.get(id) as SimDisk))
     this.clients = Array.from({ length: plan.clients }, (_, at) => this.#makeClient(`c${at + 1}`))
-    if (!plan.forms) this.#writeFoundation(disks)
+    this.conditions = new Conditions(() => this.nodes, this.invariants)
   }
 
   async play(untilMs: number): Promise<Outcome> {
     const { plan, world } = this
+    if (!plan.forms) await this.#writeFoundation()
     observe(this)
     for (const node of this.nodes) node.start()
     for (const client of this.clients) client.start()
@@ -98,6 +115,8 @@ export class Simulation {
         acknowledged: history.filter(({ kind, answeredUs }) => kind === 'write' && answeredUs !== Infinity).length,
         reads: history.filter(({ kind }) => kind === 'read').length,
         crashes: this.crashes,
+        damages: this.damages,
+        quarantines: this.nodes.reduce((sum, { disk }) => sum + disk.quarantines, 0),
         snapshots: this.nodes.filter(({ disk }) => disk.image.snapshot !== null).length,
         changes: this.invariants.committed.filter(({ configuration }) => configuration !== null).length - 1,
       },
@@ -133,10 +152,15 @@ export class Simulation {
     this.#chooseCore()
     for (const node of this.nodes) {
       node.disk.stalledUntilUs = 0
-      node.disk.failNext = false
+      node.disk.failNext = null
+      node.disk.freeBytes = null
       node.life?.process.disarm()
+      node.disk.disarm()
+      // What is wrong with a disk is found by looking at it.
+      if (node.disk.damaged.size > 0) node.crash('kill')
       if (this.left.has(node.id)) this.#leave(node)
       else node.start()
+      this.operator.tend(node)
     }
     for (const client of this.clients) client.isHealed = true
     await this.#runHealed(() => this.#serves())
@@ -175,32 +199,18 @@ export class Simulation {
         this.network.heal(id, other.id)
         this.network.heal(other.id, id)
       }
-      this.#startOf(id)
+      this.startOf(id)
     }
   }
 
   #isEnough(): boolean {
-    const sets = this.#rulingConfigurations().flatMap(({ voters, votersOutgoing }) => [voters, votersOutgoing])
-    return sets.every((set) => 2 * set.filter((id) => !this.left.has(id)).length > set.length || set.length === 0)
+    return this.conditions.atlas.isEnough((id) => !this.left.has(id))
   }
 
   /** Who has to serve: the members that are not left out. */
   #core(): readonly SimNode[] {
     const committed = this.invariants.configuration()
     return this.nodes.filter(({ id }) => !this.left.has(id) && (committed === null || isMember(committed, id)))
-  }
-
-  /** The newest that is committed, and all in logs that may still be committed. */
-  #rulingConfigurations(): readonly Configuration[] {
-    const { invariants } = this
-    const committed = invariants.configuration()
-    const open = this.nodes.flatMap(({ disk }) =>
-      disk.image.entries.flatMap((entry) => {
-        const isOpen = entry.kind === 'configuration' && entry.index > invariants.commitIndex
-        return isOpen ? (decodeConfiguration(entry.data) ?? []) : []
-      }),
-    )
-    return committed === null ? open : [committed, ...open]
   }
 
   #leave(node: SimNode): void {
@@ -255,9 +265,12 @@ export class Simulation {
     const leaders = members.flatMap(({ id }) => this.invariants.view(id) ?? []).filter(({ role }) => role === 'leader')
     const [leader] = leaders
     if (leader === undefined || leaders.length !== 1) return false
-    return members.every(({ id, life }) => {
+    // Who lost something is back, whether it was taken in again or recovered.
+    if (core.some(({ disk }) => disk.isWiped)) return false
+    return members.every(({ id, life, disk }) => {
       const view = this.invariants.view(id)
       if (view === undefined || life === null || view.term !== leader.term) return false
+      if (view.isRecovering || disk.image.hardState.isRecovering) return false
       const last = view.firstIndex + view.entries.length - 1
       // Of the log stay half of a snapshot's entries behind it, and at most as many again before the next one is due.
       const isBounded = view.entries.length <= 2 * this.plan.snapshotEntries + 20
@@ -266,10 +279,12 @@ export class Simulation {
   }
 
   #describe(core: readonly SimNode[]): string {
-    const states = core.map(({ id, life }) => {
+    const states = core.map(({ id, life, disk }) => {
       const view = this.invariants.view(id)
       const last = view === undefined ? 0 : view.firstIndex + view.entries.length - 1
-      return `${id} ${life === null ? 'down' : 'up'} ${view?.role} term ${view?.term} log ${view?.firstIndex}..${last} commit ${view?.commit} applied ${life?.machine.index}`
+      const { isWiped, image } = disk
+      const how = isWiped ? ' wiped' : image.hardState.isRecovering ? ' recovering' : ''
+      return `${id} ${life === null ? 'down' : 'up'}${how} ${view?.role} term ${view?.term} log ${view?.firstIndex}..${last} commit ${view?.commit} applied ${life?.machine.index}`
     })
     return `committed ${this.invariants.commitIndex}; ${states.join('; ')}`
   }
@@ -279,7 +294,7 @@ export class Simulation {
       node: id,
       stream: new Stream(this.plan.seed, `disk ${id}`),
       meanUs: this.plan.fsyncUs,
-      onBroken: (what) => this.world.violate('a disk holds what a log can be', `${id}: ${what}`),
+      isHarmless: (lost) => this.conditions.isHarmless(id, lost),
     })
   }
 
@@ -301,6 +316,7 @@ export class Simulation {
       logBytesMax: 4 * 1024 * 1024,
       snapshotEntries: plan.snapshotEntries,
       votersMax: 5,
+      reserveBytes,
       leaseReads: plan.leaseReads,
       version: '0',
     }
@@ -314,19 +330,21 @@ export class Simulation {
       options,
       peers: ids,
       rate,
+      haste: new Stream(plan.seed, 'haste').pick([1, 500, 5_000]),
       wallMs: () => 1_700_000_000_000 + (world.nowUs * rate) / 1000,
       lateUs: () => (plan.lateUs === 0 || !loop.chance(30) ? 0 : loop.around(plan.lateUs)),
       turnUs: () => (plan.turnUs === 0 ? 0 : loop.around(plan.turnUs)),
       mailUs: () => 10 + loop.around(plan.mailUs),
+      failed: (node) => this.restartLater(node, 300),
       died: () => {
         this.crashes += 1
         // What was broken before the healing may end a node only now.
-        if (this.isHealed && !this.left.has(id)) world.after(50_000, `${id} is started`, () => this.#startOf(id))
+        if (this.isHealed && !this.left.has(id)) world.after(50_000, `${id} is started`, () => this.startOf(id))
       },
     })
   }
 
-  #startOf(id: NodeId): void {
+  startOf(id: NodeId): void {
     if (!this.left.has(id)) this.nodes.find((node) => node.id === id)?.start()
   }
 
@@ -349,17 +367,21 @@ export class Simulation {
     return this.left.size === 0 ? this.nodes : this.nodes.filter(({ id }) => !this.left.has(id))
   }
 
-  /** What forming leaves on the founders' disks. */
-  #writeFoundation(disks: ReadonlyMap<NodeId, SimDisk>): void {
+  /** As if the cluster had formed before. */
+  async #writeFoundation(): Promise<void> {
     const clusterId = '00000000-0000-4000-8000-000000000000' as ClusterId
-    const founders = [...disks.keys()].slice(0, this.plan.voters)
+    const founders = this.nodes.slice(0, this.plan.voters).map(({ id }) => id)
     const data = encodeConfiguration(makeConfiguration(clusterId, founders))
-    for (const [id, { image }] of disks) {
-      if (!founders.includes(id)) continue
-      image.promise = { clusterId, voters: founders }
-      image.hardState = { term: 1, vote: null, commit: 1 }
-      image.entries = [{ index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data }]
+    const batch: LogBatch = {
+      hardState: { term: 1, vote: null, commit: 1, isRecovering: false },
+      install: null,
+      compact: null,
+      truncateFrom: null,
+      entries: [{ index: 1, term: 1, kind: 'configuration', id: '' as ProposalId, time: 0, data }],
+      sync: true,
     }
+    for (const { id, disk } of this.nodes)
+      if (founders.includes(id)) await foundOn(disk, { clusterId, voters: founders }, batch)
   }
 }
 

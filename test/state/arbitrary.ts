@@ -3,6 +3,7 @@ import { asJsonText } from '../../src/std/json-text.ts'
 import type { JsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import type { Command, Envelope, Member, Replica } from '../../src/state/command.ts'
+import { ClusterState } from '../../src/state/state.ts'
 
 /** Commands as they come: few keys, nodes and servers, so that they meet; text of every kind in the places that take it. */
 const anyText = fc.string({ unit: 'binary', maxLength: 20 })
@@ -48,6 +49,12 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ kind: fc.constant('replica-set'), replica }),
   fc.record({ kind: fc.constant('replica-delete'), node, generation, server }),
   fc.record({ kind: fc.constant('member-delete'), node, generation }),
+  fc.record({
+    kind: fc.constant('state-digest'),
+    node,
+    index: fc.constantFrom(0, 4095, 4096, 8192, 12_288),
+    digest: fc.constantFrom('0123456789abcdef', 'ffffffffffffffff'),
+  }),
 )
 
 /** Few idempotency keys, so that they meet. */
@@ -64,3 +71,11 @@ export const anyLog = (maxLength = 60): fc.Arbitrary<readonly { envelope: Envelo
     }),
     { maxLength },
   )
+
+/** A state with nothing in it at that index, as a snapshot makes one. */
+export function stateAt(appliedIndex: number): ClusterState {
+  const state = new ClusterState()
+  state.restore({ ...state.capture(), appliedIndex })
+  state.takeChange()
+  return state
+}

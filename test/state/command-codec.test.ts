@@ -53,9 +53,11 @@ describe('the codec of commands', () => {
     expect(encodeCommand(member({ a: '1', b: '2' }))).toEqual(encodeCommand(member({ b: '2', a: '1' })))
   })
 
-  it('returns bytes of their own, which may be handed to another thread', () => {
+  it('returns bytes that stay as they are while others are encoded', () => {
     const bytes = encodeCommand(set('a'))
-    expect(bytes.buffer.byteLength).toBe(bytes.length)
+    const before = Buffer.from(bytes)
+    for (let more = 0; more < 10_000; more += 1) encodeCommand(set(`k${more}`))
+    expect(before.equals(bytes)).toBe(true)
   })
 
   it('takes keys and values up to their limits in UTF-8, and no longer ones', () => {
@@ -74,7 +76,11 @@ describe('the codec of commands', () => {
     })
     expect(decodeCommand(pack([2, null, 1, 'a', '1', null, 'more']))).toHaveProperty('malformed')
     expect(decodeCommand(pack([2, null, 7, 'n1', 1, null]))).toHaveProperty('malformed')
+    expect(decodeCommand(pack([2, null, 8, 'n1', 4096, '0123456789abcdef', null]))).toHaveProperty('malformed')
     expect(decodeCommand(pack([]))).toHaveProperty('malformed')
+    const minusZero = Uint8Array.from([0x95, 2, 0xc0, 2, 0xa1, 0x61, 0xcb, 0x80, 0, 0, 0, 0, 0, 0, 0])
+    expect(decodeCommand(minusZero)).toHaveProperty('malformed')
+    expect(decodeCommand(minusZero.fill(0, 7, 8))).toEqual(bare({ kind: 'kv-delete', key: 'a', expect: 0 }))
     expect(decodeCommand(pack({ 0: 2, 1: null }))).toHaveProperty('malformed')
   })
 

@@ -23,6 +23,7 @@ function seen(state: ClusterState): unknown {
     kv: state.kvList({ prefix: '', after: null, limit: 1000 }),
     members: state.members(),
     replicas: state.replicas(),
+    digest: state.digest(),
     bytes: Buffer.from(bytesOf(state.capture())).toString('base64'),
   }
 }
@@ -83,6 +84,23 @@ describe('a snapshot of the state', () => {
     expect(lengths.filter((length) => length > 2 * 64 * 1024)).toHaveLength(1)
   })
 
+  it('has its keys in order when it is restored, however many there are and in whatever order they came', () => {
+    const state = new ClusterState()
+    const keys = Array.from(
+      { length: 13_001 },
+      (_, n) => `${(n * 7919) % 13_001}${n % 3 === 0 ? '\u{1F600}' : '\uFF21'}`,
+    )
+    keys.forEach((key, at) => {
+      const command = { kind: 'kv-set', key, value: asJsonText('1'), expect: null } as const
+      state.apply({ index: at + 1, time: 1, command: { command, idempotencyKey: null } })
+    })
+    const restored = new ClusterState()
+    restored.restore(decoded(bytesOf(state.capture())))
+    const { entries } = restored.kvList({ prefix: '', after: null, limit: 20_000 })
+    const sorted = keys.map((key) => Buffer.from(key)).sort((a, b) => Buffer.compare(a, b))
+    expect(entries.map(({ key }) => key)).toEqual(sorted.map((key) => key.toString()))
+  })
+
   it('replaces whatever the state held, and tells that catalog and members are others', () => {
     const state = filled(3)
     const version = state.catalogVersion
@@ -90,7 +108,7 @@ describe('a snapshot of the state', () => {
     expect(state.kvList({ prefix: '', after: null, limit: 10 })).toEqual({ entries: [], next: null })
     expect([state.appliedIndex, state.sessionCount]).toEqual([0, 0])
     expect(state.catalogVersion).toBeGreaterThan(version)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true })
+    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, checks: true })
   })
 
   it('is refused when it is cut, at whatever place, or goes on behind its end', () => {
@@ -116,8 +134,8 @@ describe('a snapshot of the state', () => {
 
   it('of a later format is refused, and says so', () => {
     const bytes = bytesOf(new ClusterState().capture())
-    expect(bytes[6]).toBe(1)
-    bytes[6] = 2
-    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 1' })
+    expect(bytes[6]).toBe(2)
+    bytes[6] = 3
+    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 2' })
   })
 })

@@ -1,15 +1,16 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { Level } from 'level'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
+import { crc32 } from '../../src/std/hash.ts'
+import { encodeEntries } from '../../src/storage/entry-record.ts'
 import {
   chainStart,
-  encodeEntry,
   encodeHead,
   encodeSnapshotMeta,
   entryKey,
@@ -17,7 +18,9 @@ import {
   metaKey,
   snapshotKey,
 } from '../../src/storage/log-record.ts'
+import type { LogDamage, StoredNode } from '../../src/storage/log-store.ts'
 import { OperatingError, describeError } from '../../src/vocabulary/operating-error.ts'
+import type { Entry } from '../../src/raft/entry.ts'
 import { batch, entry, n1, snapshotOf } from '../fixtures/log-batches.ts'
 
 const storeProcess = path.resolve(import.meta.dirname, '../fixtures/log-store-process.ts')
@@ -43,6 +46,7 @@ describe('LevelLogStore', () => {
     const db = new Level<Uint8Array, Uint8Array>(path.join(dataDir, 'raft'), {
       keyEncoding: 'view',
       valueEncoding: 'view',
+      compression: false,
     })
     await db.open()
     await change(db)
@@ -56,6 +60,21 @@ describe('LevelLogStore', () => {
         rows.push(`${Buffer.from(key).toString('hex')} ${Buffer.from(value).toString('hex')}`)
     })
     return rows
+  }
+
+  async function opened(): Promise<StoredNode> {
+    const store = new LevelLogStore(dataDir)
+    try {
+      return await store.open({ nodeId: n1 })
+    } finally {
+      await store.close()
+    }
+  }
+
+  async function openDamage(): Promise<LogDamage & { sound: number }> {
+    const { damage, entries } = await opened()
+    if (damage === null) throw new Error('no damage is told')
+    return { ...damage, sound: entries.length }
   }
 
   async function openError(): Promise<OperatingError> {
@@ -75,65 +94,81 @@ describe('LevelLogStore', () => {
     return changed
   }
 
+  function bytesOf(written: Entry): Uint8Array {
+    return encodeEntries([written], chainStart)[0] ?? chainStart
+  }
+
   type Change = (db: Level<Uint8Array, Uint8Array>) => Promise<void>
-  const damages: [string, RegExp, Change][] = [
+  /** What, how it is told, how many entries before it are sound, and how it comes. */
+  const damages: [string, RegExp, number, Change][] = [
     [
       'a flipped bit in an entry',
       /entry 3 is damaged: its checksum/,
+      2,
       async (db) => db.put(entryKey(3), flip(await db.get(entryKey(3)), 60)),
     ],
     [
       'a cut entry',
       /entry 4 is damaged/,
+      3,
       async (db) => db.put(entryKey(4), (await db.get(entryKey(4)))?.subarray(0, 20) ?? chainStart),
     ],
     [
       'a missing entry in the middle',
       /entry 3 is damaged: it is missing; the next one is 4/,
+      2,
       (db) => db.del(entryKey(3)),
     ],
-    ['a missing first entry', /entry 1 is damaged: it is missing; the next one is 2/, (db) => db.del(entryKey(1))],
-    ['a missing last entry', /entry 5 is damaged: it is missing; the log must reach 5/, (db) => db.del(entryKey(5))],
+    ['a missing first entry', /entry 1 is damaged: it is missing; the next one is 2/, 0, (db) => db.del(entryKey(1))],
+    ['a missing last entry', /entry 5 is damaged: it is missing; the log must reach 5/, 4, (db) => db.del(entryKey(5))],
     [
       'an entry behind the end',
       /entry 6 is damaged: it stands behind the end .* \(5\)/,
-      (db) => db.put(entryKey(6), encodeEntry(entry(6, 2), chainStart).bytes),
+      5,
+      (db) => db.put(entryKey(6), bytesOf(entry(6, 2))),
     ],
     [
       'an entry in another place',
       /entry 4 is damaged: entry 3 stands there/,
+      3,
       async (db) => db.put(entryKey(4), (await db.get(entryKey(3))) ?? chainStart),
     ],
     [
       'a whole entry that was not written after the one before it',
       /entry 3 is damaged: the hash chain breaks there/,
-      (db) => db.put(entryKey(3), encodeEntry(entry(3, 2, 'another history'), chainStart).bytes),
+      2,
+      (db) => db.put(entryKey(3), bytesOf(entry(3, 2, 'another history'))),
     ],
     [
       'a last entry from another history',
       /entry 5 is damaged: the hash chain breaks there|hash chain does not end/,
-      (db) => db.put(entryKey(5), encodeEntry(entry(5, 2, 'another'), chainStart).bytes),
+      4,
+      (db) => db.put(entryKey(5), bytesOf(entry(5, 2, 'another'))),
     ],
     [
       'a changed head',
       /the head record is damaged: its checksum/,
+      0,
       async (db) => db.put(headKey, flip(await db.get(headKey), 20)),
     ],
-    ['a missing head', /entry 1 is damaged: it stands behind the end/, (db) => db.del(headKey)],
-    ['a missing meta record', /the meta record is damaged: it is missing/, (db) => db.del(metaKey)],
+    ['a missing head', /the head record is damaged: it is missing/, 0, (db) => db.del(headKey)],
+    ['a missing meta record', /the meta record is damaged: it is missing/, 5, (db) => db.del(metaKey)],
     [
       'a changed meta record',
       /the meta record is damaged/,
+      5,
       async (db) => db.put(metaKey, flip(await db.get(metaKey), 12)),
     ],
     [
       'an older head than the entries',
       /entry 4 is damaged: it stands behind the end/,
+      3,
       (db) => db.put(headKey, headBytes({ lastIndex: 3, commit: 3 })),
     ],
     [
       'a head with another end of the chain',
       /entry 5 is damaged: the hash chain does not end at the hash of the head/,
+      5,
       (db) => db.put(headKey, headBytes({ lastIndex: 5, commit: 3 })),
     ],
   ]
@@ -141,24 +176,27 @@ describe('LevelLogStore', () => {
   function headBytes(options: { lastIndex: number; commit: number }): Uint8Array {
     return encodeHead({
       seq: 9,
-      hardState: { term: 2, vote: null, commit: options.commit },
+      hardState: { term: 2, vote: null, commit: options.commit, isRecovering: false },
       firstIndex: 1,
       lastIndex: options.lastIndex,
+      snapshotIndex: 0,
       anchor: chainStart,
       lastHash: chainStart,
     })
   }
 
-  it.each(damages)('refuses %s and changes nothing', async (_what, message, change) => {
-    await writeLog()
-    await withDatabase(change)
-    const before = await everyRow()
-    const error = await openError()
-    expect(error.code).toBe('storage-failed')
-    expect(error.message).toMatch(message)
-    expect(error.message).toContain('restore the data directory')
-    expect(await everyRow()).toEqual(before)
-  })
+  it.each(damages)(
+    'tells %s, keeps what stands before it, and changes nothing',
+    async (_what, message, sound, change) => {
+      await writeLog()
+      await withDatabase(change)
+      const before = await everyRow()
+      const damage = await openDamage()
+      expect(damage.why).toMatch(message)
+      expect(damage).toMatchObject({ sound, condemned: false })
+      expect(await everyRow()).toEqual(before)
+    },
+  )
 
   /** Entries 1 to 2500 with the first 1999 compacted away. */
   async function compactedLog(): Promise<LevelLogStore> {
@@ -208,27 +246,23 @@ describe('LevelLogStore', () => {
     [
       'a first entry of another history',
       /entry 2000 is damaged: the hash chain breaks there/,
-      (db) => db.put(entryKey(2000), encodeEntry(entry(2000, 1, 'another'), chainStart).bytes),
+      (db) => db.put(entryKey(2000), bytesOf(entry(2000, 1, 'another'))),
     ],
     [
       'a missing first entry',
       /entry 2000 is damaged: it is missing; the next one is 2001/,
       (db) => db.del(entryKey(2000)),
     ],
-  ])('refuses %s in a compacted log', async (_what, message, change) => {
+  ])('tells %s in a compacted log', async (_what, message, change) => {
     await (await compactedLog()).close()
     await withDatabase(change)
-    const error = await openError()
-    expect(error.code).toBe('storage-failed')
-    expect(error.message).toMatch(message)
+    expect((await openDamage()).why).toMatch(message)
   })
 
-  it('refuses a commit index behind the end of the log', async () => {
-    const store = new LevelLogStore(dataDir)
-    await store.open({ nodeId: n1 })
-    await store.close()
+  it('tells a commit index behind the end of the log', async () => {
+    await opened()
     await withDatabase((db) => db.put(headKey, headBytes({ lastIndex: 0, commit: 4 })))
-    expect((await openError()).message).toMatch(/the head record is damaged: it says that 4 is committed/)
+    expect((await openDamage()).why).toMatch(/the head record is damaged: it says that 4 is committed/)
   })
 
   it.each([
@@ -239,12 +273,37 @@ describe('LevelLogStore', () => {
     await writeLog()
     await withDatabase(async (db) => {
       const bytes = new Uint8Array((await db.get(key)) ?? [])
-      bytes[0] = 3
+      bytes.set([4, 4 ^ 0xff])
       await db.put(key, bytes)
     })
     const error = await openError()
     expect(error.code).toBe('storage-failed')
-    expect(error.message).toMatch(/newer version wrote .* format 3; .* start the node with that version/)
+    expect(error.message).toMatch(/another version wrote .* format 4; .* start the node with that version/)
+  })
+
+  it('refuses a directory of an earlier format and says so', async () => {
+    await writeLog()
+    const json = new TextEncoder().encode('{"nodeId":"n1"}')
+    await withDatabase((db) => db.put(metaKey, Buffer.concat([Buffer.of(2, 0, 0, 0), uint32(crc32(json)), json])))
+    expect((await openError()).message).toMatch(/another version wrote the meta record: it has format 2/)
+  })
+
+  function uint32(value: number): Buffer {
+    const bytes = Buffer.alloc(4)
+    bytes.writeUInt32BE(value)
+    return bytes
+  }
+
+  it('makes a data directory for its owner alone, and leaves one that is there as open as it is', async () => {
+    await chmod(dataDir, 0o750)
+    const made = path.join(dataDir, 'made')
+    for (const at of [dataDir, made]) {
+      const store = new LevelLogStore(at)
+      await store.open({ nodeId: n1 })
+      await store.close()
+    }
+    const modes = await Promise.all([dataDir, made].map(async (at) => (await stat(at)).mode & 0o777))
+    expect(modes).toEqual([0o750, 0o700])
   })
 
   it('answers a data directory that can not be made with what it must be', async () => {
@@ -256,10 +315,18 @@ describe('LevelLogStore', () => {
     dataDir = path.dirname(dataDir)
   })
 
-  it('answers a damaged LevelDB with storage-failed', async () => {
+  it('does not take for damage that another process is writing the files, nor a disk that fails', async () => {
     await writeLog()
-    await writeFile(path.join(dataDir, 'raft', 'CURRENT'), 'rubbish')
-    expect((await openError()).code).toBe('storage-failed')
+    const holder = new LevelLogStore(dataDir)
+    await holder.open({ nodeId: n1 })
+    await rm(path.join(dataDir, 'raft', 'CURRENT'))
+    expect(await openError()).toMatchObject({ code: 'locked' })
+    await holder.close()
+    await writeFile(path.join(dataDir, 'raft', 'CURRENT'), '')
+    expect((await openDamage()).why).toContain('CURRENT')
+    await rm(path.join(dataDir, 'raft', 'CURRENT'))
+    await mkdir(path.join(dataDir, 'raft', 'CURRENT'))
+    expect(await openError()).toMatchObject({ code: 'storage-failed', cause: { code: 'EISDIR' } })
   })
 
   it('says how to go on when another process holds the data directory', async () => {

@@ -12,14 +12,14 @@ import { waitFor } from '../wait.ts'
 
 /** What a transport said, in order, and what it logged. */
 export class Recorder implements TransportEvents {
-  readonly opens: { node: NodeId; lane: string; boot: string }[] = []
+  readonly opens: { node: NodeId; lane: string; boot: string; version: number }[] = []
   readonly closes: { node: NodeId; lane: string }[] = []
   readonly gones: NodeId[] = []
   readonly frames: { node: NodeId; lane: string; type: number; text: string }[] = []
   readonly refusals: { address: string; peer: NodeId | null; code: string; message: string; fatal: boolean }[] = []
 
-  opened(peer: PeerHello, lane: string): void {
-    this.opens.push({ node: peer.node, lane, boot: peer.boot })
+  opened(peer: PeerHello, lane: string, version: number): void {
+    this.opens.push({ node: peer.node, lane, boot: peer.boot, version })
   }
 
   closed(node: NodeId, lane: string): void {

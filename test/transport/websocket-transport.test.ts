@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ClusterSecret } from '../../src/identity/secret.ts'
 import { encodeFrame } from '../../src/wire/frame.ts'
+import { wireVersions } from '../../src/wire/handshake-codec.ts'
 import type { ClusterId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { waitFor } from '../wait.ts'
@@ -75,8 +76,17 @@ describe('two nodes that do not belong together', () => {
     const peer = new RawPeer(a.address, helloOf('b'), { versions: { min: 7, max: 9 } })
     expect(await peer.shakeHands()).toBe('incompatible-version')
     await waitFor('the report', () => a.said.refusals.length === 1)
-    expect(a.said.refusals[0]).toMatchObject({ code: 'incompatible-version', peer: null, fatal: false })
+    expect(a.said.refusals[0]).toMatchObject({ code: 'incompatible-version', peer: 'b', fatal: false })
     expect(a.said.refusals[0]?.message).toContain('7 to 9')
+  })
+
+  it('but have a common wire version are told the highest one', async () => {
+    const a = await station('a')
+    const peer = new RawPeer(a.address, helloOf('b'), { versions: { min: 1, max: 9 } })
+    expect(await peer.shakeHands()).toBe('open')
+    await waitFor('the opening', () => opens(a) === 1)
+    expect(a.said.opens).toMatchObject([{ node: 'b', version: wireVersions.max }])
+    peer.socket.terminate()
   })
 
   it('on listeners of two kinds get a clear failure', async () => {
@@ -312,6 +322,8 @@ describe('the listener', () => {
     await Promise.all(strangers.map((stranger) => stranger.open()))
     const late = new RawClient(a.address)
     await late.closed()
+    await new RawClient(a.address).closed()
+    expect(a.logged).toMatchObject([{ event: 'strangers-turned-away', fields: { limit: 64 } }])
     expect(strangers.every((stranger) => stranger.closedWith === null)).toBe(true)
     await Promise.all(strangers.map((stranger) => stranger.closed()))
     await survives(a)
@@ -336,6 +348,7 @@ describe('the listener', () => {
     await waitFor('the opening', () => opens(a) === 1)
     misbehave(peer)
     expect(await peer.closed()).toBe(code)
+    await waitFor('the lane to be closed here', () => a.said.closes.length > 0)
     expect(a.said.closes).toEqual([{ node: 'b', lane: 'ctl' }])
     expect(a.said.frames).toEqual([])
     expect(a.transport.counters.framesRejected).toBe(1)

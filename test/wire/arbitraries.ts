@@ -64,6 +64,7 @@ const refusalReasons: RefusalReason[] = [
   'transferring',
   'overloaded',
   'too-large',
+  'disk-full',
   'change-under-way',
   'change-refused',
   'overwritten',
@@ -78,8 +79,8 @@ const shortMessage = fc
       fc.record({ kind: fc.constantFrom('pre-vote-response', 'vote-response'), granted: fc.boolean() }),
       fc.record({ kind: fc.constant('append-accepted'), match: index }),
       fc.record({ kind: fc.constant('append-rejected'), prevIndex: index, hintIndex: index, hintTerm: index }),
-      fc.record({ kind: fc.constant('heartbeat-request'), commit: index, read: index }),
-      fc.record({ kind: fc.constant('heartbeat-response'), read: index }),
+      fc.record({ kind: fc.constant('heartbeat-request'), commit: index, read: index, match: index }),
+      fc.record({ kind: fc.constant('heartbeat-response'), read: index, isDiskFull: fc.boolean() }),
       fc.record({ kind: fc.constant('propose'), id: proposalId, content }),
       fc.record({ kind: fc.constant('propose-accepted'), id: proposalId, index }),
       fc.record({
@@ -91,6 +92,8 @@ const shortMessage = fc
       fc.record({ kind: fc.constant('read-response'), id: index, index }),
       fc.record({ kind: fc.constant('snapshot-installed'), index }),
       fc.record({ kind: fc.constant('timeout-now') }),
+      fc.record({ kind: fc.constant('recovery-request'), nonce: index }),
+      fc.record({ kind: fc.constant('recovery-response'), nonce: index, index }),
     ),
   })
   .map(({ term, body }) => ({ ...envelope, term, ...body }))

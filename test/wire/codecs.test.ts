@@ -197,7 +197,7 @@ describe('a payload', () => {
     expect(decoded).toEqual(message)
     if ('malformed' in decoded || decoded.kind !== 'propose' || decoded.content.kind !== 'command')
       throw new Error('not decoded')
-    expect(decoded.content.data.buffer.byteLength).toBe(3)
+    expect(decoded.content.data.buffer.byteLength).toBe(payload.length)
   })
 })
 
@@ -236,6 +236,21 @@ describe('a raft message', () => {
     expect(append(fields)).toHaveProperty('malformed')
   })
 
+  it('of a leader that does not say what it counts the receiver for is malformed', () => {
+    const heartbeat = (fields: number[]) => decodeMessage(frameTypes['heartbeat-request'], pack(fields), envelope)
+    expect(heartbeat([3, 7, 1, 9])).toMatchObject({ match: 9 })
+    expect(heartbeat([3, 7, 1])).toHaveProperty('malformed')
+    expect(heartbeat([3, 7, 1, -9])).toHaveProperty('malformed')
+  })
+
+  it('of a node that does not speak of its disk is of one that has room', () => {
+    const response = (fields: (number | boolean)[]) =>
+      decodeMessage(frameTypes['heartbeat-response'], pack(fields), envelope)
+    expect(response([3, 7])).toMatchObject({ read: 7, isDiskFull: false })
+    expect(response([3, 7, true])).toMatchObject({ read: 7, isDiskFull: true })
+    expect(response([3, 7, 1])).toHaveProperty('malformed')
+  })
+
   it('is of the connection, whatever its payload says', () => {
     const { type, payload } = encodeMessage({
       ...envelope,
@@ -243,12 +258,14 @@ describe('a raft message', () => {
       term: 4,
       kind: 'heartbeat-response',
       read: 9,
+      isDiskFull: true,
     })
     expect(decodeMessage(type, payload, envelope)).toEqual({
       ...envelope,
       term: 4,
       kind: 'heartbeat-response',
       read: 9,
+      isDiskFull: true,
     })
   })
 
@@ -262,9 +279,13 @@ describe('a raft message', () => {
     expect(decodeMessage(frameTypes.propose, pack([1, ...fields]), envelope)).toHaveProperty('malformed')
   })
 
-  it('that refuses for a reason nobody knows is malformed', () => {
-    const payload = pack([1, 'n1.1.1', 'toString'])
-    expect(decodeMessage(frameTypes['propose-refused'], payload, envelope)).toHaveProperty('malformed')
+  it('that refuses for a reason of a newer version refuses all the same: the proposal entered no log', () => {
+    const refused = (why: string | number) =>
+      decodeMessage(frameTypes['propose-refused'], pack([1, 'n1.1.1', why]), envelope)
+    for (const why of ['moon-phase', 'toString', '']) {
+      expect(refused(why)).toMatchObject({ kind: 'propose-refused', id: 'n1.1.1', why: 'overloaded' })
+    }
+    expect(refused(7)).toHaveProperty('malformed')
   })
 })
 

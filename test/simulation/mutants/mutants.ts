@@ -1,20 +1,7 @@
-/**
- * The zoo: bugs that other systems had, or that this one might get, as one replacement in one file each. A mutant is only
- * worth its place while its text is found in the source exactly once; and the simulation, or the test that is named, has to
- * catch it within its budget. No switch for any of this is in the product.
- */
-export type Mutant = {
-  readonly name: string
-  /** Its class: B1 to B34 happened in other systems; see docs/TESTING.md. */
-  readonly bug: string
-  readonly what: string
-  readonly file: string
-  readonly search: string
-  readonly replace: string
-  /** How many seeds may be needed, from the first on; or the plan, or the test file, that has to fail. */
-  readonly within: number | string
-}
+import type { Mutant } from './mutant.ts'
+import { storageMutants } from './storage-mutants.ts'
 
+/** The zoo: bugs that other systems had, or that this one might get. No switch for any of this is in the product. */
 export const mutants: readonly Mutant[] = [
   {
     name: 'vote-for-a-stale-log',
@@ -39,7 +26,7 @@ export const mutants: readonly Mutant[] = [
     bug: 'B2',
     what: 'a vote alone is no reason to write',
     file: 'src/raft/persistence.ts',
-    search: ' || hardState.vote !== before.vote',
+    search: ' ||\n      hardState.vote !== before.vote',
     replace: '',
     within: 200,
   },
@@ -93,11 +80,11 @@ export const mutants: readonly Mutant[] = [
     name: 'votes-of-the-wrong-term',
     bug: 'B3',
     what: 'a late answer to an earlier campaign counts',
-    file: 'src/raft/raft.ts',
+    file: 'src/raft/receive.ts',
     search:
-      "case 'pre-vote-response':\n      case 'vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
+      "case 'pre-vote-response':\n    case 'vote-response':\n    case 'append-accepted':\n    case 'append-rejected':\n    case 'snapshot-installed':\n    case 'heartbeat-response':",
     replace:
-      "case 'vote-response':\n        onVoteResponse(core, { ...message, term: core.term })\n        return\n      case 'pre-vote-response':\n      case 'append-accepted':\n      case 'append-rejected':\n      case 'snapshot-installed':\n      case 'heartbeat-response':",
+      "case 'vote-response':\n      onVoteResponse(core, { ...message, term: core.term })\n      return\n    case 'pre-vote-response':\n    case 'append-accepted':\n    case 'append-rejected':\n    case 'snapshot-installed':\n    case 'heartbeat-response':",
     within: 'test/raft/scenarios.test.ts',
   },
   {
@@ -123,8 +110,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B5',
     what: 'a member counts for what was sent to it',
     file: 'src/raft/replication.ts',
-    search: '(core.progress.get(voter)?.match ?? 0),\n  )\n  if (index > core.commitIndex',
-    replace: '((core.progress.get(voter)?.next ?? 1) - 1),\n  )\n  if (index > core.commitIndex',
+    search: 'return progress !== undefined && counts(progress) ? progress.match : 0',
+    replace: 'return progress !== undefined && counts(progress) ? progress.next - 1 : 0',
     within: 50,
   },
   {
@@ -150,7 +137,7 @@ export const mutants: readonly Mutant[] = [
     bug: 'B7',
     what: 'a late or short request cuts the log to its own end',
     file: 'src/raft/follower.ts',
-    search: 'const at = entries.findIndex((entry) => !core.log.matches(entry.index, entry.term))',
+    search: 'const at = entries.findIndex((entry) => !log.matches(entry.index, entry.term))',
     replace: 'const at = entries.length === 0 ? -1 : 0',
     within: 50,
   },
@@ -277,7 +264,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B16',
     what: 'a transfer that is over still makes its target campaign',
     file: 'src/raft/election.ts',
-    search: "if (core.role === 'follower' && core.leader === message.from && core.isVoter) campaign(core, true)",
+    search:
+      "if (core.isDiskFull || !core.isVoter) return\n  if (core.role === 'follower' && core.leader === message.from) campaign(core, true)",
     replace: "if (core.role !== 'leader') campaign(core, true)",
     within: 'test/raft/scenarios.test.ts',
   },
@@ -285,7 +273,7 @@ export const mutants: readonly Mutant[] = [
     name: 'everybody-is-heard',
     bug: 'B17',
     what: 'messages of nodes that are no members count',
-    file: 'src/raft/raft.ts',
+    file: 'src/raft/receive.ts',
     search: 'if (core.knows(message.from) || core.leader === message.from) return true',
     replace: 'if (message.from !== core.id) return true',
     within: 'test/raft/paper.test.ts',
@@ -357,8 +345,8 @@ export const mutants: readonly Mutant[] = [
     name: 'pause-is-not-told',
     bug: 'B19',
     what: 'the driver does not say that ticks were missed',
-    file: 'src/consensus/loop.ts',
-    search: "if (this.#ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })",
+    file: 'src/consensus/raft-driver.ts',
+    search: "if (this.#options.ticker.takeMissed()) this.#raft.step({ kind: 'ticks-missed' })",
     replace: '',
     within: 'test/simulation/plans/lease-and-a-pause.json',
   },
@@ -413,8 +401,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'own',
     what: 'a follower takes entries however long its log is',
     file: 'src/raft/follower.ts',
-    search: 'if (isOverfull(core)) return',
-    replace: '',
+    search: 'return log.bytes > overfullShare * options.logBytesMax',
+    replace: 'return log.bytes < 0 && options.logBytesMax < overfullShare',
     within: 'test/raft/scenarios.test.ts',
   },
   {
@@ -466,8 +454,9 @@ export const mutants: readonly Mutant[] = [
     name: 'higher-term-is-ignored',
     bug: 'B33',
     what: 'a leader of the past is not told the present term',
-    file: 'src/raft/raft.ts',
-    search: "core.sendNow(message.from, { kind: 'heartbeat-response', read: 0 })\n        return",
+    file: 'src/raft/receive.ts',
+    search:
+      "core.sendNow(message.from, { kind: 'heartbeat-response', read: 0, isDiskFull: core.isDiskFull })\n      return",
     replace: 'return',
     within: 'test/raft/paper.test.ts',
   },
@@ -503,8 +492,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B9',
     what: 'a batch does not wait for the one before it',
     file: 'src/consensus/log-writer.ts',
-    search: 'if (this.#underWay === undefined) this.#begin(() => this.#writeGathered())\n  }',
-    replace: 'this.#begin(() => this.#writeGathered())\n  }',
+    search: 'if (persist.mustSync && this.#underWay === undefined) this.#begin(() => this.#writeGathered())\n  }',
+    replace: 'if (persist.mustSync) this.#begin(() => this.#writeGathered())\n  }',
     within: 100,
   },
   {
@@ -543,4 +532,5 @@ export const mutants: readonly Mutant[] = [
     replace: "core.sendNow(voter, { kind: 'vote-request'",
     within: 50,
   },
+  ...storageMutants,
 ]
