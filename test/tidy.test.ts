@@ -15,13 +15,13 @@ const table: Record<string, Folder> = {
   state: { imports: shared, packages: ['msgpackr'], pure: true },
   routing: { imports: [...shared, 'state'], packages: ['@modelcontextprotocol/sdk'], pure: true },
   calls: { imports: [...shared, 'routing', 'log'] },
-  wire: { imports: [...shared, 'raft', 'calls'], packages: ['msgpackr', 'zod'] },
+  wire: { imports: [...shared, 'raft', 'gossip', 'calls'], packages: ['msgpackr', 'zod'] },
   identity: { imports: shared },
   log: { imports: shared, packages: ['pino'] },
   transport: { imports: [...shared, 'wire', 'identity', 'log'], packages: ['ws'] },
   storage: { imports: [...shared, 'raft'], packages: ['level'] },
   consensus: { imports: [...shared, 'raft', 'wire', 'transport', 'storage', 'identity', 'log'] },
-  peers: { imports: [...shared, 'wire', 'transport', 'calls', 'identity', 'log'] },
+  peers: { imports: [...shared, 'gossip', 'wire', 'transport', 'calls', 'identity', 'log'] },
   upstream: {
     imports: [...shared, 'calls', 'log'],
     packages: ['undici', 'eventsource-parser', '@modelcontextprotocol/sdk'],
@@ -33,6 +33,7 @@ const table: Record<string, Folder> = {
     imports: [
       ...shared,
       'raft',
+      'gossip',
       'state',
       'routing',
       'calls',

@@ -1,4 +1,4 @@
-import type { Mutant } from '../simulation/mutants/mutants.ts'
+import type { Mutant } from '../simulation/mutants/mutant.ts'
 
 /**
  * Bugs that other gossip implementations had, or that this one might get: see test/simulation/mutants. Each names the test file
