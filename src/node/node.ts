@@ -20,6 +20,7 @@ import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
+import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
 import { OperatorViews } from './operator-views.ts'
@@ -188,8 +189,16 @@ async function startParts(
     log,
   })
   stops.add('gateway', () => gateway.stop())
+  const events = new ClusterEvents(() => clock.now())
+  stops.add('events', () => events.stop())
+  agreement.onStatus(() => events.raftChanged(agreement.status().raft))
+  events.raftChanged(agreement.status().raft)
+  peers.gossip.onMember((event) => events.memberChanged(event))
   const needs = new OperatorViews({
     node,
+    generation,
+    gossip: peers.gossip,
+    events,
     version,
     cluster,
     leadership,
