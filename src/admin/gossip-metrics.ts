@@ -9,7 +9,8 @@ export class GossipMetrics {
   readonly #members: Gauge<'status'>
   readonly #health: Gauge
   readonly #lanes: Gauge
-  readonly #probes: Counter<'outcome'>
+  readonly #probes: Counter
+  readonly #probesFailed: Counter
   readonly #indirect: Counter
   readonly #refutations: Counter
   readonly #messages: Counter<'direction'>
@@ -26,7 +27,8 @@ export class GossipMetrics {
       registers,
     })
     this.#lanes = new Gauge({ name: 'quorate_gossip_lanes', help: 'Connections for gossip that are open.', registers })
-    this.#probes = this.#counter('quorate_gossip_probes_total', 'Probes of other nodes.', 'outcome')
+    this.#probes = this.#counter('quorate_gossip_probes_total', 'Probes of other nodes.')
+    this.#probesFailed = this.#counter('quorate_gossip_probes_failed_total', 'Of these, those that nobody answered.')
     this.#indirect = this.#counter('quorate_gossip_indirect_probes_total', 'Times that others were asked to probe.')
     this.#refutations = this.#counter('quorate_gossip_refutations_total', 'Accusations that this node refuted.')
     this.#messages = this.#counter('quorate_gossip_messages_total', 'Messages of gossip.', 'direction')
@@ -37,9 +39,8 @@ export class GossipMetrics {
     for (const [status, count] of Object.entries(gossip.membersNow)) this.#members.set({ status }, count)
     this.#health.set(gossip.localHealthNow)
     this.#lanes.set(gossip.lanesNow)
-    this.#probes.reset()
-    this.#probes.inc({ outcome: 'failed' }, gossip.probesFailed)
-    this.#probes.inc({ outcome: 'answered' }, gossip.probes - gossip.probesFailed)
+    setTotal(this.#probes, gossip.probes)
+    setTotal(this.#probesFailed, gossip.probesFailed)
     setTotal(this.#indirect, gossip.indirectProbes)
     setTotal(this.#refutations, gossip.refutations)
     this.#messages.reset()

@@ -23,11 +23,11 @@ export function memberViews(sources: MemberSources): MemberView[] {
     const says = gossip.said(id).state.get('role') ?? null
     const isSilent = id !== self && raft?.progress?.find(({ node }) => node === id)?.isActive === false
     return {
-      ...describe(id, { sources, listed: listed.get(id), seen }),
       id,
       status,
       raft: role,
       disagrees: disagreement({ status, role, says, isSilent, isFormed: raft !== null }),
+      ...describe(id, { sources, listed: listed.get(id), seen }),
       incarnation: id === self ? gossip.status().incarnation : (seen?.incarnation ?? 0),
       metrics: Object.fromEntries(gossip.said(id).gauges),
     }

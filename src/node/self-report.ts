@@ -11,7 +11,7 @@ import type { Member } from '../state/command.ts'
  */
 export class SelfReport {
   readonly #options: SelfReportOptions
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: 20 })
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: resolutionMs })
   #timer: Timer | null = null
   #cpu = process.cpuUsage()
   #measuredAtMs: number
@@ -61,7 +61,7 @@ export class SelfReport {
     const gauges = new Map([
       ['cpu', rounded(cpuMs / Math.max(1, nowMs - this.#measuredAtMs))],
       ['rssBytes', process.memoryUsage.rss()],
-      ['loopDelayMs', rounded(this.#loopDelay.count > 0 ? this.#loopDelay.max / 1e6 : 0)],
+      ['loopDelayMs', rounded(this.#loopDelay.count > 0 ? Math.max(0, this.#loopDelay.max / 1e6 - resolutionMs) : 0)],
       ['activeCalls', activeCalls()],
       ['oldestWriteMs', rounded(oldestWriteMs)],
       ['syncMs', rounded(syncs > 0 ? (persistMs - this.#synced.ms) / syncs : 0)],
@@ -85,6 +85,8 @@ export type SelfReportOptions = {
 }
 
 const everyMs = 5000
+/** The delay is measured by a timer of this length, which is in what it shows. */
+const resolutionMs = 20
 
 /** `gossip`: it has no part in the log. */
 function roleOf({ raft }: ConsensusStatus): 'voter' | 'learner' | 'gossip' {
