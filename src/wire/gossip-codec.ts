@@ -142,7 +142,7 @@ function deltaOf([owner, generation, packedState, packedGauges]: readonly unknow
 
 /** Undefined: malformed. */
 function stateOf(packed: unknown): StateDelta | undefined {
-  if (!Array.isArray(packed) || packed.length % 3 !== 0) return undefined
+  if (!Array.isArray(packed)) return undefined
   const [since, upTo, forgottenUpTo, ...flat] = packed as readonly unknown[]
   if (!isIndex(since) || !isIndex(upTo) || !isIndex(forgottenUpTo)) return undefined
   const entries: StateDelta['entries'][number][] = []
@@ -157,7 +157,7 @@ function stateOf(packed: unknown): StateDelta | undefined {
 
 /** Undefined: malformed. */
 function gaugesOf(packed: unknown): GaugeDelta | undefined {
-  if (!Array.isArray(packed) || packed.length % 2 !== 1) return undefined
+  if (!Array.isArray(packed)) return undefined
   const [version, ...flat] = packed as readonly unknown[]
   if (!isIndex(version)) return undefined
   const entries: GaugeDelta['entries'][number][] = []

@@ -39,7 +39,7 @@ describe('the events of the cluster', () => {
     events.raftChanged(raft('n1'))
     const feed = events.open()
     events.raftChanged(raft('n1'))
-    events.raftChanged(raft(null, { voters: ['n1', 'n2'], committed: false }))
+    events.raftChanged(raft(null, { voters: ['n1', 'n9'], committed: false }))
     events.raftChanged(raft(null, { voters: ['n1', 'n2'] }))
     events.raftChanged(raft(null, { voters: ['n1', 'n2'] }))
     expect(await feed.take()).toEqual([
