@@ -5,9 +5,10 @@
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { gossipMutants } from '../test/gossip/mutants.ts'
 import { huntAll } from '../test/simulation/mutants/hunt.ts'
 import type { Hunt } from '../test/simulation/mutants/hunt.ts'
-import { mutants } from '../test/simulation/mutants/mutants.ts'
+import { mutants as raftMutants } from '../test/simulation/mutants/mutants.ts'
 import { printTable } from './lib/table.ts'
 
 const { values } = parseArgs({
@@ -18,6 +19,7 @@ const { values } = parseArgs({
   },
 })
 
+const mutants = [...raftMutants, ...gossipMutants]
 const names = values.only?.split(',')
 const chosen = names === undefined ? mutants : mutants.filter(({ name }) => names.includes(name))
 if (chosen.length === 0 || (names !== undefined && chosen.length !== names.length)) {

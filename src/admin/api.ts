@@ -7,6 +7,7 @@ import type { JsonText } from '../std/json-text.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { OriginHeaders } from '../vocabulary/http-origin.ts'
 import type { ErrorAnswer } from './error-answer.ts'
+import { mountEvents } from './cluster-events.ts'
 import { mountKv } from './kv-api.ts'
 import { mountMembership } from './membership-api.ts'
 import type { Metrics } from './metrics.ts'
@@ -37,6 +38,12 @@ export function makeApi({ needs, metrics, clock, health, refusal, answerFailure 
     take: (limits) => needs.snapshot(limits),
     clock,
     failed: (error) => void answerFailure(error, { method: 'GET', path: '/v1/snapshot' }),
+  })
+  mountEvents(api, {
+    open: () => needs.events(),
+    node: () => needs.status().node,
+    clock,
+    eventsError: (error) => answerFailure(error, { method: 'GET', path: '/v1/events' }).body,
   })
   mountKv(api, {
     kv: needs.kv,

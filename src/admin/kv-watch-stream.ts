@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { KvEventView, KvWatchView } from './needs.ts'
 import { writeAtPace } from './outgoing.ts'
+import { eventOf, keepAliveMs, writeEventsHead } from './server-events.ts'
 
 /**
  * One watch of keys as Server-Sent Events: `open {revision}` first (where it begins), then `put` and `delete` with the
@@ -54,12 +55,7 @@ class WatchStream {
 
   open(): void {
     const { outgoing, bodyless } = this.#options
-    outgoing.writeHead(200, {
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-store, no-transform',
-      'x-content-type-options': 'nosniff',
-      'x-accel-buffering': 'no',
-    })
+    writeEventsHead(outgoing)
     if (bodyless) return
     outgoing.write(eventOf('open', { data: `{"revision":${this.#told}}` }))
     this.#armKeepAlive()
@@ -94,16 +90,8 @@ class WatchStream {
   }
 }
 
-const keepAliveMs = 15_000
-
 function eventText(event: KvEventView): string {
   const { kind, key, revision } = event
   const value = event.kind === 'put' ? `,"value":${event.value}` : ''
   return eventOf(kind, { id: revision, data: `{"key":${JSON.stringify(key)}${value},"revision":${revision}}` })
-}
-
-/** A line break in JSON stands between tokens only, so it does not matter which one the client puts back. */
-function eventOf(event: string, { id, data }: { readonly id?: number; readonly data: string }): string {
-  const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`)
-  return `${id === undefined ? '' : `id: ${id}\n`}event: ${event}\n${lines.join('')}\n`
 }

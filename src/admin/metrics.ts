@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { DiskMetrics } from './disk-metrics.ts'
+import { GossipMetrics } from './gossip-metrics.ts'
 import type { MetricsSample } from './needs.ts'
 import { raftRoles, upstreamStates } from './needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
@@ -48,8 +49,13 @@ export class Metrics {
   readonly #syncs = this.#counter('quorate_raft_persist_syncs_total', 'Synced writes of the log.')
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
   readonly #disk = new DiskMetrics(this.#registry)
+  readonly #gossip = new GossipMetrics(this.#registry)
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
-  readonly #peerFrames = this.#counter('quorate_peer_frames_total', 'Frames of forwarded calls.', ['direction'])
+  readonly #peerFrames = this.#counter(
+    'quorate_peer_frames_total',
+    'Frames between the peer listeners: forwarded calls and gossip.',
+    ['direction'],
+  )
   readonly #dropped = this.#counter(
     'quorate_peer_notifications_dropped_total',
     'Notifications of forwarded calls that found no room on the way back.',
@@ -107,6 +113,7 @@ export class Metrics {
     this.#setRaft(sample.raft)
     this.#setConsensus(sample.consensus)
     this.#setPeers(sample.peers)
+    this.#gossip.set(sample.gossip)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
     this.#sessions.set(sample.sessions)

@@ -28,6 +28,8 @@ export type AdminNeeds = {
   sessions(): readonly SessionView[]
   /** False: there is no such session. */
   closeSession(id: string): Promise<boolean>
+  /** From now on. Throws `overloaded` or `stopped`. */
+  events(): ClusterEventsView
   readiness(): Readiness
   sample(): MetricsSample
 }
@@ -118,14 +120,48 @@ export type RaftRole = (typeof raftRoles)[number]
 export type MemberView = {
   readonly id: string
   readonly addresses: { readonly http: string; readonly peer: string; readonly raft: string }
-  /** `unknown`: nobody watches the liveness of this member. */
+  /** By gossip; `unknown`: it has not heard of this member. */
   readonly status: 'alive' | 'suspect' | 'dead' | 'left' | 'unknown'
+  /** Of its process: how often it has refuted what was said of it. */
   readonly incarnation: number
+  /** How often it was started. */
+  readonly generation: number
+  /** Whether and how it counts; `none`: not at all, or the cluster has not formed. */
+  readonly raft: 'leader' | 'voter' | 'learner' | 'none'
+  /** Where gossip and Raft differ about it, one sentence; null: they do not. */
+  readonly disagrees: string | null
   readonly labels: Readonly<Record<string, string>>
+  /** Its gauges, as it said last. */
   readonly metrics: Readonly<Record<string, number>>
   readonly version: string
   /** Wall time of the process start, ms. */
   readonly startedAt: number
+}
+
+/** What happened as this node sees it. `time`: wall time here, ms; `by`: who said so. */
+export type ClusterEventView =
+  | {
+      /** `alive`: it refuted that it is suspect or dead. `forgotten`: long dead or gone, and not listed any more. */
+      readonly kind: 'joined' | 'alive' | 'suspect' | 'dead' | 'left' | 'forgotten'
+      readonly time: number
+      readonly node: string
+      readonly generation: number
+      readonly incarnation: number
+      readonly by: string
+    }
+  | { readonly kind: 'leader-changed'; readonly time: number; readonly leader: string | null; readonly term: number }
+  | {
+      readonly kind: 'configuration-changed'
+      readonly time: number
+      readonly voters: readonly string[]
+      readonly votersOutgoing: readonly string[]
+      readonly learners: readonly string[]
+    }
+
+export type ClusterEventsView = {
+  /** The next ones, at least one, unless it was closed; rejects with `overloaded` when too many wait, or `stopped`. */
+  take(): Promise<readonly ClusterEventView[]>
+  close(): void
 }
 
 export type ServerView = {
@@ -320,6 +356,22 @@ export type MetricsSample = {
     readonly framesOut: number
     readonly framesRejected: number
     readonly notificationsDropped: number
+  }
+  /** Monotone since the start of the process, except where the name says otherwise. */
+  readonly gossip: {
+    /** Other nodes by status. */
+    readonly membersNow: Readonly<Record<'alive' | 'suspect' | 'dead' | 'left', number>>
+    readonly localHealthNow: number
+    readonly lanesNow: number
+    readonly probes: number
+    readonly probesFailed: number
+    readonly indirectProbes: number
+    readonly refutations: number
+    readonly messagesIn: number
+    readonly messagesOut: number
+    readonly messagesRefused: number
+    readonly bytesIn: number
+    readonly bytesOut: number
   }
   /** Monotone since the start of the process, except where the name says otherwise. */
   readonly cluster: {

@@ -72,10 +72,12 @@ function sessions(context: CommandContext, options: NodeOptions): ReturnType<typ
 const memberColumns: readonly Column<Row>[] = [
   { title: 'MEMBER', text: (row) => fieldText(row, 'id') },
   { title: 'STATUS', text: (row) => fieldText(row, 'status') },
+  { title: 'COUNTS AS', text: (row) => fieldText(row, 'raft') },
   { title: 'HTTP', text: (row) => fieldText(objectOf(row['addresses']), 'http') },
   { title: 'PEER', text: (row) => fieldText(objectOf(row['addresses']), 'peer') },
   { title: 'RAFT', text: (row) => fieldText(objectOf(row['addresses']), 'raft') },
   { title: 'VERSION', text: (row) => fieldText(row, 'version') },
+  { title: 'DISAGREES', text: (row) => fieldText(row, 'disagrees'), max: 80 },
 ]
 
 const serverColumns: readonly Column<Row>[] = [

@@ -12,6 +12,7 @@ import { addConfig } from './config.ts'
 import { addDev } from './dev.ts'
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-codes.ts'
 import { addKv } from './kv.ts'
+import { addNode } from './node.ts'
 import { addRaft } from './raft.ts'
 import { addSnapshot } from './snapshot.ts'
 import { addStart, type StartNode } from './start.ts'
@@ -58,6 +59,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addStart(program, context, startNode)
   addDev(program, context)
   addClusterViews(program, context)
+  addNode(program, context)
   addRaft(program, context)
   addTool(program, context)
   addKv(program, context)

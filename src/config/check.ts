@@ -30,6 +30,12 @@ export function checkConfig(config: Config, findings: Findings): void {
       ['consensus', 'electionTimeoutMs'],
       `${electionTimeoutMs} ms is less than five heartbeats of ${heartbeatMs} ms, so a slow moment would depose a leader; expected ${5 * heartbeatMs} or more`,
     )
+  const { probeIntervalMs, probeTimeoutMs } = config.gossip
+  if (probeTimeoutMs >= probeIntervalMs)
+    findings.tell(
+      ['gossip', 'probeTimeoutMs'],
+      `${probeTimeoutMs} ms leaves no time for others to ask within the probe interval of ${probeIntervalMs} ms; expected less than that, best half of it`,
+    )
   for (const [name, server] of Object.entries(config.mcpServers)) checkServer(name, server, findings)
 }
 

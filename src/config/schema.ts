@@ -140,6 +140,23 @@ const consensus = z.strictObject({
   }),
 })
 
+const gossip = z.strictObject({
+  probeIntervalMs: wholeNumber({
+    default: 1000,
+    unit: 'ms',
+    min: 200,
+    max: 60_000,
+    about: 'how often this node asks another one, in turn, whether it lives',
+  }),
+  probeTimeoutMs: wholeNumber({
+    default: 500,
+    unit: 'ms',
+    min: 100,
+    max: 30_000,
+    about: 'silence after which it has others ask in its place; less than probeIntervalMs',
+  }),
+})
+
 const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
 
 const server = z.strictObject({
@@ -211,6 +228,7 @@ export const configSchema = z.strictObject({
   advertise: advertise.prefault({}),
   http: http.prefault({}),
   consensus: consensus.prefault({}),
+  gossip: gossip.prefault({}),
   mcpServers: z.record(z.string(), server).default({}),
   log: log.prefault({}),
 })

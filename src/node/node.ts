@@ -20,11 +20,13 @@ import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
+import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
+import { SelfReport } from './self-report.ts'
 import { Stops } from './stops.ts'
 
 /**
@@ -133,6 +135,18 @@ async function startParts(
     observe: ({ server, outcome, durationMs }) => metrics.callEnded({ server, outcome, seconds: durationMs / 1000 }),
   })
 
+  const member = { addresses: peers.addresses, labels: config.node.labels, version, startedAt }
+  const selfReport = new SelfReport({
+    gossip: peers.gossip,
+    member,
+    consensus: () => agreement.status(),
+    activeCalls: () => calls.counters.active + serve.counters.active,
+    clock,
+  })
+  stops.add('self-report', () => selfReport.stop())
+  agreement.onStatus(() => selfReport.statusChanged())
+  selfReport.start()
+
   const reconciling = {
     state: cluster.state,
     propose: (...proposal: Parameters<typeof cluster.propose>) => cluster.propose(...proposal),
@@ -152,7 +166,7 @@ async function startParts(
   peers.onLinked(() => directory.trigger())
   const publisher = new Publisher({
     ...reconciling,
-    member: { node, generation, addresses: peers.addresses, labels: config.node.labels, version, startedAt },
+    member: { node, generation, ...member },
   })
   agreement.onNews(() => publisher.trigger())
   // The news that came before may have been all.
@@ -175,8 +189,16 @@ async function startParts(
     log,
   })
   stops.add('gateway', () => gateway.stop())
+  const events = new ClusterEvents(() => clock.now())
+  stops.add('events', () => events.stop())
+  agreement.onStatus(() => events.raftChanged(agreement.status().raft))
+  events.raftChanged(agreement.status().raft)
+  peers.gossip.onMember((event) => events.memberChanged(event))
   const needs = new OperatorViews({
     node,
+    generation,
+    gossip: peers.gossip,
+    events,
     version,
     cluster,
     leadership,

@@ -4,6 +4,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type {
   AdminNeeds,
   CatalogItem,
+  ClusterEventsView,
   MemberView,
   MetricsSample,
   QuarantineView,
@@ -21,11 +22,14 @@ import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
 import type { Gateway } from '../gateway/gateway.ts'
 import type { Catalog } from '../routing/catalog.ts'
+import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Listing } from '../routing/listing.ts'
-import type { Command, Member, Replica } from '../state/command.ts'
+import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { Cluster } from './cluster.ts'
+import type { ClusterEvents } from './cluster-events.ts'
 import type { Leadership } from './leadership.ts'
+import { memberViews } from './member-views.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { StateChecks } from './state-checks.ts'
 
@@ -82,7 +86,14 @@ export class OperatorViews implements AdminNeeds {
   }
 
   members(): readonly MemberView[] {
-    return this.#parts.cluster.state.members().map((member) => this.#member(member))
+    const { node, generation, cluster, gossip, consensus } = this.#parts
+    return memberViews({
+      self: node,
+      generation,
+      directory: cluster.state.members(),
+      raft: consensus().raft,
+      gossip,
+    })
   }
 
   servers(): readonly ServerView[] {
@@ -175,6 +186,10 @@ export class OperatorViews implements AdminNeeds {
     return this.#parts.snapshots.export(signal)
   }
 
+  events(): ClusterEventsView {
+    return this.#parts.events.open()
+  }
+
   sessions(): readonly SessionView[] {
     const now = this.#parts.now()
     return this.#parts
@@ -242,9 +257,16 @@ export class OperatorViews implements AdminNeeds {
         isQuarantinedNow: quarantine !== null && !quarantine.isOver,
       },
       peers: this.#parts.peerFigures(),
+      gossip: this.#gossipSample(),
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
     }
+  }
+
+  #gossipSample(): MetricsSample['gossip'] {
+    const { members, health } = this.#parts.gossip.status()
+    const { openNow, ...counters } = this.#parts.gossip.counters
+    return { ...counters, membersNow: members, localHealthNow: health, lanesNow: openNow }
   }
 
   #clusterSample(): MetricsSample['cluster'] {
@@ -302,23 +324,12 @@ export class OperatorViews implements AdminNeeds {
   #isAlive(node: NodeId): boolean {
     return node === this.#parts.node || this.#parts.reachable(node)
   }
-
-  #member({ node, addresses, generation, labels, version, startedAt }: Member): MemberView {
-    return {
-      id: node,
-      addresses,
-      status: this.#isAlive(node) ? 'alive' : 'unknown',
-      incarnation: generation,
-      labels,
-      metrics: {},
-      version,
-      startedAt,
-    }
-  }
 }
 
 export type OperatorParts = {
   readonly node: NodeId
+  /** Of this start of the node. */
+  readonly generation: number
   readonly version: string
   readonly cluster: Cluster
   readonly leadership: Leadership
@@ -333,6 +344,8 @@ export type OperatorParts = {
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
   readonly nextCallId: () => Call['id']
   readonly reachable: (node: NodeId) => boolean
+  readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status' | 'counters'>
+  readonly events: ClusterEvents
   readonly peerFigures: () => MetricsSample['peers']
   /** Whether this process has applied an entry that was proposed after it started. */
   readonly caughtUp: () => boolean

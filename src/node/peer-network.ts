@@ -9,11 +9,13 @@ import type { Peers } from '../calls/call.ts'
 import type { Config } from '../config/schema.ts'
 import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
+import type { GossipDriver } from '../peers/gossip-driver.ts'
 import { PeerCalls, peerCallsDefaults } from '../peers/peer-calls.ts'
 import type { ServeCall } from '../peers/peer-calls.ts'
 import { PeerLinks } from '../peers/peer-links.ts'
 import { transportDefaults, WebSocketTransport } from '../transport/websocket-transport.ts'
 import { peerLanes } from '../wire/limits.ts'
+import { startGossip } from './gossip.ts'
 import { listenAddress } from './agreement.ts'
 import type { Agreement } from './agreement.ts'
 import { advertisedAddress } from './http-listener.ts'
@@ -21,10 +23,11 @@ import { VersionMismatch } from './version-mismatch.ts'
 
 /**
  * The main thread's links to the other nodes, wired: finds peers by `cluster.join` and the member directory, tells consensus
- * where their raft listeners are, and carries forwarded calls.
+ * where their raft listeners are, carries forwarded calls, and gossips.
  */
 export type PeerNetwork = {
   readonly calls: Peers
+  readonly gossip: GossipDriver
   /** What this node advertises, all three listeners. */
   readonly addresses: Addresses
   reachable(node: NodeId): boolean
@@ -33,6 +36,7 @@ export type PeerNetwork = {
   figures(): MetricsSample['peers']
   /** Told when a link opens. */
   onLinked(listener: () => void): void
+  /** Says goodbye to the members first. */
   close(): Promise<void>
 }
 
@@ -71,7 +75,14 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     consensus.learnPeer(peer, at.raft)
   }
   const mismatch = new VersionMismatch(failed)
+  let gossip: GossipDriver | null = null
   const bound = await links.open({
+    gossip: {
+      opened: (hello) => gossip?.opened(hello),
+      closed: (peer) => gossip?.closed(peer),
+      frame: (...frame) => gossip?.frame(...frame),
+      gone: (peer) => gossip?.gone(peer),
+    },
     opened(hello) {
       mismatch.linked(hello.node)
       linked.set(hello.node, hello)
@@ -83,6 +94,19 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     failed,
   })
   addresses = { ...addresses, peer: advertisedAddress({ advertised: advertise.peer, bound, listener: 'peer' }) }
+  // In the same turn as the listener: no lane opens before.
+  gossip = startGossip({
+    config,
+    agreement,
+    transport,
+    address: addresses.peer,
+    linked: () => linked.values(),
+    onLinked: (listener) => listeners.push(listener),
+    clock,
+    random,
+    log,
+  })
+  const driver = gossip
   const followDirectory = (): void => {
     const others = agreement.cluster.state.members().filter((member) => member.node !== node)
     links.setDirectory(others.map((member) => member.addresses.peer).filter((address) => address !== ''))
@@ -97,6 +121,7 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   followDirectory()
   return {
     calls,
+    gossip: driver,
     addresses,
     reachable: (other) => links.reachable(other),
     linked: () => [...linked.values()],
@@ -106,13 +131,19 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
       framesRejected: transport.counters.framesRejected + calls.counters.framesMalformed,
       notificationsDropped: calls.counters.notificationsDropped,
     }),
-    close: () => links.close(),
+    async close() {
+      await driver.leave(leaveMs)
+      driver.stop()
+      await links.close()
+    },
   }
 }
 
 /** Calls on a link on which nothing came for `livenessMs` are answered as unknown; a main thread may block that long. */
 const heartbeatMs = 500
 const livenessMs = 3000
+/** Enough for a few rounds of news; who does not hear of it finds this node dead a little later. */
+const leaveMs = 1000
 
 export type PeerNetworkOptions = {
   readonly config: Config

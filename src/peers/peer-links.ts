@@ -4,12 +4,15 @@ import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { ErrorCode, OperatingError } from '../vocabulary/operating-error.ts'
 import type { Transport } from '../transport/transport.ts'
+import type { GossipDriver } from './gossip-driver.ts'
+import { gossipLane } from './gossip-links.ts'
 import { callsLane } from './peer-calls.ts'
 import type { PeerCalls } from './peer-calls.ts'
 
 /**
- * The main thread's links to the other nodes: keeps dialling the addresses of the configuration and of the member
- * directory, hands frames to the calls, and tells who comes and goes. Who belongs to the cluster is not decided here.
+ * The main thread's links to the other nodes: keeps dialling the lane `calls` of the addresses of the configuration and of
+ * the member directory, hands frames to the calls and to gossip, which dials its lane itself, and tells who comes and goes.
+ * Who belongs to the cluster is not decided here.
  */
 export class PeerLinks {
   readonly #options: PeerLinksOptions
@@ -26,17 +29,23 @@ export class PeerLinks {
   async open(events: PeerLinksEvents): Promise<Address> {
     const { transport, calls, log } = this.#options
     const bound = await transport.open({
-      opened: (hello, _, wire) => {
+      opened: (hello, lane, wire) => {
+        if (lane === gossipLane) return events.gossip.opened(hello)
         const { node, generation, version, addresses } = hello
         log.info('peer-connected', { peer: node, generation, version, wire, address: addresses.peer })
         events.opened(hello)
       },
-      closed: (node) => {
+      closed: (node, lane) => {
+        if (lane === gossipLane) return events.gossip.closed(node)
         log.info('peer-disconnected', { peer: node })
         calls.peerClosed(node)
         events.closed(node)
       },
-      frame: (node, _, type, payload) => calls.receive(node, type, payload),
+      frame(node, lane, type, payload) {
+        if (lane === gossipLane) events.gossip.frame(node, type, payload)
+        else calls.receive(node, type, payload)
+      },
+      gone: (node) => events.gossip.gone(node),
       refused: ({ address, peer, error, fatal }) => {
         log[fatal ? 'error' : 'warn']('peer-refused', {
           address,
@@ -50,7 +59,7 @@ export class PeerLinks {
       },
     })
     this.#open = true
-    for (const address of new Set([...this.#join, ...this.#directory])) transport.dial(address)
+    for (const address of new Set([...this.#join, ...this.#directory])) transport.dial(address, callsLane)
     return bound
   }
 
@@ -59,9 +68,9 @@ export class PeerLinks {
     const before = this.#directory
     this.#directory = new Set(addresses)
     if (!this.#open) return
-    for (const address of this.#directory) this.#options.transport.dial(address)
+    for (const address of this.#directory) this.#options.transport.dial(address, callsLane)
     for (const address of before) {
-      if (!this.#directory.has(address) && !this.#join.has(address)) this.#options.transport.undial(address)
+      if (!this.#directory.has(address) && !this.#join.has(address)) this.#options.transport.undial(address, callsLane)
     }
   }
 
@@ -77,7 +86,7 @@ export class PeerLinks {
 }
 
 export type PeerLinksOptions = {
-  /** With the one lane `calls` (wire/limits, peerLanes). */
+  /** With the lanes of the peer listener (wire/limits, peerLanes). */
   readonly transport: Transport
   readonly calls: PeerCalls
   /** HOST:PORT of peer listeners, from the configuration. */
@@ -86,7 +95,8 @@ export type PeerLinksOptions = {
 }
 
 export type PeerLinksEvents = {
-  /** `hello.addresses.raft` is what consensus wants to know. */
+  readonly gossip: Pick<GossipDriver, 'opened' | 'closed' | 'frame' | 'gone'>
+  /** The lane `calls`, as `closed` too. `hello.addresses.raft` is what consensus wants to know. */
   opened(hello: PeerHello): void
   closed(node: NodeId): void
   /** The peer has proven the secret but speaks no common version of the wire. */

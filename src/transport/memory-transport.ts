@@ -12,7 +12,8 @@ import type { Transport, TransportEvents } from './transport.ts'
 
 /**
  * The network of nodes that live in one process: the same contract as over sockets, without secret or bytes. Everything is
- * delivered later, through the clock and in order, so a simulated clock makes it repeatable. Links can be cut and healed.
+ * delivered later, through the clock and in order, so a simulated clock makes it repeatable. Links can be cut and healed. A
+ * link comes and goes with all its lanes, whichever is named.
  */
 export class MemoryNetwork {
   readonly clock: Clock

@@ -14,17 +14,17 @@ export type Transport = {
   /** Starts to listen; resolves to the bound address. Error: `listen-failed`. */
   open(events: TransportEvents): Promise<Address>
   /**
-   * Keeps every lane to whoever answers at `HOST:PORT` connected, with jittered back-off, until `undial` or `close`. An address
-   * that turns out to be this process is dropped silently. Both sides may dial: a lane has one connection; of two that are
-   * made at the same time, the one dialled by the smaller id stays.
+   * Keeps the lanes, or this one of them, to whoever answers at `HOST:PORT` connected, with jittered back-off, until `undial`
+   * or `close`. An address that turns out to be this process is dropped silently. Both sides may dial: a lane has one
+   * connection; of two that are made at the same time, the one dialled by the smaller id stays.
    */
-  dial(address: string): void
-  /** Dials no more; a lane that is open stays so. */
-  undial(address: string): void
+  dial(address: string, lane?: string): void
+  /** Dials the lanes, or this one of them, no more; a lane that is open stays so. */
+  undial(address: string, lane?: string): void
   /** False: the frame provably did not leave this node (lane closed, or its send buffer is at the limit). */
   send(peer: NodeId, lane: string, type: number, payload: Uint8Array): boolean
-  /** Ends every open lane to the peer; whoever dials asks for admission anew. */
-  disconnect(peer: NodeId): void
+  /** Ends every open lane to the peer, or this one; whoever dials asks for admission anew. */
+  disconnect(peer: NodeId, lane?: string): void
   /** Whether the lane to the peer is open now. */
   isOpen(peer: NodeId, lane: string): boolean
   /** Ends every connection and timer, and the listener. */

@@ -35,7 +35,8 @@ export class WebSocketTransport implements Transport {
   readonly #listener: WebSocketListener
   readonly #lanes: OpenLanes
   readonly #refusals = new RefusalReports()
-  readonly #dialled = new Map<string, Dialer[]>()
+  /** By address and lane. */
+  readonly #dialled = new Map<string, Map<string, Dialer>>()
   readonly #connections = new Map<LaneConnection, ConnectionContext>()
   /** Of whom `gone` was said since a lane to them was open. */
   readonly #gone = new Set<NodeId>()
@@ -73,8 +74,8 @@ export class WebSocketTransport implements Transport {
     return this.#opening
   }
 
-  dial(address: string): void {
-    if (this.#closed || this.#dialled.has(address)) return
+  dial(address: string, lane?: string): void {
+    if (this.#closed) return
     const parsed = parseAddress(address)
     if (parsed === undefined || parsed.port === 0) {
       this.#options.log.warn('dial-address-invalid', { address })
@@ -82,20 +83,30 @@ export class WebSocketTransport implements Transport {
     }
     const { clock, random, backoff, refusedRetryMs } = this.#options
     const attempt = (dialer: Dialer): void => this.#attempt(dialer)
-    const dialers = Object.keys(this.#options.lanes).map(
-      (lane) => new Dialer(address, lane, { clock, random, backoff, refusedRetryMs, attempt }),
-    )
+    const dialers = this.#dialled.get(address) ?? new Map<string, Dialer>()
     this.#dialled.set(address, dialers)
-    for (const dialer of dialers) dialer.dialNow()
+    for (const each of this.#lanesOr(lane)) {
+      if (dialers.has(each)) continue
+      const dialer = new Dialer(address, each, { clock, random, backoff, refusedRetryMs, attempt })
+      dialers.set(each, dialer)
+      dialer.dialNow()
+    }
   }
 
-  undial(address: string): void {
-    for (const dialer of this.#dialled.get(address) ?? []) dialer.stop()
+  undial(address: string, lane?: string): void {
+    const dialers = this.#dialled.get(address)
+    const lanes = this.#lanesOr(lane)
+    for (const each of lanes) {
+      dialers?.get(each)?.stop()
+      dialers?.delete(each)
+    }
+    for (const connection of this.#connections.keys()) {
+      if (connection.role !== 'dialer' || connection.address !== address || connection.isOpen) continue
+      if (lanes.includes(connection.lane)) connection.terminate()
+    }
+    if (dialers?.size !== 0) return
     this.#dialled.delete(address)
     this.#refusals.forget(address)
-    for (const connection of this.#connections.keys()) {
-      if (connection.role === 'dialer' && connection.address === address && !connection.isOpen) connection.terminate()
-    }
   }
 
   send(peer: NodeId, lane: string, type: number, payload: Uint8Array): boolean {
@@ -109,8 +120,8 @@ export class WebSocketTransport implements Transport {
     return connection.send(type, payload)
   }
 
-  disconnect(peer: NodeId): void {
-    for (const lane of Object.keys(this.#options.lanes)) this.#lanes.find(peer, lane)?.terminate()
+  disconnect(peer: NodeId, lane?: string): void {
+    for (const each of this.#lanesOr(lane)) this.#lanes.find(peer, each)?.terminate()
   }
 
   isOpen(peer: NodeId, lane: string): boolean {
@@ -124,6 +135,10 @@ export class WebSocketTransport implements Transport {
     for (const connection of this.#connections.keys()) connection.terminate()
     await this.#listener.close()
     if (this.#connections.size > 0) await this.#allGone.promise
+  }
+
+  #lanesOr(lane: string | undefined): readonly string[] {
+    return lane === undefined ? Object.keys(this.#options.lanes) : [lane]
   }
 
   #attempt(dialer: Dialer): void {
@@ -214,7 +229,7 @@ export class WebSocketTransport implements Transport {
     if (!dialer || dialer.isStopped) return
     if (end?.why === 'self') {
       // The address stays listed, so that dialling it again does nothing.
-      for (const each of this.#dialled.get(dialer.address) ?? []) each.stop()
+      for (const each of this.#dialled.get(dialer.address)?.values() ?? []) each.stop()
       return
     }
     const peer = connection.peer?.node
@@ -237,7 +252,7 @@ export class WebSocketTransport implements Transport {
   #wake(node: NodeId, lane: string): void {
     if (this.#lanes.isTaken(node, lane)) return
     for (const dialers of this.#dialled.values()) {
-      for (const dialer of dialers) if (dialer.lane === lane) dialer.wake(node)
+      dialers.get(lane)?.wake(node)
     }
   }
 

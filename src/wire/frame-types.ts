@@ -1,6 +1,6 @@
 /**
  * Every frame type there is, in one table: 1-15 handshake, 16-39 Raft, 40-47 snapshots, 48-63 forming, 64-95
- * calls. A number is never given a second meaning; new kinds take new numbers.
+ * calls, 96-111 gossip. A number is never given a second meaning; new kinds take new numbers.
  */
 export const frameTypes = {
   'dialer-hello': 1,
@@ -44,6 +44,17 @@ export const frameTypes = {
   'call-notify': 65,
   'call-end': 66,
   'call-cancel': 67,
+
+  ping: 96,
+  'ping-request': 97,
+  ack: 98,
+  nack: 99,
+  news: 100,
+  'exchange-request': 101,
+  'exchange-response': 102,
+  'digest-request': 103,
+  'digest-response': 104,
+  deltas: 105,
 } as const
 
 /** True for the frames of consensus/forming, which share their lane with Raft's. */

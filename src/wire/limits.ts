@@ -25,9 +25,13 @@ export const raftLanes = {
   bulk: { frameBytesMax: snapshotChunkBytesMax + 64 * 1024, sendBufferBytesMax: 1 * MiB },
 } as const satisfies Record<string, LaneLimits>
 
-/** `calls` carries forwarded calls and what comes back. */
+/**
+ * `calls` carries forwarded calls and what comes back. `gossip` carries gossip, and little of it may wait: what is late is
+ * worth less than what comes next.
+ */
 export const peerLanes = {
   calls: { frameBytesMax: 16 * MiB, sendBufferBytesMax: 32 * MiB },
+  gossip: { frameBytesMax: 64 * 1024, sendBufferBytesMax: 256 * 1024 },
 } as const satisfies Record<string, LaneLimits>
 
 /** What is left for the payload of a frame. */

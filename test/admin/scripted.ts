@@ -66,7 +66,7 @@ function needsOf(scripted: Scripted): AdminNeeds {
     throw new Error(`${name} was not to be asked`)
   }
   const names = ['status', 'raft', 'members', 'servers', 'tools', 'resources', 'resourceTemplates', 'prompts'] as const
-  const more = ['callTool', 'snapshot', 'sessions', 'closeSession', 'readiness', 'sample'] as const
+  const more = ['callTool', 'events', 'snapshot', 'sessions', 'closeSession', 'readiness', 'sample'] as const
   return {
     ...Object.fromEntries([...names, ...more].map((name) => [name, unscripted(name)])),
     ...scripted,
@@ -228,6 +228,20 @@ export const sampleOfOne: MetricsSample = {
     framesRejected: 3,
     connectedPeersNow: 2,
     loopDelayMsNow: 20,
+  },
+  gossip: {
+    membersNow: { alive: 2, suspect: 1, dead: 0, left: 3 },
+    localHealthNow: 1,
+    lanesNow: 4,
+    probes: 50,
+    probesFailed: 2,
+    indirectProbes: 6,
+    refutations: 1,
+    messagesIn: 70,
+    messagesOut: 80,
+    messagesRefused: 9,
+    bytesIn: 7000,
+    bytesOut: 8000,
   },
   peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   sessions: 4,

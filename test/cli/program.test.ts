@@ -32,6 +32,7 @@ const member = {
   id: 'n1',
   addresses: { http: '127.0.0.1:6270', peer: '127.0.0.1:6271', raft: '127.0.0.1:6272' },
   status: 'alive',
+  raft: 'leader',
   version: '1.2.3',
 }
 const server = {
@@ -199,7 +200,7 @@ describe('views', () => {
       'term\t3',
       'committed\t9',
       'applied\t9',
-      'member\tn1\talive\t127.0.0.1:6270\t127.0.0.1:6271\t127.0.0.1:6272\t1.2.3',
+      'member\tn1\talive\tleader\t127.0.0.1:6270\t127.0.0.1:6271\t127.0.0.1:6272\t1.2.3\t-',
       'server\tfiles\tready\tn1:ready n2:failed\t5\t0\t1\tn2: the program is not there',
       '',
     ])

@@ -242,7 +242,7 @@ function post(via: LocalNode, what: string, body: object): Promise<Answer> {
 
 async function memberIds(url: string): Promise<string[]> {
   const { members } = await getJson(`${url}/v1/members`)
-  return (members as { id: string }[]).map(({ id }) => id)
+  return (members as { id: string; raft: string }[]).filter(({ raft }) => raft !== 'none').map(({ id }) => id)
 }
 
 async function metric(of: LocalNode, name: string): Promise<number> {

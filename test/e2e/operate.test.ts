@@ -117,12 +117,11 @@ describe('a snapshot that was saved', () => {
     expect(index).toBeGreaterThan(lostRevision)
     acknowledged.set('after-the-restore', Number(put.body['revision']))
     for (const each of cluster.nodes) {
-      const { members } = await getJson(`${each.url}/v1/members`)
-      expect((members as { id: string; status: string }[]).map(({ id, status }) => [id, status])).toEqual([
-        ['n1', 'alive'],
-        ['n2', 'alive'],
-        ['n3', 'alive'],
-      ])
+      await waitFor(`all to be alive at ${each.id}`, async () => {
+        const { members } = await getJson(`${each.url}/v1/members`)
+        const seen = (members as { id: string; status: string }[]).map(({ id, status }) => `${id} ${status}`)
+        return seen.join() === 'n1 alive,n2 alive,n3 alive'
+      })
     }
   })
 

@@ -78,6 +78,7 @@ async function start(
     failed: [] as OperatingError[],
   }
   const bound = await links.open({
+    gossip: { opened: () => undefined, closed: () => undefined, frame: () => undefined, gone: () => undefined },
     opened: (peer) => said.opened.push(peer),
     closed: (node) => said.closed.push(node),
     incompatible: (peer) => said.incompatible.push(peer),

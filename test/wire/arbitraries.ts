@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { Outcome } from '../../src/calls/call.ts'
+import type { Claim, Delta, GossipBody, GossipMessage } from '../../src/gossip/messages.ts'
 import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
 import { entryKinds } from '../../src/raft/entry.ts'
 import type { Message, ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
@@ -144,6 +145,59 @@ export const formingMessage: fc.Arbitrary<FormingMessage> = fc.oneof(
   fc.record({ kind: fc.constantFrom('form-promised' as const, 'formed' as const), clusterId }),
   fc.record({ kind: fc.constant('form-refused' as const), why: text }),
 )
+
+const claim: fc.Arbitrary<Claim> = fc.record({
+  node: nodeId,
+  generation: index,
+  incarnation: index,
+  status: fc.constantFrom('alive', 'suspect', 'dead', 'left'),
+  address: text,
+  by: nodeId,
+  age: index,
+})
+const digestEntry = fc.record({ owner: nodeId, generation: index, state: index, gauges: index })
+const gauge = fc.oneof(fc.integer(), fc.double({ noDefaultInfinity: true, noNaN: true })).map((value) => value + 0)
+const delta: fc.Arbitrary<Delta> = fc.record({
+  owner: nodeId,
+  generation: index,
+  state: fc.option(
+    fc.record({
+      since: index,
+      upTo: index,
+      forgottenUpTo: index,
+      entries: fc.array(fc.record({ key: text, value: fc.option(text), version: index }), { maxLength: 4 }),
+    }),
+  ),
+  gauges: fc.option(
+    fc.record({ version: index, entries: fc.array(fc.record({ key: text, value: gauge }), { maxLength: 4 }) }),
+  ),
+})
+const few = { maxLength: 4 }
+const gossipBody: fc.Arbitrary<GossipBody> = fc.oneof(
+  fc.record({ kind: fc.constantFrom('ping' as const, 'ack' as const, 'nack' as const), seq: index }),
+  fc.record({ kind: fc.constant('ping-request' as const), seq: index, target: nodeId }),
+  fc.record({ kind: fc.constant('news' as const) }),
+  fc.record({
+    kind: fc.constantFrom('exchange-request' as const, 'exchange-response' as const),
+    members: fc.array(claim, few),
+  }),
+  fc.record({ kind: fc.constant('digest-request' as const), digest: fc.array(digestEntry, few) }),
+  fc.record({
+    kind: fc.constant('digest-response' as const),
+    digest: fc.array(digestEntry, few),
+    deltas: fc.array(delta, few),
+  }),
+  fc.record({ kind: fc.constant('deltas' as const), deltas: fc.array(delta, few) }),
+)
+const gossipHeader = fc.record({
+  from: fc.record({ node: nodeId, generation: index, incarnation: index, address: text }),
+  to: nodeId,
+  claims: fc.array(claim, few),
+})
+
+export const gossipMessage: fc.Arbitrary<GossipMessage> = fc
+  .tuple(gossipHeader, gossipBody)
+  .map(([header, body]) => ({ ...header, ...body }))
 
 const operatingError = fc
   .record({

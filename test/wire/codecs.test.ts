@@ -8,13 +8,22 @@ import { decodeCallMessage, encodeCallMessage } from '../../src/wire/call-codec.
 import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/forming-codec.ts'
 import { decodeFrame, encodeFrame, frameHeaderBytes, nextSeq } from '../../src/wire/frame.ts'
 import { frameTypes, isFormingFrame, isSnapshotFrame } from '../../src/wire/frame-types.ts'
+import { decodeGossipMessage, encodeGossipMessage } from '../../src/wire/gossip-codec.ts'
 import { decodeHandshakeMessage } from '../../src/wire/handshake-codec.ts'
 import { payloadBytesMax, raftLanes, snapshotBytesMax, snapshotChunkBytesMax } from '../../src/wire/limits.ts'
 import { pack, unpack } from '../../src/wire/pack.ts'
 import { decodeMessage, encodeMessage } from '../../src/wire/raft-codec.ts'
 import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
-import { callMessage, damage, envelope, formingMessage, raftMessage, snapshotMessage } from './arbitraries.ts'
+import {
+  callMessage,
+  damage,
+  envelope,
+  formingMessage,
+  gossipMessage,
+  raftMessage,
+  snapshotMessage,
+} from './arbitraries.ts'
 
 const seqs = fc.nat(2 ** 32 - 1)
 
@@ -42,6 +51,11 @@ const families: Record<
     any: callMessage,
     encode: (message) => encodeCallMessage(message as never),
     decode: decodeCallMessage,
+  },
+  gossip: {
+    any: gossipMessage,
+    encode: (message) => encodeGossipMessage(message as never),
+    decode: decodeGossipMessage,
   },
 }
 

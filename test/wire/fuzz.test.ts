@@ -10,15 +10,17 @@ import type { FormingMessage } from '../../src/wire/forming.ts'
 import { decodeFrame, encodeFrame } from '../../src/wire/frame.ts'
 import type { Malformed } from '../../src/wire/frame.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
+import { decodeGossipMessage, encodeGossipMessage } from '../../src/wire/gossip-codec.ts'
 import { decodeHandshakeMessage, encodeHandshakeMessage, encodeHello } from '../../src/wire/handshake-codec.ts'
 import { cutText, pack, unpack } from '../../src/wire/pack.ts'
 import { decodeMessage, encodeMessage } from '../../src/wire/raft-codec.ts'
+import type { GossipMessage } from '../../src/gossip/messages.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import type { ConnectionHello, HandshakeMessage } from '../../src/vocabulary/handshake.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
-import { callMessage, envelope, formingMessage, raftMessage, snapshotMessage } from './arbitraries.ts'
+import { callMessage, envelope, formingMessage, gossipMessage, raftMessage, snapshotMessage } from './arbitraries.ts'
 import { mutate } from './mutate.ts'
 
 // What may come over a socket, and more: whatever it is, it is read or called malformed in a sentence, in time and memory
@@ -90,6 +92,11 @@ const families: Record<string, Family> = {
     decode: decodeCallMessage,
     encode: (message: CallMessage) => encodeCallMessage(message),
   },
+  gossip: {
+    samples: sampled(gossipMessage, encodeGossipMessage),
+    decode: decodeGossipMessage,
+    encode: (message: GossipMessage) => encodeGossipMessage(message),
+  },
   handshake: {
     samples: handshakeMessages.map((message) => encodeHandshakeMessage(message)),
     decode: decodeHandshakeMessage,
@@ -112,8 +119,11 @@ describe.each(Object.entries(families))('%s messages out of bytes that nobody wr
         continue
       }
       read += 1
-      // Only how long a call may take is a number of any kind.
-      expect('call' in message || 'outcome' in message || isWhole(message), describeBytes(payload)).toBe(true)
+      // Only how long a call may take, and a gauge, is a number of any kind.
+      expect(
+        'call' in message || 'outcome' in message || 'deltas' in message || isWhole(message),
+        describeBytes(payload),
+      ).toBe(true)
       const again = family.encode(message as never)
       const once = family.decode(again.type, again.payload)
       expect('malformed' in once, describeBytes(payload)).toBe(false)
