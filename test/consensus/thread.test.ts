@@ -133,7 +133,11 @@ describe('the consensus thread', () => {
     leader.started.consensus.propose(id, { kind: 'change', change })
     await waitFor('all of it', () => joiner.told.commands().length === 300)
     expect(joiner.told.restores.length).toBeGreaterThan(0)
-    await waitFor('its promotion', () => leader.told.last?.raft?.configuration.voters.length === 2)
+    await waitFor('its promotion', () => {
+      const raft = leader.told.last?.raft
+      const isSettled = raft?.isConfigurationCommitted === true && raft.configuration.votersOutgoing.length === 0
+      return isSettled && raft.configuration.voters.length === 2
+    })
     const startMs = performance.now()
     await leader.started.consensus.stop()
     await waitFor('the other to lead', () => joiner.told.last?.raft?.role === 'leader')

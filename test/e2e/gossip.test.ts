@@ -83,12 +83,10 @@ describe('three nodes that gossip', () => {
 
   it('know of each other who each is and how it fares, and agree with Raft', async () => {
     for (const id of ['n1', 'n2', 'n3']) {
-      await seen(cluster.nodes, id, (view) => view.status === 'alive' && (view.metrics['rssBytes'] ?? 0) > 0)
-      for (const each of cluster.nodes) {
-        const view = await member(each, id)
-        expect(view?.disagrees).toBeNull()
-        expect(view?.raft).toMatch(/^(leader|voter)$/)
-      }
+      await seen(cluster.nodes, id, ({ status, disagrees, metrics }) => {
+        return status === 'alive' && disagrees === null && (metrics['rssBytes'] ?? 0) > 0
+      })
+      for (const each of cluster.nodes) expect((await member(each, id))?.raft).toMatch(/^(leader|voter)$/)
     }
     expect((await member(n1(), 'n3'))?.labels).toEqual({ zone: 'c' })
     const metrics = await (await fetch(`${n1().url}/metrics`)).text()
