@@ -1,0 +1,195 @@
+/**
+ * What the parts of `scripts/partition` tell each other: the runner plays a scenario against real nodes while a workload
+ * runs, and hands what happened to the checks. All times are microseconds of one monotonic clock, from 0 where the run began.
+ */
+import type { ServerPlan } from '../lib/cluster-plan.ts'
+
+/** A node as clients see it; they talk to it directly, no fault stands between. */
+export type NodeTarget = {
+  readonly id: string
+  /** Of the HTTP listener, without a slash at the end. */
+  readonly url: string
+  readonly mcpUrl: string
+}
+
+/** The keys of the workload begin so; the final state of each node is read under it. */
+export const keyPrefix = 'partition/'
+
+/** Makes the subject of a check weak, to see that the check fails. */
+export const weakenings = {
+  'stale-reads': 'the workload reads what the asked node has, not the newest',
+  'unknown-is-ok': 'the workload takes a write without a known outcome for acknowledged',
+  'retry-calls': 'the workload sends a call again whose outcome is unknown',
+  'no-heal': 'the links stay as the last step left them',
+  'leave-process': 'a process is left behind',
+  'lost-process': 'a node ends that no step has ended',
+} as const
+export type Weakening = keyof typeof weakenings
+
+export type WorkloadOptions = {
+  readonly seed: number
+  readonly now: () => number
+  readonly weaken: Weakening | null
+  /** The folder that the servers of `serversFor` were given too. */
+  readonly dir: string
+}
+
+/** workload.ts exports `createWorkload`. */
+export type CreateWorkload = (options: WorkloadOptions) => Workload
+
+export interface Workload {
+  /**
+   * `targets` is asked again before each operation: every node that has once been ready and has not ended by leaving.
+   * A killed, paused or cut off one is listed too: that is for the client to find out.
+   */
+  start(targets: () => readonly NodeTarget[]): void
+  /** Starts nothing new, waits for what is under way or gives it up as unknown, leaves no timer and no socket. */
+  stop(): Promise<History>
+}
+
+/** server.ts exports `serversFor`: what all nodes have as `mcpServers`, a joining one too. `dir`: where they may write. */
+export type ServersFor = (options: { dir: string; nodes: readonly string[] }) => Readonly<Record<string, ServerPlan>>
+
+/** server.ts exports `readExecutions`: asked when all nodes have ended. */
+export type ReadExecutions = (dir: string) => Promise<readonly Execution[]>
+
+/** A side effect that the server has counted, once for each time that it happened. */
+export type Execution = {
+  /** Of the call, as in `Operation.key`. */
+  readonly key: string
+  /** Where the server runs. */
+  readonly node: string
+}
+
+export type Operation = {
+  readonly id: number
+  /** One client does one thing after the other. */
+  readonly client: number
+  /** That was asked. */
+  readonly node: string
+  readonly kind: 'kv-put' | 'kv-get' | 'call'
+  /** The key; of a call, an id of its own that the server counts by. */
+  readonly key: string
+  /** Written, read (null: nothing there), or answered by the server; null too when it is not known. */
+  readonly value: string | null
+  readonly calledUs: number
+  /** When the outcome was known; null when it never was. */
+  readonly answeredUs: number | null
+  /** `refused`: it has provably not happened. */
+  readonly outcome: 'ok' | 'refused' | 'unknown'
+  /** Why not `ok`, short: a status and code. */
+  readonly why: string | null
+}
+
+export type History = readonly Operation[]
+
+export type Timeline = readonly TimelineEntry[]
+
+export type TimelineEntry = { readonly atUs: number } & (
+  | { readonly kind: 'phase'; readonly phase: Phase }
+  /** `text` as in the scenario, `resolved` with the ids that its names stood for then. */
+  | { readonly kind: 'step'; readonly line: number; readonly text: string; readonly resolved: string }
+  /** As a node tells it in /v1/events. */
+  | { readonly kind: 'leader'; readonly seenBy: string; readonly leader: string | null; readonly term: number }
+  | {
+      readonly kind: 'configuration'
+      readonly seenBy: string
+      readonly voters: readonly string[]
+      readonly learners: readonly string[]
+    }
+  | { readonly kind: 'member'; readonly seenBy: string; readonly node: string; readonly event: string }
+  | {
+      readonly kind: 'process'
+      readonly node: string
+      readonly what: 'started' | 'ready' | 'paused' | 'resumed' | 'ended'
+      /** Exit code or signal of `ended`. */
+      readonly how: string | null
+      /** False of an end that no step has asked for. */
+      readonly isExpected: boolean
+    }
+)
+
+/** `healed`: every link is whole and every node runs again, from here on the cluster has to recover. */
+export type Phase = 'workload-started' | 'healed' | 'workload-stopped' | 'converged' | 'not-converged' | 'stopped'
+
+/** What a node says at the end, after all have agreed or the deadline passed; null when it did not answer. */
+export type FinalNode = {
+  readonly id: string
+  /** Whether it should still be a member: false once it has left. */
+  readonly isMember: boolean
+  readonly status: Readonly<Record<string, unknown>> | null
+  /** /v1/raft */
+  readonly raft: Readonly<Record<string, unknown>> | null
+  /** Of /v1/members, each with id, status, raft, disagrees. */
+  readonly members: readonly Readonly<Record<string, unknown>>[] | null
+  /** What the node itself has under `keyPrefix` (read stale). */
+  readonly entries: Readonly<Record<string, { readonly value: unknown; readonly revision: number }>> | null
+}
+
+/** `expect gap <= 5s`: gap and recovery in ms, availability from 0 to 1, leaders as a count. */
+export type Expectation = {
+  readonly line: number
+  readonly text: string
+  readonly subject: 'gap' | 'recovery' | 'availability' | 'leaders'
+  readonly comparison: '<=' | '>='
+  readonly value: number
+}
+
+export type Convergence = {
+  readonly isReached: boolean
+  /** From `healed`. */
+  readonly tookMs: number
+  /** What was still amiss, one sentence each. */
+  readonly amiss: readonly string[]
+}
+
+/** All that happened. */
+export type Run = {
+  readonly scenario: string
+  /** The comment at the top of the scenario. */
+  readonly about: string
+  readonly seed: number
+  readonly weaken: Weakening | null
+  readonly timeline: Timeline
+  readonly history: History
+  readonly executions: readonly Execution[]
+  readonly convergence: Convergence
+  readonly finals: readonly FinalNode[]
+  readonly expectations: readonly Expectation[]
+  /** Processes that were there after all nodes had ended, and were ended then. */
+  readonly leftovers: readonly { readonly pid: number; readonly of: string }[]
+}
+
+export type CheckResult = {
+  /** Kebab-case: `linearizable`, `no-lost-write`, `no-call-twice`, ... */
+  readonly check: string
+  readonly isOk: boolean
+  /** What was looked at, or what is wrong, a few lines at most. */
+  readonly detail: string
+}
+
+/** checks.ts exports `checkRun`, all of them together. */
+export type Check = (run: Run) => CheckResult[]
+
+/** summary.ts exports `summarize: Summarize` and `printSummary(run, summary): string`, the text for people. */
+export type Summarize = (run: Run, checks: readonly CheckResult[]) => Summary
+
+/** What `--json` prints, one line a run. */
+export type Summary = {
+  readonly scenario: string
+  readonly seed: number
+  readonly isOk: boolean
+  readonly checks: readonly CheckResult[]
+  /** By kind of operation, then outcome. */
+  readonly outcomes: Readonly<Record<Operation['kind'], Readonly<Record<Operation['outcome'], number>>>>
+  /** Of all operations whose outcome counts, how many were ok; 0 to 1. */
+  readonly availability: number
+  /** Longest time in which no operation at all became ok, while the workload ran. */
+  readonly longestGapMs: number
+  /** From `healed` to the first moment from which every node has answered ok; null when that never was. */
+  readonly recoveryMs: number | null
+  readonly convergenceMs: number | null
+  /** Distinct (leader, term) pairs that were seen. */
+  readonly leaders: number
+  readonly durationMs: number
+}
