@@ -17,9 +17,15 @@ export const keyPrefix = 'partition/'
 
 /** Makes the subject of a check weak, to see that the check fails. */
 export const weakenings = {
-  'stale-reads': 'the workload reads what the asked node has, not the newest',
-  'unknown-is-ok': 'the workload takes a write without a known outcome for acknowledged',
-  'retry-calls': 'the workload sends a call again whose outcome is unknown',
+  'stale-reads': 'the workload reads what the asked node has, and takes it for the newest',
+  'mixed-nodes': 'the workload asks any node for a stale read, and notes it as of one',
+  'new-identity': 'the workload repeats a write without the Idempotency-Key',
+  'ignore-if-match': 'the workload notes an If-Match that it does not send',
+  'ok-is-refused': 'the workload now and then takes what was done for refused',
+  'all-unknown': 'the workload takes every answer for none',
+  'execute-twice': 'the counting server executes every call twice',
+  'skip-calls': 'the counting server answers every tenth call without executing it',
+  'drop-write': 'of one node the newest acknowledged write is taken out of the final state',
   'no-heal': 'the links stay as the last step left them',
   'leave-process': 'a process is left behind',
   'lost-process': 'a node ends that no step has ended',
@@ -30,8 +36,6 @@ export type WorkloadOptions = {
   readonly seed: number
   readonly now: () => number
   readonly weaken: Weakening | null
-  /** The folder that the servers of `serversFor` were given too. */
-  readonly dir: string
 }
 
 /** workload.ts exports `createWorkload`. */
@@ -47,31 +51,43 @@ export interface Workload {
   stop(): Promise<History>
 }
 
-/** server.ts exports `serversFor`: what all nodes have as `mcpServers`, a joining one too. `dir`: where they may write. */
-export type ServersFor = (options: { dir: string; nodes: readonly string[] }) => Readonly<Record<string, ServerPlan>>
+/** executions.ts exports `serversFor`: what all nodes have as `mcpServers`, a joining one too. `dir`: where they may write. */
+export type ServersFor = (options: {
+  dir: string
+  nodes: readonly string[]
+  weaken: Weakening | null
+}) => Readonly<Record<string, ServerPlan>>
 
-/** server.ts exports `readExecutions`: asked when all nodes have ended. */
+/** executions.ts exports `readExecutions`: asked when all nodes have ended. */
 export type ReadExecutions = (dir: string) => Promise<readonly Execution[]>
 
 /** A side effect that the server has counted, once for each time that it happened. */
 export type Execution = {
   /** Of the call, as in `Operation.key`. */
   readonly key: string
-  /** Where the server runs. */
-  readonly node: string
+  /** As in `Operation.attempt`. */
+  readonly attempt: number
 }
 
+/**
+ * One request. What is sent again is an operation again: puts of one key and value, and calls of one key, are attempts of
+ * one. A put is sent again after an unknown outcome only with its Idempotency-Key, a call only after a refusal.
+ */
 export type Operation = {
-  readonly id: number
-  /** One client does one thing after the other. */
-  readonly client: number
+  readonly client: string
   /** That was asked. */
   readonly node: string
-  readonly kind: 'kv-put' | 'kv-get' | 'call'
+  readonly kind: 'kv-put' | 'kv-get' | 'kv-stale-get' | 'call'
   /** The key; of a call, an id of its own that the server counts by. */
   readonly key: string
-  /** Written, read (null: nothing there), or answered by the server; null too when it is not known. */
+  /** From 1. */
+  readonly attempt: number
+  /** Written (no other put writes it), or read; null: nothing was there, or nothing is known. */
   readonly value: string | null
+  /** Of the value, as answered: 0 where nothing was there; null when it is not known. */
+  readonly revision: number | null
+  /** If-Match of a put; null: without. */
+  readonly expects: number | null
   readonly calledUs: number
   /** When the outcome was known; null when it never was. */
   readonly answeredUs: number | null
@@ -124,13 +140,17 @@ export type FinalNode = {
   readonly members: readonly Readonly<Record<string, unknown>>[] | null
   /** What the node itself has under `keyPrefix` (read stale). */
   readonly entries: Readonly<Record<string, { readonly value: unknown; readonly revision: number }>> | null
+  /** All that the node has agreed to, keys and everything else, in one sum (`readState` of final-state.ts). */
+  readonly state: { readonly index: number; readonly sum: string } | null
 }
 
-/** `expect gap <= 5s`: gap and recovery in ms, availability from 0 to 1, leaders as a count. */
+/**
+ * `expect gap <= 5s`: gap and recovery in ms, availability from 0 to 1 (both of writes), leaders and failed-calls as counts.
+ */
 export type Expectation = {
   readonly line: number
   readonly text: string
-  readonly subject: 'gap' | 'recovery' | 'availability' | 'leaders'
+  readonly subject: 'gap' | 'recovery' | 'availability' | 'leaders' | 'failed-calls'
   readonly comparison: '<=' | '>='
   readonly value: number
 }
@@ -180,16 +200,19 @@ export type Summary = {
   readonly seed: number
   readonly isOk: boolean
   readonly checks: readonly CheckResult[]
-  /** By kind of operation, then outcome. */
-  readonly outcomes: Readonly<Record<Operation['kind'], Readonly<Record<Operation['outcome'], number>>>>
-  /** Of all operations whose outcome counts, how many were ok; 0 to 1. */
-  readonly availability: number
-  /** Longest time in which no operation at all became ok, while the workload ran. */
-  readonly longestGapMs: number
-  /** From `healed` to the first moment from which every node has answered ok; null when that never was. */
+  readonly byKind: Readonly<Record<Operation['kind'], Availability>>
+  /** From `healed` until every member has acknowledged a write, a read and a call that began after it; null: never. */
   readonly recoveryMs: number | null
   readonly convergenceMs: number | null
   /** Distinct (leader, term) pairs that were seen. */
   readonly leaders: number
   readonly durationMs: number
+}
+
+/** What clients got of one kind. Attempts of one count as one, by how it ended. */
+export type Availability = Readonly<Record<Operation['outcome'], number>> & {
+  /** Of the quarter seconds of the workload, the share with an ok answer; 0 to 1. */
+  readonly availability: number
+  /** Longest time without an ok answer while the workload ran. */
+  readonly longestGapMs: number
 }
