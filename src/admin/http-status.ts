@@ -35,6 +35,8 @@ export const httpStatus: Readonly<Record<ErrorCode, HttpErrorStatus>> = {
   'wrong-cluster': 500,
   'wrong-secret': 500,
   'incompatible-version': 500,
+  'token-refused': 403,
+  'clock-skew': 500,
   'storage-failed': 500,
   'state-diverged': 500,
   'listen-failed': 500,

@@ -46,6 +46,8 @@ export const exitCodeOf: Readonly<Record<ErrorCode, ExitCode>> = {
   'wrong-cluster': exitCodes.failed,
   'wrong-secret': exitCodes.denied,
   'incompatible-version': exitCodes.failed,
+  'token-refused': exitCodes.denied,
+  'clock-skew': exitCodes.failed,
   'storage-failed': exitCodes.failed,
   'state-diverged': exitCodes.failed,
   'listen-failed': exitCodes.failed,

@@ -34,6 +34,8 @@ export const errorCodes = [
   'wrong-cluster', // another cluster's name or id
   'wrong-secret', // the peer could not prove the cluster's secret
   'incompatible-version', // no common wire version
+  'token-refused', // the join token is unknown, expired, used up or revoked, or none of this cluster
+  'clock-skew', // the wall clocks of two nodes are too far apart
   'storage-failed', // the disk refused a write or returned damage
   'state-diverged', // this node's state is another than the cluster's; it repairs itself at its next start
   'listen-failed', // an address could not be listened on
