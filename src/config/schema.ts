@@ -47,6 +47,13 @@ const node = z.strictObject({
   }),
   dataDir: text({ default: './data', about: 'directory of everything that must survive a restart', ...filled }),
   labels: textMap({ about: 'what placement.where is matched with', ...labels }),
+  drainTimeoutMs: wholeNumber({
+    default: 30_000,
+    unit: 'ms',
+    min: 100,
+    max: 3_600_000,
+    about: 'longest time that calls in flight have to end when the node is drained or stopped',
+  }),
 })
 
 const listen = z.strictObject({
