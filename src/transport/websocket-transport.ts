@@ -24,6 +24,7 @@ import { OpenLanes } from './open-lanes.ts'
 import { RefusalReports } from './refusal-reports.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 import { lanePath, WebSocketListener } from './websocket-listener.ts'
+import type { WebSocketListenerOptions } from './websocket-listener.ts'
 
 /**
  * Transport over WebSockets: one connection a lane and peer, listened for and dialled. Which connection stays when two are
@@ -282,6 +283,8 @@ export type WebSocketTransportOptions = {
   readonly hello: () => PeerHello
   readonly secret: ClusterSecret
   readonly admit: AdmitPeer
+  /** What the listener answers to a plain POST; nothing when left out. */
+  readonly posts?: NonNullable<WebSocketListenerOptions['posts']>
   /** A frame never got to `TransportEvents.frame`, because it breaks the protocol; it is logged already. */
   readonly frameRejected?: () => void
   readonly log: Log
