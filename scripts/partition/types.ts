@@ -211,6 +211,8 @@ export type Summary = {
 
 /** What clients got of one kind. Attempts of one count as one, by how it ended. */
 export type Availability = Readonly<Record<Operation['outcome'], number>> & {
+  /** Refused only because of their If-Match; not among the refused ones. */
+  readonly mismatched: number
   /** Of the quarter seconds of the workload, the share with an ok answer; 0 to 1. */
   readonly availability: number
   /** Longest time without an ok answer while the workload ran. */
