@@ -1,8 +1,8 @@
 /**
  * An MCP server over stdin and stdout whose only tool, `count`, has a side effect that can be counted: each execution
  * appends one line `{"id", "attempt", "pid"}` to a file, on disk before the call is answered. Several processes share the
- * file. `counting-server.ts FILE` serves; `counting-server.ts FILE twice` executes every call twice, so that a check
- * that looks for it can be seen to find it.
+ * file. `counting-server.ts FILE` serves. `counting-server.ts FILE twice` executes every call twice, and with `skip` every
+ * tenth is answered without being executed, so that checks that look for it can be seen to find it.
  */
 import { fsyncSync, openSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -26,13 +26,16 @@ const countTool = {
 }
 
 const [file = '', mode] = process.argv.slice(2)
-const times = mode === 'twice' ? 2 : 1
+const skipEach = 10
 // Appended lines of this size are whole, whoever else appends.
 const effects = openSync(file, 'a')
+let calls = 0
 
 function execute({ id = '', attempt = 0 }: Arguments): string {
   const line = `${JSON.stringify({ id, attempt, pid: process.pid })}\n`
-  for (let time = 0; time < times; time += 1) writeSync(effects, line)
+  calls += 1
+  if (mode === 'skip' && calls % skipEach === 0) return id
+  for (let time = 0; time < (mode === 'twice' ? 2 : 1); time += 1) writeSync(effects, line)
   fsyncSync(effects)
   return id
 }
