@@ -28,6 +28,7 @@ const overrides = [
   ['--data-dir', '<dir>', 'node.dataDir', 'directory of everything that must survive a restart'],
   ['--join', '<host:port,...>', 'cluster.join', 'peer addresses of nodes of the cluster'],
   ['--bootstrap-expect', '<n>', 'cluster.bootstrapExpect', 'how many nodes form the cluster together'],
+  ['--token-file', '<file>', 'cluster.tokenFile', 'file that holds a join token, for a node that joins a cluster'],
   ['--secret-file', '<file>', 'cluster.secretFile', "file that holds the cluster's secret"],
   ['--listen-http', '<host:port>', 'listen.http', 'address for MCP clients and the admin API'],
   ['--listen-peer', '<host:port>', 'listen.peer', 'address for other nodes: calls'],

@@ -37,6 +37,7 @@ const cluster = z.strictObject({
     test: (value) => Buffer.byteLength(value) >= 32,
   }),
   secretFile: optionalText({ about: 'file that holds cluster.secret', ...filled }),
+  tokenFile: optionalText({ about: 'file that holds a join token, for a node that joins a cluster', ...filled }),
 })
 
 const node = z.strictObject({
@@ -241,8 +242,8 @@ export const configSchema = z.strictObject({
 })
 
 /**
- * A whole configuration, defaults filled in. After loadConfig `cluster.secret` is set, and `cluster.bootstrapExpect` is null
- * only of a node that joins an existing cluster.
+ * A whole configuration, defaults filled in. After loadConfig `cluster.secret` is null only of a node that joins by a token
+ * or has done so, and `cluster.bootstrapExpect` only of one that joins an existing cluster.
  */
 export type Config = z.output<typeof configSchema>
 export type ServerConfig = z.output<typeof server>

@@ -133,7 +133,22 @@ describe('a configuration that can not be used is refused with key, line and way
     [
       'no secret',
       'log: { level: info }',
-      'cluster.yaml:1: cluster.secret: is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32)',
+      'cluster.yaml:1: cluster.secret: is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32); a node that joins a cluster needs a join token instead (cluster.tokenFile)',
+    ],
+    [
+      'a join token beside a secret',
+      `cluster: { secret: ${secret}, tokenFile: t, join: [a:1] }`,
+      'cluster.yaml:1: cluster.tokenFile: stands beside a secret; keep cluster.tokenFile for a node that joins, the secret for one that forms',
+    ],
+    [
+      'a join token for a node that forms a cluster',
+      'cluster: { tokenFile: t, join: [a:1, b:1], bootstrapExpect: 3 }',
+      'cluster.yaml:1: cluster.tokenFile: is for a node that joins, but cluster.bootstrapExpect is for one that forms a cluster; take one away',
+    ],
+    [
+      'a join token, and nobody to show it to',
+      'cluster: { tokenFile: t }',
+      'cluster.yaml:1: cluster.tokenFile: needs cluster.join (--join HOST:PORT): peer addresses of nodes of the cluster that made the token',
     ],
     [
       'an address without a port',
@@ -305,7 +320,14 @@ describe('a configuration that can not be used is refused with key, line and way
 describe('a configuration that can be used', () => {
   it('is a node of its own when it says nothing of others', () => {
     const { config, warnings } = load(secretLine)
-    expect(config.cluster).toEqual({ name: 'quorate', join: [], bootstrapExpect: 1, secret, secretFile: null })
+    expect(config.cluster).toEqual({
+      name: 'quorate',
+      join: [],
+      bootstrapExpect: 1,
+      secret,
+      secretFile: null,
+      tokenFile: null,
+    })
     expect(config.listen.http).toBe('127.0.0.1:6270')
     expect(warnings).toEqual([])
   })
@@ -314,6 +336,15 @@ describe('a configuration that can be used', () => {
     const { config, warnings } = load(`cluster:\n  secret: ${secret}\n  join: [10.0.0.1:6271, 127.0.0.1:6271]`)
     expect(config.cluster).toMatchObject({ join: ['10.0.0.1:6271', '127.0.0.1:6271'], bootstrapExpect: null })
     expect(warnings).toEqual([])
+  })
+
+  it('needs no secret with a join token, nor once its data directory keeps what a join gave it', () => {
+    const { config, warnings } = load('cluster: { tokenFile: t, join: [a:1] }')
+    expect(config.cluster).toMatchObject({ secret: null, bootstrapExpect: null })
+    expect(warnings).toEqual([])
+    writeFileSync(path.join(folder, 'cluster.json'), '{}')
+    expect(load(`node: { dataDir: ${folder} }`).config.cluster.secret).toBeNull()
+    rmSync(path.join(folder, 'cluster.json'))
   })
 
   it('takes flags before the environment, and that before the file', () => {
