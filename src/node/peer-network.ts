@@ -19,6 +19,7 @@ import { startGossip } from './gossip.ts'
 import { listenAddress } from './agreement.ts'
 import type { Agreement } from './agreement.ts'
 import { advertisedAddress } from './http-listener.ts'
+import { PeerAddresses } from './peer-addresses.ts'
 import { VersionMismatch } from './version-mismatch.ts'
 
 /**
@@ -68,12 +69,6 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   const links = new PeerLinks({ transport, calls, join: cluster.join, log })
   const linked = new Map<NodeId, PeerHello>()
   const listeners: (() => void)[] = []
-  /** The newest generation of each node whose raft address was learned: what is older must not replace it. */
-  const learned = new Map<NodeId, number>()
-  const learn = (peer: NodeId, at: { readonly generation: number; readonly raft: string }): void => {
-    learned.set(peer, at.generation)
-    consensus.learnPeer(peer, at.raft)
-  }
   const mismatch = new VersionMismatch(failed)
   let gossip: GossipDriver | null = null
   const bound = await links.open({
@@ -86,7 +81,6 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     opened(hello) {
       mismatch.linked(hello.node)
       linked.set(hello.node, hello)
-      learn(hello.node, { generation: hello.generation, raft: hello.addresses.raft })
       for (const listener of listeners) listener()
     },
     closed: (peer) => linked.delete(peer),
@@ -107,18 +101,28 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     log,
   })
   const driver = gossip
-  const followDirectory = (): void => {
-    const others = agreement.cluster.state.members().filter((member) => member.node !== node)
-    links.setDirectory(others.map((member) => member.addresses.peer).filter((address) => address !== ''))
-    for (const { node: peer, generation, addresses: told } of others) {
-      if (generation > (learned.get(peer) ?? -1)) learn(peer, { generation, raft: told.raft })
-    }
+  const others = new PeerAddresses({
+    node,
+    directory: () => agreement.cluster.state.members(),
+    linked: () => linked.values(),
+    gossiped: () => driver.members(),
+    configuration: () => agreement.status().raft?.configuration ?? null,
+    dial: (peers) => links.setDirectory(peers),
+    learn: (peer, raft) => consensus.learnPeer(peer, raft),
+  })
+  let voters = ''
+  const followStatus = (): void => {
+    const { raft } = agreement.status()
+    mismatch.status(raft)
+    const votersNow = `${raft?.configuration.voters.join()} ${raft?.configuration.votersOutgoing.join()}`
+    if (votersNow !== voters) others.follow()
+    voters = votersNow
   }
-  const followStatus = (): void => mismatch.status(agreement.status().raft)
   agreement.onStatus(followStatus)
   followStatus()
-  agreement.onNews(followDirectory)
-  followDirectory()
+  agreement.onNews(() => others.follow())
+  listeners.push(() => others.follow())
+  driver.onMember(() => others.follow())
   return {
     calls,
     gossip: driver,
