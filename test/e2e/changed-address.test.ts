@@ -24,7 +24,7 @@ beforeAll(async () => {
   for (const id of ids) addresses.set(id, await newAddresses())
   join = ids.map((id) => addressesOf(id).peer)
   await Promise.all(ids.map(start))
-  await allReach()
+  await reachedByAll()
 })
 
 afterAll(async () => {
@@ -35,26 +35,26 @@ afterAll(async () => {
 describe('a node that comes back under other addresses', () => {
   it('is reached by all again, when it followed', async () => {
     const leader = await leaderNow()
-    await move([ids.find((id) => id !== leader) ?? 'n1'])
+    expect(await move([ids.find((id) => id !== leader) ?? 'n1'])).toEqual(ids)
   })
 
   it('is reached by all again, when it led and was killed', async () => {
-    await move([await leaderNow()], 'SIGKILL')
+    expect(await move([await leaderNow()], 'SIGKILL')).toEqual(ids)
   })
 
   it('is reached by all again, whoever else has moved before', async () => {
-    for (const id of ids) await move([id])
+    for (const id of ids) expect(await move([id])).toEqual(ids)
     for (const id of ids) expect(join).not.toContain(addressesOf(id).peer)
   })
 
   it('finds the others by what it knows of them, when all that is configured is out of date', async () => {
     await Promise.all(ids.map((id) => processOf(id).end('SIGKILL')))
     await Promise.all(ids.map(start))
-    await allReach()
+    expect(await reachedByAll()).toEqual(ids)
   })
 
   it('is found again together with a second one that came back at the same time', async () => {
-    await move(['n1', 'n2'], 'SIGKILL')
+    expect(await move(['n1', 'n2'], 'SIGKILL')).toEqual(ids)
   })
 
   it('is told where the others are that moved while it was down', async () => {
@@ -65,7 +65,7 @@ describe('a node that comes back under other addresses', () => {
       await start(id)
     }
     await start('n3')
-    await allReach()
+    expect(await reachedByAll()).toEqual(ids)
   })
 
   it('is not taken for another one whose addresses it has taken', async () => {
@@ -73,16 +73,16 @@ describe('a node that comes back under other addresses', () => {
     const [first, second] = [addressesOf('n1'), addressesOf('n2')]
     addresses.set('n1', second).set('n2', first)
     await Promise.all((['n1', 'n2'] as const).map(start))
-    await allReach()
+    expect(await reachedByAll()).toEqual(ids)
   })
 })
 
 /** They stop, come back elsewhere, and are reached by all. */
-async function move(moved: readonly Id[], signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+async function move(moved: readonly Id[], signal: NodeJS.Signals = 'SIGTERM'): Promise<readonly Id[]> {
   await Promise.all(moved.map((id) => processOf(id).end(signal)))
   for (const id of moved) addresses.set(id, await newAddresses())
   await Promise.all(moved.map(start))
-  await allReach()
+  return reachedByAll()
 }
 
 async function newAddresses(): Promise<Addresses> {
@@ -107,11 +107,13 @@ async function start(id: Id): Promise<void> {
   )
 }
 
-/** Each has all where they are now, by gossip and by Raft, calls their servers, and writes. */
-async function allReach(): Promise<void> {
+/** Those whom each node has where they are now, by gossip and by Raft, whose server it calls, and that themselves write. */
+async function reachedByAll(): Promise<readonly Id[]> {
+  const reached: Id[] = []
   for (const at of ids) {
-    const { url, waitReady } = processOf(at)
-    await waitReady()
+    const node = processOf(at)
+    const { url } = node
+    await node.waitReady()
     for (const of of ids) {
       const text = `${at} calls ${of}`
       let seen: Member | undefined
@@ -128,8 +130,9 @@ async function allReach(): Promise<void> {
         reachedMs,
       )
     }
-    expect((await putUntilDone(`${url}/v1/kv/moved/${at}`, at)).status).toBe(200)
+    if ((await putUntilDone(`${url}/v1/kv/moved/${at}`, at)).status === 200) reached.push(at)
   }
+  return reached
 }
 
 type Member = Readonly<Record<'id' | 'status' | 'raft', string>> & {
