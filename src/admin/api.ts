@@ -17,6 +17,7 @@ import { queryOf, rawPath, refusePromises } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiBindings, Route } from './routes.ts'
 import { mountSnapshot } from './snapshot-api.ts'
+import { mountTokens } from './token-api.ts'
 
 /** The operators' paths: what each answers, and from which need. */
 export function makeApi({ needs, metrics, clock, health, refusal, answerFailure }: ApiOptions): Api {
@@ -34,6 +35,7 @@ export function makeApi({ needs, metrics, clock, health, refusal, answerFailure 
   mountTools(api, needs)
   mountSessions(api, needs)
   mountMembership(api, { membership: needs.membership, clock })
+  mountTokens(api, { tokens: needs.tokens, clock })
   mountSnapshot(api, {
     take: (limits) => needs.snapshot(limits),
     clock,

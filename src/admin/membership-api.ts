@@ -4,7 +4,7 @@ import { isNodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { Deadline } from './deadline.ts'
 import type { ChangeLimits, MembershipNeeds } from './needs.ts'
-import { readJsonBody } from './request-body.ts'
+import { readMembers } from './request-body.ts'
 import { queryOf, timeoutOf } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiContext } from './routes.ts'
@@ -17,8 +17,7 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
   const body = async (c: ApiContext, names: readonly string[]): Promise<Readonly<Record<string, unknown>>> => {
     queryOf(c.env.incoming, [])
     const { signal } = c.req.raw
-    const { value } = await readJsonBody(c.env.incoming, { bytesMax: bodyBytesMax, signal })
-    return membersOf(value, names)
+    return readMembers(c.env.incoming, { names, bytesMax: bodyBytesMax, signal })
   }
   const within = <T>(c: ApiContext, what: string, work: (limits: ChangeLimits) => Promise<T>): Promise<T> => {
     const late = (): OperatingError =>
@@ -62,16 +61,6 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
 export type MembershipApiOptions = { readonly membership: MembershipNeeds; readonly clock: Clock }
 
 const bodyBytesMax = 4096
-
-function membersOf(value: unknown, names: readonly string[]): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('the body is not a JSON object')
-  const unknown = Object.keys(value).find((name) => !names.includes(name))
-  if (unknown !== undefined)
-    throw bad(
-      `the member ${JSON.stringify(unknown.slice(0, 100))} of the body is not known; known: ${names.join(', ')}`,
-    )
-  return value as Record<string, unknown>
-}
 
 function idOf(value: unknown, name: string): string {
   if (typeof value === 'string' && isNodeId(value)) return value

@@ -1,10 +1,12 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { AutopilotMetrics } from './autopilot-metrics.ts'
 import { DiskMetrics } from './disk-metrics.ts'
 import { GossipMetrics } from './gossip-metrics.ts'
 import type { MetricsSample } from './needs.ts'
 import { raftRoles, upstreamStates } from './needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { setTotal } from './set-total.ts'
+import { TokenMetrics } from './token-metrics.ts'
 
 /**
  * `/metrics` in a registry of its own: calls are pushed as they end, all else is taken from one sample a scrape. Every
@@ -50,6 +52,8 @@ export class Metrics {
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
   readonly #disk = new DiskMetrics(this.#registry)
   readonly #gossip = new GossipMetrics(this.#registry)
+  readonly #autopilot = new AutopilotMetrics(this.#registry)
+  readonly #tokens = new TokenMetrics(this.#registry)
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
   readonly #peerFrames = this.#counter(
     'quorate_peer_frames_total',
@@ -114,6 +118,8 @@ export class Metrics {
     this.#setConsensus(sample.consensus)
     this.#setPeers(sample.peers)
     this.#gossip.set(sample.gossip)
+    this.#autopilot.set(sample.autopilot)
+    this.#tokens.set(sample.tokens)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
     this.#sessions.set(sample.sessions)

@@ -1,4 +1,5 @@
 import type { JsonText } from '../std/json-text.ts'
+import type { TokenNeeds, TokenSample } from './token-needs.ts'
 
 /**
  * What the admin API needs of a node, as plain data and functions; the node implements it. The views are what the API
@@ -22,6 +23,7 @@ export type AdminNeeds = {
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
   readonly membership: MembershipNeeds
+  readonly tokens: TokenNeeds
   /** The whole state at one place of the log, as a file to keep; rejects with `overloaded` while another is taken here. */
   snapshot(limits: ReadLimits): Promise<SnapshotView>
   /** Sorted by id. */
@@ -46,6 +48,22 @@ export type StatusView = {
   readonly quarantine: QuarantineView | null
   /** This node's disk has no room left but the reserve. */
   readonly diskFull: boolean
+  /** Null on every node but the leader: it decides. */
+  readonly autopilot: AutopilotView | null
+  /** What an operator should mend, as sentences. */
+  readonly warnings: readonly string[]
+}
+
+/** The leader's rules about who votes: what it wants and what it does about it. */
+export type AutopilotView = {
+  /** Odd, at most `consensus.maxVoters`, and no more than there are nodes to vote. */
+  readonly voterTarget: number
+  /** How many of the voters that are well may fail until nothing can be written. */
+  readonly failureTolerance: number
+  /** What it does now, and why; null: nothing. */
+  readonly next: { readonly kind: 'promote' | 'remove'; readonly node: string; readonly why: string } | null
+  /** Why it does not do what one might expect, as sentences. */
+  readonly holds: readonly string[]
 }
 
 /** The newest comparison of the nodes' states. */
@@ -148,6 +166,14 @@ export type ClusterEventView =
       readonly generation: number
       readonly incarnation: number
       readonly by: string
+    }
+  | {
+      /** How the node counts is another, and that is committed. */
+      readonly kind: 'promoted' | 'removed'
+      readonly time: number
+      readonly node: string
+      /** Why, where this node's autopilot has decided it; null: an operator has, or it was decided elsewhere. */
+      readonly reason: string | null
     }
   | { readonly kind: 'leader-changed'; readonly time: number; readonly leader: string | null; readonly term: number }
   | {
@@ -350,6 +376,16 @@ export type MetricsSample = {
     readonly connectedPeersNow: number
     readonly loopDelayMsNow: number
   }
+  /** Of this process's times as a leader; monotone since its start, except where the name says otherwise. */
+  readonly autopilot: {
+    readonly isActiveNow: boolean
+    readonly voterTargetNow: number
+    readonly failureToleranceNow: number
+    readonly holdsNow: number
+    readonly promotions: number
+    readonly removals: number
+    readonly refusals: number
+  }
   /** Of the peer listener and the links of the main thread; monotone since the start of the process. */
   readonly peers: {
     readonly framesIn: number
@@ -390,6 +426,7 @@ export type MetricsSample = {
     readonly stateCheckedIndexNow: number
     readonly stateDivergedNow: number
   }
+  readonly tokens: TokenSample
   readonly sessions: number
   /** This node's, as many as its configuration names. */
   readonly upstreams: readonly { readonly server: string; readonly status: UpstreamState }[]

@@ -238,7 +238,7 @@ export class Cluster {
     this.#kvWatches.applied(change.kv, appliedIndex)
     this.#reads.applied(appliedIndex)
     this.#options.applied(appliedIndex)
-    if (change.kv.length === 0 && !change.catalog && !change.members && !change.checks) return
+    if (change.kv.length === 0 && !change.catalog && !change.members && !change.tokens && !change.checks) return
     for (const watcher of this.#watchers) watcher(change)
   }
 

@@ -14,6 +14,7 @@ import type { Config } from '../config/schema.ts'
 import { upstreamServersOf } from '../config/servers.ts'
 import { startConsensusThread } from '../consensus/thread.ts'
 import { makeGateway } from '../gateway/gateway.ts'
+import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
 import { makeLog } from '../log/pino-log.ts'
 import { RoundRobin } from '../routing/choose.ts'
@@ -23,6 +24,7 @@ import { listenAddress, startAgreement } from './agreement.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
+import { OperatorTokens } from './operator-tokens.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
@@ -204,6 +206,13 @@ async function startParts(
     leadership,
     snapshots,
     checks,
+    tokens: new OperatorTokens({
+      cluster,
+      secret: ClusterSecret.from(config.cluster.secret ?? ''),
+      clusterId: () => agreement.status().clusterId,
+      now: () => clock.now(),
+      log,
+    }),
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     calls,
     catalog: () => catalog.current(),

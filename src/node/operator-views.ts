@@ -30,6 +30,7 @@ import type { Cluster } from './cluster.ts'
 import type { ClusterEvents } from './cluster-events.ts'
 import type { Leadership } from './leadership.ts'
 import { memberViews } from './member-views.ts'
+import type { OperatorTokens } from './operator-tokens.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { StateChecks } from './state-checks.ts'
 
@@ -181,6 +182,10 @@ export class OperatorViews implements AdminNeeds {
     remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
   }
 
+  get tokens(): AdminNeeds['tokens'] {
+    return this.#parts.tokens
+  }
+
   async snapshot({ consistency, timeoutMs, signal }: ReadLimits): Promise<SnapshotView> {
     if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
     return this.#parts.snapshots.export(signal)
@@ -258,6 +263,7 @@ export class OperatorViews implements AdminNeeds {
       },
       peers: this.#parts.peerFigures(),
       gossip: this.#gossipSample(),
+      tokens: this.#parts.tokens.sample(),
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
     }
@@ -333,6 +339,7 @@ export type OperatorParts = {
   readonly version: string
   readonly cluster: Cluster
   readonly leadership: Leadership
+  readonly tokens: OperatorTokens
   readonly snapshots: Snapshots
   readonly checks: StateChecks
   /** Where the raft listener is of a node that is, or comes to be, a learner; by an operator's word. */

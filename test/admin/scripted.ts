@@ -5,15 +5,17 @@ import { makeAdmin } from '../../src/admin/admin.ts'
 import type { AdminOptions } from '../../src/admin/admin.ts'
 import { Metrics } from '../../src/admin/metrics.ts'
 import type { AdminNeeds, KvNeeds, MembershipNeeds, MetricsSample } from '../../src/admin/needs.ts'
+import type { TokenNeeds } from '../../src/admin/token-needs.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
 /** An admin API on a real server on loopback, over needs that a test scripts; what it does not script must not be asked. */
-export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'membership'>> & {
+export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'membership' | 'tokens'>> & {
   kv?: Partial<KvNeeds>
   membership?: Partial<MembershipNeeds>
+  tokens?: Partial<TokenNeeds>
 }
 
 export type Running = {
@@ -84,6 +86,12 @@ function needsOf(scripted: Scripted): AdminNeeds {
       promote: unscripted('membership.promote'),
       remove: unscripted('membership.remove'),
       ...scripted.membership,
+    },
+    tokens: {
+      create: unscripted('tokens.create'),
+      list: unscripted('tokens.list'),
+      revoke: unscripted('tokens.revoke'),
+      ...scripted.tokens,
     },
   } as AdminNeeds
 }
@@ -243,6 +251,7 @@ export const sampleOfOne: MetricsSample = {
     bytesIn: 7000,
     bytesOut: 8000,
   },
+  tokens: { statusNow: { usable: 2, expired: 3, 'used-up': 4, revoked: 5 }, usesNow: 6 },
   peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   sessions: 4,
   upstreams: [
