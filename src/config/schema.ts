@@ -165,6 +165,23 @@ const gossip = z.strictObject({
   }),
 })
 
+const autopilot = z.strictObject({
+  deadVoterMs: wholeNumber({
+    default: 60_000,
+    unit: 'ms',
+    min: 1000,
+    max: 604_800_000,
+    about: 'how long a voter is dead to gossip and Raft until it is replaced or removed',
+  }),
+  stabilizationMs: wholeNumber({
+    default: 2000,
+    unit: 'ms',
+    min: 100,
+    max: 3_600_000,
+    about: 'how long a node has to be well and caught up until it may become a voter',
+  }),
+})
+
 const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
 
 const server = z.strictObject({
@@ -237,6 +254,7 @@ export const configSchema = z.strictObject({
   http: http.prefault({}),
   consensus: consensus.prefault({}),
   gossip: gossip.prefault({}),
+  autopilot: autopilot.prefault({}),
   mcpServers: z.record(z.string(), server).default({}),
   log: log.prefault({}),
 })

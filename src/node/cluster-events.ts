@@ -1,9 +1,11 @@
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ClusterEventView, ClusterEventsView } from '../admin/needs.ts'
 import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { MemberEvent } from '../gossip/effects.ts'
 
 /**
@@ -15,6 +17,10 @@ export class ClusterEvents {
   readonly #feeds = new Set<Feed>()
   #leader: string | null = null
   #configuration: Configuration | null = null
+  /** The newest that is not joint. */
+  #settled: Configuration | null = null
+  /** Why this node's autopilot changes, or has just changed, how the node counts. */
+  #explained: { readonly node: NodeId; readonly why: string } | null = null
   #isStopped = false
 
   /** `now`: wall time, ms. */
@@ -39,6 +45,24 @@ export class ClusterEvents {
     this.#configuration = configuration
     const { voters, votersOutgoing, learners } = configuration
     if (!isFirst) this.#tell({ kind: 'configuration-changed', time: this.#now(), voters, votersOutgoing, learners })
+    if (votersOutgoing.length > 0) return
+    if (this.#settled !== null) this.#tellChanges(this.#settled, configuration)
+    this.#settled = configuration
+  }
+
+  /** What is about to happen to the node, and why; null: it did not happen. */
+  explain(node: NodeId, why: string | null): void {
+    this.#explained = why === null ? null : { node, why }
+  }
+
+  #tellChanges(from: Configuration, to: Configuration): void {
+    for (const node of to.voters) if (!from.voters.includes(node)) this.#tellChange('promoted', node)
+    for (const node of [...from.voters, ...from.learners]) if (!isMember(to, node)) this.#tellChange('removed', node)
+  }
+
+  #tellChange(kind: 'promoted' | 'removed', node: NodeId): void {
+    const reason = this.#explained?.node === node ? this.#explained.why : null
+    this.#tell({ kind, time: this.#now(), node, reason })
   }
 
   /** From now on. Error: `overloaded`. */

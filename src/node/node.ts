@@ -21,6 +21,7 @@ import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
+import { AutopilotDriver } from './autopilot.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
@@ -196,6 +197,23 @@ async function startParts(
   agreement.onStatus(() => events.raftChanged(agreement.status().raft))
   events.raftChanged(agreement.status().raft)
   peers.gossip.onMember((event) => events.memberChanged(event))
+  const autopilot = new AutopilotDriver({
+    ...config.autopilot,
+    votersMax: config.consensus.maxVoters,
+    raft: () => agreement.status().raft,
+    gossip: peers.gossip,
+    state: cluster.state,
+    change: (...change) => cluster.change(...change),
+    events,
+    clock,
+    random,
+    log,
+  })
+  stops.add('autopilot', () => autopilot.stop())
+  agreement.onStatus(() => autopilot.look())
+  agreement.onNews(() => autopilot.look())
+  peers.gossip.onMember(() => autopilot.look())
+  autopilot.start()
   const needs = new OperatorViews({
     node,
     generation,
@@ -206,6 +224,7 @@ async function startParts(
     leadership,
     snapshots,
     checks,
+    autopilot,
     tokens: new OperatorTokens({
       cluster,
       secret: ClusterSecret.from(config.cluster.secret ?? ''),

@@ -26,6 +26,8 @@ import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Listing } from '../routing/listing.ts'
 import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
+import type { AutopilotDriver } from './autopilot.ts'
+import { autopilotSample, autopilotView, voterWarnings } from './autopilot-views.ts'
 import type { Cluster } from './cluster.ts'
 import type { ClusterEvents } from './cluster-events.ts'
 import type { Leadership } from './leadership.ts'
@@ -46,12 +48,24 @@ export class OperatorViews implements AdminNeeds {
   }
 
   status(): ReturnType<AdminNeeds['status']> {
-    const { node, version, consensus, checks } = this.#parts
+    const { node, version, consensus, checks, autopilot } = this.#parts
     const { leader, term, commitIndex, appliedIndex, quarantine } = this.raft()
-    const { isDiskFull: diskFull } = consensus()
+    const { isDiskFull: diskFull, raft } = consensus()
     const { index, agreed, diverged } = checks.outcome
     const stateCheck = { index, agreed, diverged }
-    return { node, leader, term, commitIndex, appliedIndex, version, stateCheck, quarantine, diskFull }
+    return {
+      node,
+      leader,
+      term,
+      commitIndex,
+      appliedIndex,
+      version,
+      stateCheck,
+      quarantine,
+      diskFull,
+      autopilot: autopilotView(autopilot.verdict),
+      warnings: voterWarnings(raft),
+    }
   }
 
   raft(): RaftView {
@@ -263,6 +277,7 @@ export class OperatorViews implements AdminNeeds {
       },
       peers: this.#parts.peerFigures(),
       gossip: this.#gossipSample(),
+      autopilot: autopilotSample(this.#parts.autopilot),
       tokens: this.#parts.tokens.sample(),
       sessions: gateway().sessions().length,
       upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
@@ -342,6 +357,7 @@ export type OperatorParts = {
   readonly tokens: OperatorTokens
   readonly snapshots: Snapshots
   readonly checks: StateChecks
+  readonly autopilot: AutopilotDriver
   /** Where the raft listener is of a node that is, or comes to be, a learner; by an operator's word. */
   readonly introduce: (learner: NodeId, raftAddress: string) => void
   readonly calls: Upstreams

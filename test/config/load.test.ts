@@ -71,8 +71,8 @@ describe('a configuration that can not be used is refused with key, line and way
     ],
     [
       'a key that a later version may have',
-      `${secretLine}\nautopilot: {}`,
-      'cluster.yaml:2: autopilot: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, mcpServers, log',
+      `${secretLine}\nworkflows: {}`,
+      'cluster.yaml:2: workflows: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, autopilot, mcpServers, log',
     ],
     [
       'a variable that is not set',
