@@ -8,6 +8,7 @@ import type { FlagOverride } from '../config/override.ts'
 import type { Config } from '../config/schema.ts'
 import type { NodeOptions, RunningNode } from '../node/node.ts'
 import { deferred } from '../std/deferred.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { CommandContext } from './command.ts'
 import { loadFor } from './config-file.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
@@ -51,12 +52,22 @@ export function addStart(program: Command, context: CommandContext, startNode: S
 
 async function runNode(context: CommandContext, options: StartOptions, startNode: StartNode): Promise<ExitCode> {
   const { terminal, version } = context
-  const { config } = loadFor(terminal, { file: options.config, flags: flagsOf(options) })
+  const { config, origins } = loadFor(terminal, { file: options.config, flags: flagsOf(options) })
   checkStart(config, { insecure: options.insecure === true })
   const end = deferred<{ readonly error: unknown } | null>()
-  const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, stop: () => end.resolve(null) })
+  const stopped = new AbortController()
+  const stop = (): void => {
+    stopped.abort()
+    end.resolve(null)
+  }
+  const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, stop })
   try {
-    const node = await startNode(config, { version, onFatal: (error) => end.resolve({ error }) })
+    const node = await startNode(config, {
+      version,
+      isNameGiven: origins.has('cluster.name'),
+      stopAsked: stopped.signal,
+      onFatal: (error) => end.resolve({ error }),
+    })
     say(terminal, `node ${node.id} serves MCP at ${node.urls.mcp}`)
     say(terminal, `next: ${terminal.self} status --url ${node.urls.http}`)
     const fatal = await end.promise
@@ -64,6 +75,10 @@ async function runNode(context: CommandContext, options: StartOptions, startNode
     await node.stop()
     if (fatal !== null) throw fatal.error
     say(terminal, `node ${node.id} has stopped`)
+    return exitCodes.done
+  } catch (error) {
+    if (!stopped.signal.aborted || !(error instanceof OperatingError) || error.code !== 'stopped') throw error
+    say(terminal, error.message)
     return exitCodes.done
   } finally {
     forget()

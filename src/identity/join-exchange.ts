@@ -17,7 +17,7 @@ export class JoinAttempt {
   readonly request: JoinRequest
   readonly #exchangeKey = new ExchangeKey()
 
-  constructor(said: Pick<JoinRequest, 'versions' | 'tokenId' | 'clusterId' | 'node' | 'clock' | 'version'>) {
+  constructor(said: Omit<JoinRequest, 'key' | 'nonce'>) {
     const nonce = new Uint8Array(randomBytes(nonceBytes))
     this.request = { ...said, key: this.#exchangeKey.publicBytes, nonce }
   }
@@ -81,6 +81,12 @@ export function checkJoinRequest(sent: SentJoinRequest, asked: AskedNode): JoinC
     return refuse(
       'incompatible-version',
       `the cluster speaks ${range(versions)} of the wire, the node that would join ${range(sent.versions)}: start it with the cluster's release, or upgrade the cluster first`,
+    )
+  }
+  if (request.clusterName !== null && request.clusterName !== clusterName) {
+    return refuse(
+      'wrong-cluster',
+      `the cluster is called "${clusterName}", the configuration of node ${request.node} says "${request.clusterName}": take cluster.name away there, or set it alike`,
     )
   }
   const skewMs = request.clock - now

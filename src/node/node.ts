@@ -26,6 +26,7 @@ import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
 import { OperatorTokens } from './operator-tokens.ts'
+import { settleMembership } from './membership.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
@@ -35,8 +36,9 @@ import { Stops } from './stops.ts'
 /**
  * One node, put together: reads as its table of contents, and `stop` runs it backwards. Holds no rule of the domain.
  *
- * HTTP is bound first, so that its address can be advertised; consensus next, because it takes the lock of the data directory:
- * nothing that belongs to the directory (the children of an earlier life) is touched before.
+ * HTTP is bound first, so that its address can be advertised, and so that a node that waits to be let into a cluster says so;
+ * consensus next, because it takes the lock of the data directory: nothing that belongs to the directory (the children of an
+ * earlier life) is touched before, but for what a join keeps there.
  */
 export async function startNode(config: Config, options: NodeOptions, ports = realPorts(config)): Promise<RunningNode> {
   const stops = new Stops(ports.log)
@@ -56,6 +58,10 @@ export type RunningNode = {
 
 export type NodeOptions = {
   readonly version: string
+  /** The cluster's name is configured, rather than the default. */
+  readonly isNameGiven: boolean
+  /** Ends a start that waits for a cluster to let the node in, with `stopped`; a node that has started has its `stop`. */
+  readonly stopAsked: AbortSignal
   /** The node can not go on and has to be stopped. Called at most once. */
   readonly onFatal: (error: OperatingError) => void
 }
@@ -69,18 +75,27 @@ export function realPorts(config: Config): NodePorts {
 }
 
 async function startParts(
-  config: Config,
-  { version, onFatal }: NodeOptions,
+  configured: Config,
+  { version, isNameGiven, stopAsked, onFatal }: NodeOptions,
   { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
 ): Promise<RunningNode> {
   const startedAt = clock.now()
   const failed = onceOnly(onFatal)
 
-  const { health } = config.http
+  const { health } = configured.http
   const http = new HttpListener({ health, log })
   stops.add('http', () => http.close(httpGraceMs))
-  const bound = await http.open(listenAddress(config.listen.http))
-  const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
+  const bound = await http.open(listenAddress(configured.listen.http))
+  const httpAddress = advertisedAddress({ advertised: configured.advertise.http, bound, listener: 'http' })
+  const config = await settleMembership(configured, {
+    isNameGiven,
+    version,
+    signal: stopAsked,
+    waiting: (why) => http.refuse(why),
+    clock,
+    random,
+    log,
+  })
 
   const agreement = await startAgreement({
     config,

@@ -52,6 +52,8 @@ export type JoiningOptions = {
   readonly addresses: readonly string[]
   readonly token: { readonly id: string; readonly clusterId: ClusterId; readonly key: JoinKey }
   readonly node: NodeId
+  /** As the configuration says; null: it does not. */
+  readonly clusterName: string | null
   readonly version: string
   /** Ends it with `stopped`. */
   readonly signal: AbortSignal
@@ -84,11 +86,12 @@ type Outcome =
   | { readonly kind: 'failed'; readonly why: string }
 
 async function askOnce(address: string, options: JoiningOptions): Promise<Outcome> {
-  const { token, node, version, clock, signal } = options
+  const { token, node, clusterName, version, clock, signal } = options
   const attempt = new JoinAttempt({
     versions: wireVersions,
     tokenId: token.id,
     clusterId: token.clusterId,
+    clusterName,
     node,
     clock: clock.now(),
     version,

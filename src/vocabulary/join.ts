@@ -22,6 +22,8 @@ export type JoinRequest = {
   readonly tokenId: string
   /** The one that the token names. */
   readonly clusterId: ClusterId
+  /** The name that the joiner's configuration gives the cluster; null: none. */
+  readonly clusterName: string | null
   readonly node: NodeId
   /** Wall time of the joiner, ms. */
   readonly clock: number

@@ -36,6 +36,7 @@ const requestHead = z.object({
   clusterId,
 })
 const requestRest = z.object({
+  clusterName: z.string().refine(isNodeId).nullable(),
   node: nodeId,
   clock: wallTime,
   version: z.string().max(64),
@@ -71,17 +72,9 @@ const grant = z.object({
 
 /** The text that is proven. */
 export function encodeJoinRequest(request: JoinRequest): Uint8Array {
-  const { versions, tokenId, node, clock, version, key, nonce } = request
-  const said = {
-    versions,
-    tokenId,
-    clusterId: request.clusterId,
-    node,
-    clock,
-    version,
-    key: text(key),
-    nonce: text(nonce),
-  }
+  const { versions, tokenId, clusterName, node, clock, version } = request
+  const [key, nonce] = [text(request.key), text(request.nonce)]
+  const said = { versions, tokenId, clusterId: request.clusterId, clusterName, node, clock, version, key, nonce }
   return new Uint8Array(Buffer.from(JSON.stringify(said)))
 }
 
