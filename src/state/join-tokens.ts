@@ -1,5 +1,6 @@
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
+import { clockSkewMaxMs } from '../vocabulary/join.ts'
 import {
   joinTokenKnownForMs,
   joinTokenLifetimeMaxMs,
@@ -51,7 +52,7 @@ export class JoinTokens {
   set(token: JoinToken, { index, time }: Entry): CommandResult {
     if (this.#tokens.has(token.id)) return refused(`join token ${token.id} exists already`)
     if (token.expiresAt <= time) return refused(`join token ${token.id} would have expired when it became known`)
-    if (token.expiresAt > time + joinTokenLifetimeMaxMs + clocksApartMaxMs) {
+    if (token.expiresAt > time + joinTokenLifetimeMaxMs + clockSkewMaxMs) {
       return refused(`join token ${token.id} would expire later than any may; is a clock wrong?`)
     }
     const unexpired = this.all().filter(({ expiresAt }) => expiresAt > time)
@@ -110,9 +111,6 @@ export class JoinTokens {
 
 /** Where a command stands: its index, and log time there. */
 type Entry = { readonly index: Revision; readonly time: number }
-
-/** How far the clock of the node that makes a token may be ahead of the leader's, at most. */
-const clocksApartMaxMs = 60_000
 
 function forgottenAt({ expiresAt }: JoinToken): number {
   return expiresAt + joinTokenKnownForMs

@@ -188,6 +188,21 @@ describe('views', () => {
     )
   })
 
+  it('status says what autopilot wants, does, and does not do', async () => {
+    const next = { kind: 'promote', node: 'n4', why: '5 voters are wanted' }
+    const autopilot = { voterTarget: 5, failureTolerance: 1, next, holds: ['n5 stays a learner for now'] }
+    node.answers.set('GET /v1/status', { body: { ...status, autopilot, warnings: ['4 voters: even'] } })
+    node.answers.set('GET /v1/servers', { body: { servers: [] } })
+    expect((await run(['status'])).stdout.split('\n').slice(6, 10)).toEqual([
+      'autopilot\twants 5 voters; 1 more may fail',
+      'autopilot\tpromote n4: 5 voters are wanted',
+      'autopilot\tn5 stays a learner for now',
+      'warning\t4 voters: even',
+    ])
+    node.answers.set('GET /v1/status', { body: { ...status, leader: 'n2', autopilot: null, warnings: [] } })
+    expect((await run(['status'])).stdout).toContain('autopilot\tn2 leads and decides: ask it with --url\n')
+  })
+
   it('status prints tab-separated lines without a terminal, cleaned of what would break a line', async () => {
     node.answers.set('GET /v1/status', { body: status })
     node.answers.set('GET /v1/servers', { body: { servers: [server] } })
