@@ -2,6 +2,7 @@
  * The load while a scenario runs: on every node clients that write, read, read stale and call, for as long as it is
  * there. What each request asked and heard is the history that the checks judge; how fast it was is nobody's concern.
  */
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Random } from '../../src/std/random.ts'
 import { Caller, Reader, StaleReader, Writer, type ClientParts } from './clients.ts'
@@ -32,6 +33,8 @@ class Load implements Workload {
   constructor(options: WorkloadOptions) {
     this.#options = options
     this.#random = new Random(options.seed)
+    // Every client listens while it pauses.
+    setMaxListeners(0, this.#stop.signal)
   }
 
   start(targets: () => readonly NodeTarget[]): void {
