@@ -23,6 +23,8 @@ export type NodePlan = {
   readonly configFile: string
   readonly dataDir: string
   readonly logFile: string
+  /** Where a node that joins looks for its token; null of one that forms the cluster. */
+  readonly tokenFile: string | null
   /** Of the peer and the raft listener: where the node listens, and the port that others are told. */
   readonly fronts: readonly { readonly port: number; readonly bound: number }[]
 }
@@ -30,7 +32,7 @@ export type NodePlan = {
 export type PlanOptions = {
   dir: string
   nodes: number
-  /** Further nodes that join later, with the ids that follow; they know all who form the cluster. */
+  /** Further nodes that join later with a token, with the ids that follow; they know all who form the cluster. */
   joiners?: number
   /** Others are told ports at which no node listens, for proxies in between. */
   isFronted?: boolean
@@ -71,16 +73,18 @@ export async function planCluster(options: PlanOptions): Promise<NodePlan[]> {
       configFile: path.join(home, 'cluster.yaml'),
       dataDir: path.join(home, 'data'),
       logFile: path.join(home, 'node.log'),
+      tokenFile: node < options.nodes ? null : path.join(home, 'token'),
       fronts: [
         { port: port(node, told.peer), bound: port(node, bound.peer) },
         { port: port(node, told.raft), bound: port(node, bound.raft) },
       ],
     }
-    const forms = node < options.nodes ? { bootstrapExpect: options.nodes } : {}
+    const { tokenFile } = plan
+    const belongs = tokenFile === null ? { bootstrapExpect: options.nodes, secretFile } : { tokenFile }
     const advertise = { peer: addressOf(port(node, told.peer)), raft: addressOf(port(node, told.raft)) }
     const config = {
       ...options.config,
-      cluster: { name: 'local', join, ...forms, secretFile },
+      cluster: { name: 'local', join, ...belongs },
       node: { id, dataDir: plan.dataDir, labels: options.labels?.[id] ?? {} },
       listen,
       ...(isFronted ? { advertise } : {}),

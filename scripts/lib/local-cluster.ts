@@ -4,7 +4,7 @@
  * by one; their ports and data stay.
  */
 import type { ChildProcess } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { planCluster, type NodePlan, type ServerPlan } from './cluster-plan.ts'
@@ -18,7 +18,7 @@ const stopMs = 15_000
 
 export type LocalClusterOptions = {
   nodes: number
-  /** Further nodes that are planned and not started: `restart` of one lets it join. */
+  /** Further nodes that are planned and not started: `join` starts one. */
   joiners?: number
   /** Told before the first node starts, to put something between nodes: they advertise the ports of `NodePlan.fronts`. */
   fronted?: (plans: readonly NodePlan[]) => Promise<void>
@@ -158,6 +158,13 @@ export class LocalNode {
     child.once('exit', (code, signal) => this.#ended(String(code ?? signal)))
     this.#name = child.pid === undefined ? null : findProcess(child.pid)
     await waitReady(this.#plan, () => failed ?? (this.isRunning ? null : String(child.exitCode ?? child.signalCode)))
+  }
+
+  /** Starts a joiner for the first time; settles when it is ready. */
+  async join(token: string): Promise<void> {
+    if (this.#plan.tokenFile === null) throw new Error(`${this.id} forms the cluster`)
+    await writeFile(this.#plan.tokenFile, token, { mode: 0o600 })
+    await this.restart()
   }
 
   /** SIGTERM, SIGKILL when that is not enough; then ends what the node has left behind, and answers what that was. */

@@ -3,9 +3,9 @@
  * the handshake, or a plain request to join. Nothing is proven here; it only tells which link the connection is on.
  */
 import { createHash } from 'node:crypto'
-import { isObject } from '../../src/std/is-object.ts'
 import { decodeFrame } from '../../src/wire/frame.ts'
 import { decodeHandshakeMessage } from '../../src/wire/handshake-codec.ts'
+import { decodeJoinBody } from '../../src/wire/join-codec.ts'
 
 export type Opening =
   /** `answer`: the acceptance of the upgrade, without which the dialer says no more; null while none is due. */
@@ -45,13 +45,9 @@ function readRequest(head: string, body: Buffer): Opening {
   const length = Number(headerOf(head, 'content-length') ?? '0')
   if (!(length <= bodyBytesMax)) return foreign('request too long')
   if (body.length < length) return { kind: 'waiting', answer: null }
-  try {
-    const request: unknown = JSON.parse(body.toString('utf8', 0, length))
-    const node = isObject(request) ? request['node'] : undefined
-    return typeof node === 'string' ? { kind: 'known', node, isUpgrade: false } : foreign('request of nobody')
-  } catch {
-    return foreign('request without a body')
-  }
+  const sent = decodeJoinBody(body.subarray(0, length))
+  if ('malformed' in sent || sent.request === null) return foreign('no request to join')
+  return { kind: 'known', node: sent.request.node, isUpgrade: false }
 }
 
 /** The payload of the first WebSocket frame, unmasked; null while it is not whole. */

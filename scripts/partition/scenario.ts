@@ -204,7 +204,13 @@ function checkNamedOnce(line: Line, sides: readonly (readonly NodeName[])[]): vo
   if (twice !== undefined) throw line.error(`${twice} is named twice`)
 }
 
-const subjects = { gap: 'time', recovery: 'time', availability: 'share', leaders: 'count' } as const
+const subjects = {
+  gap: 'time',
+  recovery: 'time',
+  availability: 'share',
+  leaders: 'count',
+  'failed-calls': 'count',
+} as const
 
 function parseExpectation(line: Line): Expectation {
   const text = line.rest
