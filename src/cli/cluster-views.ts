@@ -123,8 +123,9 @@ function marked(kind: string, isTerminal: boolean, columns: readonly Column<Row>
 /** What the leader makes of who votes; of another node's status only who is to be asked. */
 function autopilotRows(view: Row): (readonly [string, string])[] {
   const { autopilot, leader } = view
-  if (typeof autopilot !== 'object' || autopilot === null)
-    return typeof leader === 'string' ? [['autopilot', `on the leader: ask ${leader} (--url)`]] : []
+  if (autopilot === null && typeof leader === 'string')
+    return [['autopilot', `${leader} leads and decides: ask it with --url`]]
+  if (typeof autopilot !== 'object' || autopilot === null) return []
   const decided = objectOf(autopilot)
   const next = objectOf(decided['next'])
   const holds = Array.isArray(decided['holds']) ? decided['holds'].map(String) : []

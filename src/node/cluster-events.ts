@@ -7,6 +7,7 @@ import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { MemberEvent } from '../gossip/effects.ts'
+import type { SaidDraining } from './draining-members.ts'
 
 /**
  * What happens in the cluster as this node sees it: gossip's events and Raft's, told to whoever listens. A listener that
@@ -31,6 +32,10 @@ export class ClusterEvents {
   memberChanged({ kind, node, generation, incarnation, by }: MemberEvent): void {
     const told = kind === 'refuted' ? 'alive' : kind
     this.#tell({ kind: told, time: this.#now(), node, generation, incarnation, by })
+  }
+
+  drainingChanged(node: NodeId, kind: SaidDraining | 'serving'): void {
+    this.#tell({ kind, time: this.#now(), node })
   }
 
   raftChanged(raft: RaftStatus | null): void {

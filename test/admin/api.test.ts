@@ -79,6 +79,8 @@ const status = {
   stateCheck: { index: 4096, agreed: ['n1', 'n2'], diverged: ['n3'] },
   quarantine: null,
   diskFull: false,
+  autopilot: { voterTarget: 3, failureTolerance: 1, next: null, holds: ['n3 is dead'] },
+  warnings: ['2 voters'],
 }
 const item = (name: string, definition: string): CatalogItem => ({
   server: 'files',

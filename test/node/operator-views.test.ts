@@ -60,7 +60,9 @@ describe('what an operator sees of a damaged node', () => {
   const raft = { ...raftOf('n2', 'n1'), isRecovering: true, progress } as unknown as Raft
   const status = { raft, quarantine, isDiskFull: true, counters, connected: [] } as unknown as ConsensusStatus
   const checks = { outcome: { index: 0, agreed: 0, diverged: [] } } as unknown as OperatorParts['checks']
-  const views = makeViews({ consensus: consensusWith(status), cluster: clusterOf(new ClusterState()), checks })
+  const autopilot = { verdict: null } as OperatorParts['autopilot']
+  const cluster = clusterOf(new ClusterState())
+  const views = makeViews({ consensus: consensusWith(status), cluster, checks, autopilot })
 
   it('is that it does not count, and why', () => {
     const told = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, over: false }
