@@ -10,14 +10,15 @@ const slotUs = 250_000
 /** What a node does again when it has recovered. */
 const recoveredKinds = ['kv-put', 'kv-get', 'call'] as const
 
-export function phaseUs(timeline: Timeline, phase: Phase): number | null {
-  return timeline.find((entry) => entry.kind === 'phase' && entry.phase === phase)?.atUs ?? null
+/** When it was told last: a cluster may be whole more than once. */
+function phaseUs(timeline: Timeline, phase: Phase): number | null {
+  return timeline.findLast((entry) => entry.kind === 'phase' && entry.phase === phase)?.atUs ?? null
 }
 
-/** While the workload ran. */
+/** While clients began something new. */
 export function windowOf({ timeline, history }: Pick<Run, 'timeline' | 'history'>): Window {
-  const fromUs = phaseUs(timeline, 'workload-started') ?? history[0]?.calledUs ?? 0
-  return { fromUs, toUs: phaseUs(timeline, 'workload-stopped') ?? history.at(-1)?.calledUs ?? fromUs }
+  const fromUs = phaseUs(timeline, 'workload-started') ?? 0
+  return { fromUs, toUs: Math.max(fromUs, history.at(-1)?.calledUs ?? 0) }
 }
 
 export function availabilityOf(deeds: readonly Deed[], window: Window): Availability {
