@@ -14,9 +14,12 @@ type View = {
   readonly node: NodeTarget
   readonly isReady: boolean
   readonly raft: Readonly<Record<string, unknown>> | null
-  readonly members: readonly Readonly<Record<string, unknown>>[] | null
+  readonly members: readonly Seen[] | null
   readonly status: Readonly<Record<string, unknown>> | null
 }
+
+/** As in /v1/members. */
+type Seen = { readonly id: string; readonly status: string; readonly disagrees: string | null }
 
 const lookMs = 200
 
@@ -69,10 +72,9 @@ function amissAt({ node, isReady, raft, members: seen }: View, { members, draini
     amiss.push(`${id} counts ${counted.join(' ')}, not ${expected.join(' ')}`)
   if (idsOf(raft['votersOutgoing']).length > 0) amiss.push(`${id} is in the middle of a change`)
   for (const other of expected) {
-    const member = seen.find((each) => each['id'] === other)
-    const status = String(member?.['status'] ?? 'unknown')
+    const { status, disagrees } = seen.find((each) => each.id === other) ?? { status: 'nowhere', disagrees: null }
     if (status !== 'alive') amiss.push(`${id} sees ${other} ${status}`)
-    else if (typeof member?.['disagrees'] === 'string') amiss.push(`${id} of ${other}: ${member['disagrees']}`)
+    else if (disagrees !== null) amiss.push(`${id} of ${other}: ${disagrees}`)
   }
   return amiss
 }

@@ -141,7 +141,15 @@ export class Player {
         return this.#flap(action, at)
       case 'storm':
         return this.#storm(action, at)
-      default:
+      case 'isolate':
+      case 'split':
+      case 'cut':
+      case 'bridge':
+      case 'ring':
+      case 'delay':
+      case 'loss':
+      case 'bandwidth':
+      case 'heal':
         return changeLinks(
           this.#options.links,
           action,

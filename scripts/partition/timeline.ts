@@ -1,6 +1,7 @@
 /** What happens in a run, in the order in which it was heard of: steps, processes, and what each node tells of the cluster. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readEvents } from '../../src/cli/event-stream.ts'
+import { getJson } from '../lib/node-process.ts'
 import type { NodeTarget, Phase, Timeline, TimelineEntry } from './types.ts'
 
 /** An entry without its time. */
@@ -64,10 +65,20 @@ export class Recorder {
     }
   }
 
-  async #followOnce({ id, url }: NodeTarget): Promise<void> {
+  async #followOnce({ id, url }: Pick<NodeTarget, 'id' | 'url'>): Promise<void> {
     const response = await fetch(`${url}/v1/events`, { signal: this.#stop.signal })
-    if (!response.ok || response.body === null) return void (await response.body?.cancel())
-    for await (const { event, data } of readEvents(response.body)) this.#heard(id, event, JSON.parse(data))
+    if (response.body === null) return
+    if (!response.ok) return response.body.cancel()
+    for await (const { event, data } of readEvents(response.body)) {
+      if (event === 'open') await this.#askLeader({ id, url })
+      else this.#heard(id, event, JSON.parse(data))
+    }
+  }
+
+  /** Who led before the node was listened to; what changes from now on it tells itself. */
+  async #askLeader({ id, url }: Pick<NodeTarget, 'id' | 'url'>): Promise<void> {
+    const raft = await getJson(`${url}/v1/raft`)
+    if (typeof raft?.['leader'] === 'string') this.#heard(id, 'leader-changed', raft)
   }
 
   #heard(seenBy: string, event: string, told: Readonly<Record<string, unknown>>): void {
