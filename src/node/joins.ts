@@ -100,7 +100,7 @@ export class Joins {
     throw isAlive(node)
       ? new OperatingError(
           'duplicate-node',
-          `a live node of the cluster has the id ${node} already: give the new one another node.id, with an empty data directory`,
+          `a live node of the cluster has the id ${node} already: give the new one another node.id, with an empty data directory; if ${node} died a moment ago and has lost its data, take it out first (quorate node remove ${node})`,
         )
       : new OperatingError(
           'wiped-node',

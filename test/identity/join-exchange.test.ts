@@ -1,194 +1,179 @@
 import { describe, expect, it } from 'vitest'
 import { checkJoinRequest, JoinAttempt, refuseJoiner, welcomeJoiner } from '../../src/identity/join-exchange.ts'
-import type { AskedNode } from '../../src/identity/join-exchange.ts'
+import type { JoinCheck, JoinOutcome } from '../../src/identity/join-exchange.ts'
+import { ExchangeKey } from '../../src/identity/join-key.ts'
+import type { JoinKey } from '../../src/identity/join-key.ts'
 import { joinKeyOf, makeJoinToken, parseJoinToken } from '../../src/identity/join-token.ts'
 import { ClusterSecret } from '../../src/identity/secret.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
-import { clockSkewMaxMs } from '../../src/vocabulary/join.ts'
-import type { JoinAnswer, JoinRequest } from '../../src/vocabulary/join.ts'
+import type { JoinAnswer, JoinRequest, SentJoinRequest } from '../../src/vocabulary/join.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
-const secret = ClusterSecret.from('the secret of one cluster, and long enough')
-const clusterId = '9f3c6a1e-2b7d-4c58-8e0f-1a2b3c4d5e6f' as ClusterId
-const otherId = '00000000-2b7d-4c58-8e0f-1a2b3c4d5e6f' as ClusterId
-const versions = { min: 2, max: 3 }
-const now = 1_000_000
-const node: AskedNode = {
-  clusterId,
-  clusterName: 'prod',
-  keyOf: (named, id) => joinKeyOf(secret, { clusterId: named, id }),
-  now,
-  versions,
-}
-const grant = new Uint8Array(Buffer.from('what a node of the cluster needs'))
-const bytesOf = (said: unknown): Uint8Array => new Uint8Array(Buffer.from(JSON.stringify(said)))
+// One join as data: a joiner with a token, a node that knows the secret, and who stands between.
+const secret = ClusterSecret.from('the secret of the cluster that is joined')
+const other = ClusterSecret.from('the secret of quite another cluster here')
+const clusterId = '11111111-2222-4333-8444-555555555555' as ClusterId
+const elsewhere = '99999999-2222-4333-8444-555555555555' as ClusterId
+const now = 1_700_000_000_000
+const grant = Buffer.from('what the joiner is given')
 
-/** What a joiner with a token sends, its request changed before it is proven. */
-function asking(changed: Partial<JoinRequest> = {}, { of = clusterId, by = secret } = {}) {
-  const token = parseJoinToken(makeJoinToken(by, of).text)
-  const said = { versions, tokenId: token.id, clusterId: of, clusterName: null, clock: now, version: '1.0.0' }
-  const attempt = new JoinAttempt({ ...said, node: 'n4' as NodeId, ...changed })
-  const { request } = attempt
-  const sent = bytesOf({ ...request, key: [...request.key], nonce: [...request.nonce] })
-  const whole = { ...request, bytes: sent, proof: attempt.prove(token.key, sent) }
-  return { token, attempt, sent, received: { ...whole, request: request as JoinRequest | null } }
+type Changed = Partial<Omit<JoinRequest, 'key' | 'nonce'>>
+
+/** A joiner, and its request as the codec would hand it over. */
+function joiner(token = makeJoinToken(secret, clusterId), changed: Changed = {}): Joiner {
+  const { id, key, clusterId: named } = parseJoinToken(token.text)
+  const said = { versions: { min: 1, max: 1 }, tokenId: id, clusterId: named, clusterName: null, clock: now }
+  const attempt = new JoinAttempt({ ...said, node: 'n4' as NodeId, version: '1.0.0', ...changed })
+  return { key, attempt, sent: sentOf(attempt.request, (bytes) => attempt.prove(key, bytes)) }
 }
 
-/** The code and message of a refusal, and whether it was proven to the joiner. */
-function refusalOf(received: ReturnType<typeof asking>['received'], asked = node): unknown {
-  const check = checkJoinRequest(received, asked)
-  return check.kind === 'refused' ? [check.error.code, check.error.message, check.key !== null] : check.kind
+type Joiner = { readonly key: JoinKey; readonly attempt: JoinAttempt; readonly sent: SentJoinRequest }
+
+function sentOf(request: JoinRequest, prove: (bytes: Uint8Array) => Uint8Array): SentJoinRequest {
+  const { versions, tokenId, clusterId: named } = request
+  const bytes = Buffer.from(JSON.stringify({ ...request, key: [...request.key], nonce: [...request.nonce] }))
+  return { versions, tokenId, clusterId: named, request, bytes, proof: prove(bytes) }
 }
 
-/** What a joiner makes of an answer that may have been changed on its way. */
-function welcomed(change: (answer: JoinAnswer & { kind: 'welcome' }) => JoinAnswer = (answer) => answer): unknown {
-  const { token, attempt, sent, received } = asking()
-  const key = joinKeyOf(secret, token)
-  const answer = welcomeJoiner(grant, { key, sent: { bytes: received.bytes, request: attempt.request } })
-  if (answer === null) return null
-  return attempt.read(change(answer), { key: token.key, sent })
+function check(sent: SentJoinRequest, known = secret): JoinCheck {
+  return checkJoinRequest(sent, {
+    clusterId,
+    clusterName: 'prod',
+    keyOf: (named, id) => joinKeyOf(known, { clusterId: named, id }),
+    now,
+    versions: { min: 1, max: 1 },
+  })
 }
 
-describe('a node with a join token', () => {
-  it('is let in, and gets what was sealed for it', () => {
-    expect(refusalOf(asking().received)).toBe('proven')
-    expect(welcomed()).toEqual({ kind: 'welcome', grant })
+function welcome({ key, sent }: Pick<Joiner, 'key' | 'sent'>): JoinAnswer {
+  const { request } = sent
+  const answer = request === null ? null : welcomeJoiner(grant, { key, sent: { bytes: sent.bytes, request } })
+  if (answer === null) throw new Error('it was not welcome')
+  return answer
+}
+
+function read({ attempt, key, sent }: Joiner, answer: JoinAnswer): JoinOutcome {
+  return attempt.read(answer, { key, sent: sent.bytes })
+}
+
+function code(found: JoinCheck): string {
+  return found.kind === 'refused' ? `${found.error.code}${found.key === null ? '' : ', proven'}` : found.kind
+}
+
+describe('a joiner with a token of the cluster', () => {
+  it('is believed, and alone can read what it is given', () => {
+    const one = joiner()
+    const found = check(one.sent)
+    expect(found).toMatchObject({ kind: 'proven', request: { node: 'n4' } })
+    const answer = welcome(one)
+    expect(read(one, answer)).toEqual({ kind: 'welcome', grant: new Uint8Array(grant) })
+    expect(answer.kind === 'welcome' && Buffer.from(answer.sealed).includes('the joiner')).toBe(false)
+    // The same token, which a thief learns later, does not open a recorded answer: the keys are gone.
+    const thief = new JoinAttempt({ ...one.attempt.request })
+    expect(thief.read(answer, { key: one.key, sent: one.sent.bytes })).toEqual({ kind: 'not-believed' })
   })
 
-  it('makes a key and a nonce of its own for each request', () => {
-    const [a, b] = [asking().attempt.request, asking().attempt.request]
-    expect(a.key).not.toEqual(b.key)
-    expect(a.nonce).not.toEqual(b.nonce)
+  it('is refused, with a proof, for a clock that is far off, another version and another name of the cluster', () => {
+    expect(code(check(joiner(undefined, { clock: now + 60_000 }).sent))).toBe('proven')
+    expect(code(check(joiner(undefined, { clock: now - 60_001 }).sent))).toBe('clock-skew, proven')
+    expect(code(check(joiner(undefined, { clock: now + 60_001 }).sent))).toBe('clock-skew, proven')
+    expect(code(check(joiner(undefined, { clusterName: 'prod' }).sent))).toBe('proven')
+    expect(code(check(joiner(undefined, { clusterName: 'test' }).sent))).toBe('wrong-cluster, proven')
+    const newer = { ...joiner(undefined, { versions: { min: 2, max: 3 } }).sent, request: null }
+    expect(code(check(newer))).toBe('incompatible-version, proven')
+    const skewed = check(joiner(undefined, { clock: now - 3_600_000 }).sent)
+    expect(skewed).toMatchObject({ error: { message: expect.stringContaining('3600 s behind the cluster') } })
   })
 
-  it('believes no welcome that was changed, or is the answer to another request', () => {
-    const flip = (bytes: Uint8Array): Uint8Array => bytes.map((byte, at) => (at === 0 ? byte ^ 1 : byte))
-    const notBelieved = { kind: 'not-believed' }
-    expect(welcomed((answer) => ({ ...answer, key: flip(answer.key) }))).toEqual(notBelieved)
-    expect(welcomed((answer) => ({ ...answer, sealed: flip(answer.sealed) }))).toEqual(notBelieved)
-    expect(welcomed((answer) => ({ ...answer, proof: flip(answer.proof) }))).toEqual(notBelieved)
-    expect(welcomed((answer) => ({ ...answer, proof: new Uint8Array(0) }))).toEqual(notBelieved)
-    const [one, other] = [asking(), asking()]
-    const key = joinKeyOf(secret, one.token)
-    const answer = welcomeJoiner(grant, { key, sent: { bytes: one.sent, request: one.attempt.request } })
-    expect(answer).not.toBe(null)
-    expect(answer && other.attempt.read(answer, { key: one.token.key, sent: other.sent })).toEqual(notBelieved)
-  })
-
-  it('believes no welcome by who does not know the token', () => {
-    const { token, attempt, sent } = asking()
-    const strangers = joinKeyOf(ClusterSecret.from('a secret that somebody else has made up'), token)
-    const answer = welcomeJoiner(grant, { key: strangers, sent: { bytes: sent, request: attempt.request } })
-    expect(answer && attempt.read(answer, { key: token.key, sent })).toEqual({ kind: 'not-believed' })
-  })
-
-  it('takes a refusal for proven only from who knows the token, over its own request and these very words', () => {
-    const { token, attempt, sent } = asking()
-    const key = joinKeyOf(secret, token)
-    const error = new OperatingError('token-refused', 'it has expired')
-    const refused = refuseJoiner(error, { key, sent }) as JoinAnswer & { kind: 'refuse' }
-    const read = (answer: JoinAnswer, about = sent): unknown => {
-      const outcome = attempt.read(answer, { key: token.key, sent: about })
-      return outcome.kind === 'refused' && [outcome.isProven, outcome.error.code, outcome.error.message]
+  it('is not believed when a byte of its request or of its proof is another', () => {
+    const { sent } = joiner()
+    for (let at = 0; at < sent.bytes.length; at += 7) {
+      expect(code(check({ ...sent, bytes: flipped(sent.bytes, at) }))).toBe('token-refused')
     }
-    expect(read(refused)).toEqual([true, 'token-refused', 'it has expired'])
-    expect(read({ ...refused, code: 'duplicate-node' })).toEqual([false, 'duplicate-node', 'it has expired'])
-    expect(read({ ...refused, message: 'send your files' })).toEqual([false, 'token-refused', 'send your files'])
-    expect(read(refused, asking().sent)).toEqual([false, 'token-refused', 'it has expired'])
-    expect(read(refuseJoiner(error, null))).toEqual([false, 'token-refused', 'it has expired'])
+    for (let at = 0; at < 32; at += 1) {
+      expect(code(check({ ...sent, proof: flipped(sent.proof, at) }))).toBe('token-refused')
+    }
+    expect(code(check({ ...sent, proof: new Uint8Array(0) }))).toBe('token-refused')
+    expect(code(check({ ...sent, tokenId: 'f'.repeat(16) }))).toBe('token-refused')
   })
 
-  it('takes no welcome for a refusal and no request for either: what proves one proves nothing else', () => {
-    const { token, attempt, sent, received } = asking()
-    const words = { kind: 'refuse', code: 'token-refused', message: '' } as const
-    expect(attempt.read({ ...words, proof: received.proof }, { key: token.key, sent })).toMatchObject({
-      isProven: false,
-    })
+  it('is refused by another cluster, which proves it when the two have one secret', () => {
+    expect(code(check(joiner(makeJoinToken(other, elsewhere)).sent))).toBe('wrong-cluster')
+    expect(code(check(joiner(makeJoinToken(secret, elsewhere)).sent))).toBe('wrong-cluster, proven')
+    // A forged token of this cluster.
+    expect(code(check(joiner(makeJoinToken(other, clusterId)).sent))).toBe('token-refused')
   })
 
-  it('is told nothing that a terminal would obey, and no more than fits', () => {
-    const { token, attempt, sent } = asking()
-    const key = joinKeyOf(secret, token)
-    const refused = refuseJoiner(new OperatingError('internal', `\u001b[2J${'x'.repeat(2000)}`), { key, sent })
-    const outcome = attempt.read(refused, { key: token.key, sent })
-    expect(outcome).toMatchObject({ kind: 'refused', isProven: true })
-    expect(outcome.kind === 'refused' && outcome.error.message).toMatch(/^ \[2Jx{400,}\.\.\.$/)
+  it('with a key of low order gets nothing, and does no harm', () => {
+    const { key, sent } = joiner()
+    if (sent.request === null) throw new Error('it can be read')
+    for (const low of [0, 1]) {
+      const request = { ...sent.request, key: new Uint8Array(32).fill(low, 0, 1) }
+      expect(welcomeJoiner(grant, { key, sent: { bytes: sent.bytes, request } })).toBeNull()
+    }
   })
 })
 
-describe('a node that is asked', () => {
-  it('refuses a token that another cluster made, with what to do, and proves nothing to it', () => {
-    const other = ClusterSecret.from('the secret of another cluster, long enough too')
-    expect(refusalOf(asking({}, { of: otherId, by: other }).received)).toEqual([
-      'wrong-cluster',
-      expect.stringMatching(
-        /is of cluster 00000000-.* this node of cluster "prod" \(9f3c6a1e-.*\): join by an address/,
-      ),
-      false,
-    ])
+describe('an answer is not believed', () => {
+  it('when a byte of it is another', () => {
+    const one = joiner()
+    const answer = welcome(one)
+    if (answer.kind !== 'welcome') throw new Error('it is welcome')
+    const changed = [
+      { ...answer, key: flipped(answer.key, 3) },
+      { ...answer, sealed: flipped(answer.sealed, 0) },
+      { ...answer, sealed: flipped(answer.sealed, answer.sealed.length - 1) },
+      { ...answer, sealed: answer.sealed.subarray(0, 20) },
+      { ...answer, proof: flipped(answer.proof, 31) },
+    ]
+    for (const each of changed) expect(read(one, each)).toEqual({ kind: 'not-believed' })
   })
 
-  it('says so provably when it was made with the same secret before the cluster was recovered', () => {
-    expect(refusalOf(asking({}, { of: otherId }).received)).toEqual(['wrong-cluster', expect.any(String), true])
+  it('when it is to another request of the same joiner, be it a welcome or a refusal', () => {
+    const token = makeJoinToken(secret, clusterId)
+    const [first, second] = [joiner(token), joiner(token)]
+    expect(read(second, welcome(first))).toEqual({ kind: 'not-believed' })
+    const error = new OperatingError('token-refused', 'it has expired')
+    const refusal = refuseJoiner(error, { key: first.key, sent: first.sent.bytes })
+    expect(read(first, refusal)).toMatchObject({ kind: 'refused', isProven: true, error: { code: 'token-refused' } })
+    expect(read(second, refusal)).toMatchObject({ kind: 'refused', isProven: false })
   })
 
-  it('refuses a token that nobody made here, or that was changed, and whatever of the request was changed', () => {
-    const other = ClusterSecret.from('the secret of another cluster, long enough too')
-    const unproven = ['token-refused', expect.stringContaining('was not made by cluster "prod"'), false]
-    expect(refusalOf(asking({}, { by: other }).received)).toEqual(unproven)
-    const { received } = asking()
-    expect(refusalOf({ ...received, tokenId: '0'.repeat(16) })).toEqual(unproven)
-    expect(refusalOf({ ...received, bytes: bytesOf({ node: 'n1' }) })).toEqual(unproven)
-    expect(refusalOf({ ...received, proof: new Uint8Array(32) })).toEqual(unproven)
-    expect(refusalOf({ ...received, proof: new Uint8Array(0) })).toEqual(unproven)
+  it('when who answers does not know the token, though it swaps the keys in between', () => {
+    const one = joiner()
+    const foreign = joinKeyOf(other, { clusterId, id: one.attempt.request.tokenId })
+    expect(read(one, welcome({ key: foreign, sent: one.sent }))).toEqual({ kind: 'not-believed' })
+    const between = { ...one.attempt.request, key: new ExchangeKey().publicBytes }
+    const changed = sentOf(between, () => one.sent.proof)
+    expect(code(check(changed))).toBe('token-refused')
+    // Even if a node answered it, the joiner sees that it is no answer to what it sent.
+    expect(read(one, welcome({ key: one.key, sent: changed }))).toEqual({ kind: 'not-believed' })
   })
 
-  it('refuses who speaks no common version, also when it can read no more than that, and says so provably', () => {
-    const received = { ...asking({ versions: { min: 4, max: 5 } }).received, request: null }
-    expect(refusalOf(received)).toEqual([
-      'incompatible-version',
-      expect.stringContaining(
-        'the cluster speaks versions 2 to 3 of the wire, the node that would join versions 4 to 5',
-      ),
-      true,
-    ])
-    const one = { ...node, versions: { min: 3, max: 3 } }
-    expect(refusalOf({ ...asking({ versions: { min: 1, max: 1 } }).received, request: null }, one)).toEqual([
-      'incompatible-version',
-      expect.stringContaining('speaks version 3 of the wire, the node that would join version 1'),
-      true,
-    ])
+  it('as a refusal without a proof, with that of a welcome, or with other words', () => {
+    const one = joiner()
+    const error = new OperatingError('token-refused', 'it has expired')
+    const proven = refuseJoiner(error, { key: one.key, sent: one.sent.bytes })
+    if (proven.kind !== 'refuse') throw new Error('it is a refusal')
+    const answers: JoinAnswer[] = [
+      refuseJoiner(error, null),
+      { ...proven, proof: welcome(one).proof },
+      { ...proven, code: 'clock-skew' },
+      { ...proven, message: 'it has expired.' },
+    ]
+    for (const answer of answers) expect(read(one, answer)).toMatchObject({ kind: 'refused', isProven: false })
   })
 
-  it('says nothing of its versions to who has no token', () => {
-    const received = { ...asking({ versions: { min: 4, max: 5 } }).received, request: null, proof: new Uint8Array(32) }
-    expect(refusalOf(received)).toMatchObject(['token-refused', expect.any(String), false])
-  })
-
-  it('refuses who was told to join a cluster of another name', () => {
-    expect(refusalOf(asking({ clusterName: 'prod' }).received)).toBe('proven')
-    expect(refusalOf(asking({ clusterName: 'test' }).received)).toEqual([
-      'wrong-cluster',
-      'the cluster is called "prod", the configuration of node n4 says "test": take cluster.name away there, or set it alike',
-      true,
-    ])
-  })
-
-  it.each([
-    ['ahead of', 1],
-    ['behind', -1],
-  ])('refuses a clock that is more than a minute %s its own, and says by how much', (words, sign) => {
-    expect(refusalOf(asking({ clock: now + sign * clockSkewMaxMs }).received)).toBe('proven')
-    expect(refusalOf(asking({ clock: now + sign * (clockSkewMaxMs + 1) }).received)).toEqual([
-      'clock-skew',
-      expect.stringContaining(`the clock of node n4 is 60 s ${words} the cluster's, more than 60 s: set it`),
-      true,
-    ])
-  })
-
-  it('has no welcome for a key that is none', () => {
-    const { token, attempt, sent } = asking()
-    const request = { ...attempt.request, key: new Uint8Array(32) }
-    expect(welcomeJoiner(grant, { key: joinKeyOf(secret, token), sent: { bytes: sent, request } })).toBe(null)
+  it('with what a terminal would take for an order', () => {
+    const one = joiner()
+    const answer = refuseJoiner(new OperatingError('internal', 'x'), null)
+    const said = read(one, { ...answer, message: 'go\u001b[2J away' } as JoinAnswer)
+    expect(said).toMatchObject({ error: { message: 'go [2J away' } })
   })
 })
+
+function flipped(bytes: Uint8Array, at: number): Uint8Array {
+  const changed = new Uint8Array(bytes)
+  changed[at] = (changed[at] ?? 0) ^ 1
+  return changed
+}
