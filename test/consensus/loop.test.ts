@@ -102,7 +102,7 @@ describe('three nodes', () => {
     const failure = await waitFor('the refusal', () => back.told.failures[0])
     expect(failure.code).toBe('wiped-node')
     expect(failure.message).toContain(
-      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate raft remove n3" on another, start it, and run "quorate raft add-learner n3 --promote"',
+      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate node remove n3" on another and start it with a join token ("quorate token create")',
     )
     expect(cluster.nodes.find(({ id }) => id === n1)?.told.lines).toContainEqual(
       expect.objectContaining({ level: 'warn', event: 'peer-refused' }),
