@@ -62,7 +62,7 @@ export type MembershipApiOptions = { readonly membership: MembershipNeeds; reado
 
 const bodyBytesMax = 4096
 
-function idOf(value: unknown, name: string): string {
+export function idOf(value: unknown, name: string): string {
   if (typeof value === 'string' && isNodeId(value)) return value
   throw bad(`${name} is not the id of a node: 1 to 64 characters of A-Z a-z 0-9 . _ -`)
 }

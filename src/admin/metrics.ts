@@ -4,6 +4,7 @@ import { DiskMetrics } from './disk-metrics.ts'
 import { GossipMetrics } from './gossip-metrics.ts'
 import type { MetricsSample } from './needs.ts'
 import { raftRoles, upstreamStates } from './needs.ts'
+import { lifePhases } from './node-needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { setTotal } from './set-total.ts'
 import { TokenMetrics } from './token-metrics.ts'
@@ -96,6 +97,11 @@ export class Metrics {
     'quorate_state_diverged',
     "Voters whose state was found to be another than the majority's; without one, all that differ.",
   )
+  readonly #phase = this.#gauge('quorate_node_phase', '1 for the phase of its life that this node is in.', ['phase'])
+  readonly #inFlight = this.#gauge(
+    'quorate_in_flight',
+    'Requests of clients and calls of other nodes under way here: what a drain waits for.',
+  )
   readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
   readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
     'server',
@@ -122,6 +128,8 @@ export class Metrics {
     this.#tokens.set(sample.tokens)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
+    for (const each of lifePhases) this.#phase.set({ phase: each }, each === sample.life.phase ? 1 : 0)
+    this.#inFlight.set(sample.life.inFlightNow)
     this.#sessions.set(sample.sessions)
     this.#upstreams.reset()
     for (const { server, status } of sample.upstreams) {

@@ -1,4 +1,5 @@
 import type { JsonText } from '../std/json-text.ts'
+import type { LifeSample, NodeNeeds } from './node-needs.ts'
 import type { TokenNeeds, TokenSample } from './token-needs.ts'
 
 /**
@@ -23,6 +24,7 @@ export type AdminNeeds = {
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
   readonly membership: MembershipNeeds
+  readonly nodes: NodeNeeds
   readonly tokens: TokenNeeds
   /** The whole state at one place of the log, as a file to keep; rejects with `overloaded` while another is taken here. */
   snapshot(limits: ReadLimits): Promise<SnapshotView>
@@ -144,6 +146,8 @@ export type MemberView = {
   readonly incarnation: number
   /** How often it was started. */
   readonly generation: number
+  /** By its own word, else by what operators want of it; `drained`: it takes nothing, and nothing is in flight there. */
+  readonly draining: 'no' | 'draining' | 'drained'
   /** Whether and how it counts; `none`: not at all, or the cluster has not formed. */
   readonly raft: 'leader' | 'voter' | 'learner' | 'none'
   /** Where gossip and Raft differ about it, one sentence; null: they do not. */
@@ -175,6 +179,8 @@ export type ClusterEventView =
       /** Why, where this node's autopilot has decided it; null: an operator has, or it was decided elsewhere. */
       readonly reason: string | null
     }
+  /** By its own word: it takes nothing new; it takes nothing; it takes everything again. */
+  | { readonly kind: 'draining' | 'drained' | 'serving'; readonly time: number; readonly node: string }
   | { readonly kind: 'leader-changed'; readonly time: number; readonly leader: string | null; readonly term: number }
   | {
       readonly kind: 'configuration-changed'
@@ -427,6 +433,7 @@ export type MetricsSample = {
     readonly stateDivergedNow: number
   }
   readonly tokens: TokenSample
+  readonly life: LifeSample
   readonly sessions: number
   /** This node's, as many as its configuration names. */
   readonly upstreams: readonly { readonly server: string; readonly status: UpstreamState }[]

@@ -1,6 +1,7 @@
 /**
- * `quorate start`: one node in the foreground. Stops once, in order, at the first of: SIGINT, SIGTERM or SIGHUP; the end
- * of stdin when its launcher asked for that; a failure that the node can not live with.
+ * `quorate start`: one node in the foreground. Stops once, in order, at the first of: SIGINT, SIGTERM or SIGHUP, which let
+ * what is in flight end unless a second one comes; the end of stdin when its launcher asked for that; a failure that the node
+ * can not live with; that it has left the cluster.
  */
 import { Option, type Command } from 'commander'
 import { checkStart } from '../config/check.ts'
@@ -54,26 +55,29 @@ async function runNode(context: CommandContext, options: StartOptions, startNode
   const { terminal, version } = context
   const { config, origins } = loadFor(terminal, { file: options.config, flags: flagsOf(options) })
   checkStart(config, { insecure: options.insecure === true })
-  const end = deferred<{ readonly error: unknown } | null>()
+  const end = new EndOfNode()
   const stopped = new AbortController()
-  const stop = (): void => {
+  const ask = (how: 'asked' | 'at-once'): void => {
     stopped.abort()
-    end.resolve(null)
+    end.tell({ kind: how })
   }
-  const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, stop })
+  const forget = onStopAsked(terminal, { withStdin: options.stopWithStdin === true, ask })
   try {
     const node = await startNode(config, {
       version,
       isNameGiven: origins.has('cluster.name'),
       stopAsked: stopped.signal,
-      onFatal: (error) => end.resolve({ error }),
+      onFatal: (error) => end.tell({ kind: 'failed', error }),
+      onLeft: () => end.tell({ kind: 'left' }),
     })
     say(terminal, `node ${node.id} serves MCP at ${node.urls.mcp}`)
     say(terminal, `next: ${terminal.self} status --url ${node.urls.http}`)
-    const fatal = await end.promise
-    if (fatal === null) say(terminal, `node ${node.id} is stopping`)
+    let how = await end.first
+    if (how.kind === 'asked') how = await drain(terminal, { node, end, limitMs: config.node.drainTimeoutMs })
+    if (how.kind === 'left') say(terminal, `node ${node.id} has left the cluster`)
+    else if (how.kind !== 'failed') say(terminal, `node ${node.id} is stopping`)
     await node.stop()
-    if (fatal !== null) throw fatal.error
+    if (how.kind === 'failed') throw how.error
     say(terminal, `node ${node.id} has stopped`)
     return exitCodes.done
   } catch (error) {
@@ -97,11 +101,58 @@ function camelCase(flag: string): string {
   return flag.slice(2).replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
 }
 
-function onStopAsked(terminal: Terminal, { withStdin, stop }: { withStdin: boolean; stop: () => void }): () => void {
-  terminal.interrupted.addEventListener('abort', stop, { once: true })
-  if (terminal.interrupted.aborted) stop()
-  if (withStdin) void endOf(terminal.stdin).then(stop)
-  return () => terminal.interrupted.removeEventListener('abort', stop)
+/** Lets what is in flight end, unless something comes that does not wait for that. */
+async function drain(
+  terminal: Terminal,
+  { node, end, limitMs }: { readonly node: RunningNode; readonly end: EndOfNode; readonly limitMs: number },
+): Promise<End> {
+  if (node.isBusy) {
+    const limit = `${limitMs / 1000} s at the latest`
+    say(
+      terminal,
+      `node ${node.id} drains: it ends when nothing is in flight, after ${limit}; a second signal ends it at once`,
+    )
+  }
+  return Promise.race([node.drain().then((): End => ({ kind: 'asked' })), end.urgent])
+}
+
+type End = { readonly kind: 'asked' | 'at-once' | 'left' } | { readonly kind: 'failed'; readonly error: OperatingError }
+
+/** Why a node is to end: the first reason, and the first of those that wait for nothing. */
+class EndOfNode {
+  readonly #first = deferred<End>()
+  readonly #urgent = deferred<End>()
+
+  get first(): Promise<End> {
+    return this.#first.promise
+  }
+
+  get urgent(): Promise<End> {
+    return this.#urgent.promise
+  }
+
+  tell(end: End): void {
+    this.#first.resolve(end)
+    if (end.kind !== 'asked') this.#urgent.resolve(end)
+  }
+}
+
+function onStopAsked(
+  terminal: Terminal,
+  { withStdin, ask }: { readonly withStdin: boolean; readonly ask: (how: 'asked' | 'at-once') => void },
+): () => void {
+  const { interrupted, insisted } = terminal
+  const asked = (): void => ask('asked')
+  const atOnce = (): void => ask('at-once')
+  interrupted.addEventListener('abort', asked, { once: true })
+  insisted.addEventListener('abort', atOnce, { once: true })
+  if (interrupted.aborted) asked()
+  // Who launched it is gone, or ends all that it has launched: nobody waits for anything.
+  if (withStdin) void endOf(terminal.stdin).then(atOnce)
+  return () => {
+    interrupted.removeEventListener('abort', asked)
+    insisted.removeEventListener('abort', atOnce)
+  }
 }
 
 /** Nothing is expected on it: only its end says something. */

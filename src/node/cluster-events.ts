@@ -34,7 +34,7 @@ export class ClusterEvents {
     this.#tell({ kind: told, time: this.#now(), node, generation, incarnation, by })
   }
 
-  drainingChanged(node: NodeId, kind: SaidDraining | 'serving'): void {
+  drainingChanged(node: NodeId, kind: SaidDraining): void {
     this.#tell({ kind, time: this.#now(), node })
   }
 

@@ -24,14 +24,20 @@ import { listenAddress, startAgreement } from './agreement.ts'
 import { AutopilotDriver } from './autopilot.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
+import { Draining } from './draining.ts'
+import { DrainingMembers } from './draining-members.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
+import { NodeCommands } from './node-commands.ts'
 import { OperatorTokens } from './operator-tokens.ts'
 import { settleMembership } from './membership.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
+import { ended } from './removal.ts'
 import { SelfReport } from './self-report.ts'
 import { Stops } from './stops.ts'
+import { ToolCalls } from './tool-calls.ts'
+import { Traffic } from './traffic.ts'
 
 /**
  * One node, put together: reads as its table of contents, and `stop` runs it backwards. Holds no rule of the domain.
@@ -53,6 +59,10 @@ export async function startNode(config: Config, options: NodeOptions, ports = re
 export type RunningNode = {
   readonly id: NodeId
   readonly urls: { readonly http: string; readonly mcp: string; readonly peer: string; readonly raft: string }
+  /** Something is in flight here, or may be soon: a stop without a drain before would break it off. */
+  readonly isBusy: boolean
+  /** Takes nothing new, and resolves when nothing is in flight, within `node.drainTimeoutMs`. */
+  drain(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -64,6 +74,8 @@ export type NodeOptions = {
   readonly stopAsked: AbortSignal
   /** The node can not go on and has to be stopped. Called at most once. */
   readonly onFatal: (error: OperatingError) => void
+  /** The node has left the cluster, as an operator wanted, and has to be stopped. Called at most once. */
+  readonly onLeft: () => void
 }
 
 /** What a test may replace; sockets, disk, threads and child processes are real. */
@@ -76,7 +88,7 @@ export function realPorts(config: Config): NodePorts {
 
 async function startParts(
   configured: Config,
-  { version, isNameGiven, stopAsked, onFatal }: NodeOptions,
+  { version, isNameGiven, stopAsked, onFatal, onLeft }: NodeOptions,
   { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
 ): Promise<RunningNode> {
   const startedAt = clock.now()
@@ -111,6 +123,34 @@ async function startParts(
   const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
   const nextCallId = makeCallIds(node, generation)
+  const traffic = new Traffic(clock)
+  const drainingMembers = new DrainingMembers(() => cluster.state.drains())
+  let hasLeft = false
+  const draining = new Draining({
+    node,
+    limitMs: config.node.drainTimeoutMs,
+    traffic,
+    sessions: () => gateway.sessions().length,
+    wanted: () => cluster.state.drains().get(node) ?? null,
+    successors: () => leadership.successors((other) => drainingMembers.has(other)),
+    handOver: (to) => leadership.transfer(to, changeMs),
+    said(how) {
+      selfReport.draining(how)
+      events.drainingChanged(node, how)
+    },
+    abandon() {
+      gateway.abandonSessions()
+      toolCalls.abandon()
+      peers.abandonServed(abandoned(node))
+    },
+    leave: () => nodeCommands.leaveConfiguration(changeMs),
+    left() {
+      hasLeft = true
+      onLeft()
+    },
+    clock,
+    log,
+  })
 
   const servers = upstreamServersOf(config, { ...config.node.labels, node })
   const upstreams = makeUpstreams({
@@ -127,12 +167,16 @@ async function startParts(
       publisher.setReplica({ node, generation, server: name, transport: link.kind, priority, ...upstream })
     },
   })
-  const serve = new Serve({ upstreams, runs: (server) => upstreams.has(server) })
+  const serve = new Serve({
+    upstreams,
+    runs: (server) => upstreams.has(server),
+    takes: () => draining.takesCalls,
+  })
   const peers = await openPeerNetwork({
     config,
     version,
     agreement,
-    serve: (call, notify, signal) => serve.call(call, notify, signal),
+    serve: (call, notify, signal) => traffic.during(() => serve.call(call, notify, signal)),
     http: httpAddress,
     clock,
     random,
@@ -144,7 +188,12 @@ async function startParts(
   const metrics = new Metrics()
   stops.add('metrics', () => metrics.stop())
   const calls = new Dispatch({
-    view: new View({ self: node, state: cluster.state, reachable: (other) => peers.reachable(other) }),
+    view: new View({
+      self: node,
+      state: cluster.state,
+      reachable: (other) => peers.reachable(other),
+      draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
+    }),
     roundRobin: new RoundRobin(),
     upstreams,
     peers: peers.calls,
@@ -191,7 +240,8 @@ async function startParts(
   directory.trigger()
   publisher.trigger()
   stops.add('upstreams', () => upstreams.stop())
-  stops.add('publisher', () => publisher.stop(withdrawMs))
+  // Who has left the configuration is taken out of the directory with all that it has published.
+  stops.add('publisher', () => publisher.stop(hasLeft ? 0 : withdrawMs))
   await upstreams.start()
 
   const { allowedHosts, allowedOrigins } = config.http
@@ -201,6 +251,7 @@ async function startParts(
     onCatalogChanged: (listener) => catalog.onChanged(listener),
     calls,
     nextCallId,
+    takes: () => draining.takes,
     version,
     ...origins,
     clock,
@@ -229,6 +280,24 @@ async function startParts(
   agreement.onNews(() => autopilot.look())
   peers.gossip.onMember(() => autopilot.look())
   autopilot.start()
+  peers.gossip.onChange((change) => {
+    const said = drainingMembers.told(change)
+    if (said !== null) events.drainingChanged(change.owner, said)
+  })
+  peers.gossip.onEnded((phase) => failed(ended(node, phase)))
+  const toolCalls = new ToolCalls({ calls, catalog: () => catalog.current(), nextCallId })
+  const nodeCommands = new NodeCommands({
+    self: node,
+    raft: () => agreement.status().raft,
+    state: cluster.state,
+    gossip: peers.gossip,
+    propose: (...proposal) => cluster.propose(...proposal),
+    changeConfiguration: (...change) => cluster.change(...change),
+    clock,
+  })
+  stops.add('draining', () => draining.close())
+  agreement.onStatus(() => draining.look())
+  agreement.onNews(() => draining.look())
   const needs = new OperatorViews({
     node,
     generation,
@@ -248,12 +317,14 @@ async function startParts(
       log,
     }),
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
-    calls,
     catalog: () => catalog.current(),
     consensus: () => agreement.status(),
     gateway: () => gateway,
     upstreamStatuses: () => upstreams.statuses(),
-    nextCallId,
+    draining,
+    traffic,
+    nodeCommands,
+    toolCalls,
     reachable: (other) => peers.reachable(other),
     peerFigures: () => peers.figures(),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
@@ -262,15 +333,25 @@ async function startParts(
   })
   const admin = makeAdmin({ needs, metrics, clock, log, origins, health, onBroken: (error) => failed(broken(error)) })
   http.serve((req, res) => {
-    if (gateway.serves(pathOf(req.url))) gateway.handle(req, res)
+    const path = pathOf(req.url)
+    // A connection that stays would bring the next request here too.
+    if (draining.phase !== 'serving') res.setHeader('Connection', 'close')
+    if (isWork(req.method, path)) traffic.beginUntilClosed(res)
+    if (gateway.serves(path)) gateway.handle(req, res)
     else admin.listener(req, res)
   })
+  // What is wanted of this node may be known already.
+  draining.look()
 
   const { addresses } = peers
   log.info('node-started', { node, generation, version, addresses })
   return {
     id: node,
     urls: { ...addresses, http: `http://${addresses.http}`, mcp: `http://${addresses.http}/mcp` },
+    get isBusy() {
+      return draining.isBusy
+    },
+    drain: () => draining.stop(),
     stop: () => stops.run(),
   }
 }
@@ -279,6 +360,8 @@ async function startParts(
 const httpGraceMs = 1000
 /** So long the stop waits for the cluster to take note that this node's replicas are gone. */
 const withdrawMs = 1000
+/** A hand-over, and a change of the configuration, that a drain asks for; it asks again. */
+const changeMs = 5000
 
 function onceOnly(onFatal: NodeOptions['onFatal']): NodeOptions['onFatal'] {
   let told = false
@@ -291,6 +374,15 @@ function onceOnly(onFatal: NodeOptions['onFatal']): NodeOptions['onFatal'] {
 
 function broken(cause: InvariantError): OperatingError {
   return new OperatingError('internal', 'an invariant of this node broke; it stops before it does harm', { cause })
+}
+
+function abandoned(node: NodeId): OperatingError {
+  return new OperatingError('outcome-unknown', `node ${node} was drained and ended the call; it may have been done`)
+}
+
+/** Requests that a drain lets end: all that may change something, but for what operators want of the cluster. */
+function isWork(method: string | undefined, path: string): boolean {
+  return method !== 'GET' && method !== 'HEAD' && /^\/(?:mcp|v1\/kv|v1\/tools)(?:\/|$)/.test(path)
 }
 
 function pathOf(url: string | undefined): string {

@@ -4,6 +4,8 @@ import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus } from '../consensus/consensus.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Member } from '../state/command.ts'
+import { drainingKey } from './draining-members.ts'
+import type { SaidDraining } from './draining-members.ts'
 
 /**
  * What this node says of itself by gossip: who it is and what it does here (state, said once and when it changes), and how it
@@ -27,7 +29,7 @@ export class SelfReport {
     const { addresses, labels, version, startedAt } = member
     gossip.setState('version', version)
     gossip.setState('startedAt', String(startedAt))
-    gossip.setState('draining', 'false')
+    this.draining('serving')
     for (const [name, address] of Object.entries(addresses)) gossip.setState(`address.${name}`, address)
     for (const [name, value] of Object.entries(labels)) gossip.setState(`label.${name}`, value)
     this.statusChanged()
@@ -38,6 +40,10 @@ export class SelfReport {
   /** After each new status of consensus. */
   statusChanged(): void {
     this.#options.gossip.setState('role', roleOf(this.#options.consensus()))
+  }
+
+  draining(how: SaidDraining): void {
+    this.#options.gossip.setState(drainingKey, how === 'serving' ? 'false' : how)
   }
 
   stop(): void {

@@ -24,6 +24,7 @@ const member: MemberView = {
   status: 'alive',
   incarnation: 2,
   generation: 3,
+  draining: 'no',
   raft: 'leader',
   disagrees: null,
   labels: { zone: 'a' },

@@ -58,6 +58,7 @@ function scripted(options: { replicas: readonly Replica[]; answer: (node: string
         replicas: () => options.replicas,
       },
       reachable: () => true,
+      draining: () => false,
     }),
     roundRobin: new RoundRobin(),
     upstreams: { call: (given) => perform('local', given) },
@@ -151,6 +152,7 @@ describe('serve', () => {
     const serve = new Serve({
       upstreams: { call: () => expect.fail('no upstream may be asked') },
       runs: () => false,
+      takes: () => true,
     })
     expect(await serve.call(call, notify, never)).toMatchObject({
       kind: 'rejected',
@@ -161,7 +163,7 @@ describe('serve', () => {
 
   it('rejects what is above its limit, and takes calls again when others have ended', async () => {
     const answer = deferred<Outcome>()
-    const serve = new Serve({ upstreams: { call: () => answer.promise }, runs: () => true, activeMax: 1 })
+    const serve = new Serve({ upstreams: { call: () => answer.promise }, runs: () => true, takes: () => true, activeMax: 1 })
     const first = serve.call(call, notify, never)
     expect(await serve.call(call, notify, never)).toMatchObject({ kind: 'rejected', error: { code: 'overloaded' } })
     answer.resolve(done)

@@ -450,7 +450,13 @@ describe('start', () => {
       start: (config, options) => {
         onFatal = options.onFatal
         dataDir = config.node.dataDir
-        return Promise.resolve({ id: 'n1' as NodeId, urls, stop: () => Promise.resolve(void (stops += 1)) })
+        return Promise.resolve({
+          id: 'n1' as NodeId,
+          urls,
+          isBusy: false,
+          drain: () => Promise.resolve(),
+          stop: () => Promise.resolve(void (stops += 1)),
+        })
       },
       stops: () => stops,
       fatal: (error) => onFatal(error),

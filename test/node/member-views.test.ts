@@ -15,8 +15,17 @@ function sources(options: {
   learners?: readonly string[]
   silent?: string
   isFormed?: boolean
+  drains?: MemberSources['drains']
 }): MemberSources {
-  const { gossiped = {}, directory = [], voters = ['n1'], learners = [], silent, isFormed = true } = options
+  const {
+    gossiped = {},
+    directory = [],
+    voters = ['n1'],
+    learners = [],
+    silent,
+    isFormed = true,
+    drains = new Map(),
+  } = options
   const raft = {
     leader: 'n1',
     configuration: { voters, votersOutgoing: [], learners },
@@ -29,6 +38,7 @@ function sources(options: {
       const addresses = { http: 'old:1', peer: 'old:2', raft: 'old:3' }
       return { node: node as NodeId, generation: 1, addresses, labels: { zone: 'old' }, version: '1', startedAt: 1 }
     }),
+    drains,
     raft: isFormed ? (raft as unknown as MemberSources['raft']) : null,
     gossip: {
       members: () =>
@@ -82,6 +92,7 @@ describe('the view of members', () => {
     )
     expect(n2).toEqual({
       id: 'n2',
+      draining: 'no',
       addresses: { http: 'new:1', peer: 'gossiped:2', raft: 'old:3' },
       status: 'alive',
       raft: 'voter',

@@ -18,6 +18,7 @@ function makeViews(parts: Partial<OperatorParts>): OperatorViews {
     consensus: consensusWith({ raft: raftOf('n2', 'n1') }),
     caughtUp: () => true,
     isStopping: () => false,
+    draining: { phase: 'serving', takes: 'everything', reason: null },
     ...parts,
   }
   return new OperatorViews(given as OperatorParts)
@@ -48,6 +49,7 @@ describe('a node is ready', () => {
     ],
     ["the log is not applied up to the leader's commit yet", { caughtUp: () => false }],
     ['this node is stopping', { isStopping: () => true }],
+    ['it drains', { draining: { phase: 'draining', takes: 'known-sessions', reason: 'it drains' } }],
   ])('and not while: %s', (reason, parts) => {
     expect(makeViews(parts).readiness()).toEqual({ ready: false, reasons: [reason] })
   })
