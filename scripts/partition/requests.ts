@@ -94,8 +94,13 @@ export class Requests {
       const { statusCode } = response
       if (method === 'GET' && statusCode === 404) return { outcome: 'ok', why: null, value: null, revision: 0 }
       if (statusCode !== 200) return failed(statusCode, text)
-      const { value = null, revision = null } = parse(text)
-      return { outcome: 'ok', why: null, value: value === null ? null : String(value), revision: Number(revision) }
+      const { value, revision } = parse(text)
+      return {
+        outcome: 'ok',
+        why: null,
+        value: typeof value === 'string' ? value : null,
+        revision: typeof revision === 'number' ? revision : null,
+      }
     } catch (cause) {
       return failedToAsk(cause)
     }

@@ -151,9 +151,10 @@ describe('if-match-holds', () => {
   const over = (expects: number): Operation => put('c', [20, 30], { expects, revision: 6 })
 
   it('fails when another write came between', () => {
-    const history = [put('a', [0, 10], { revision: 4 }), put('b', [0, 10], { revision: 5 }), over(4)]
-    expect(failure('if-match-holds', { history })).toContain('c went over 4 to 6, but b is 5')
-    expect(failure('if-match-holds', { history: [history[0] as Operation, over(0)] })).toContain('but a is 4')
+    const a = put('a', [0, 10], { revision: 4 })
+    const b = put('b', [0, 10], { revision: 5 })
+    expect(failure('if-match-holds', { history: [a, b, over(4)] })).toContain('c went over 4 to 6, but b is 5')
+    expect(failure('if-match-holds', { history: [a, over(0)] })).toContain('c went over 0 to 6, but a is 4')
   })
 
   it('passes when only other keys changed', () => {
