@@ -13,6 +13,7 @@ const member = {
   id: 'n2',
   addresses: { http: 'h:1', peer: 'h:2', raft: 'h:3' },
   status: 'dead',
+  draining: 'no',
   raft: 'voter',
   disagrees: 'Raft counts it as a voter, and it is dead',
   incarnation: 0,
@@ -22,14 +23,14 @@ const member = {
   version: '1.2.3',
   startedAt: 1,
 }
-const line = 'n2\tdead\tvoter\t7\th:1\t25 %\t100 MiB\t21 ms\t3\tRaft counts it as a voter, and it is dead\n'
+const line = 'n2\tdead\tvoter\t7\th:1\t25 %\t100 MiB\t21 ms\t3\tno\tRaft counts it as a voter, and it is dead\n'
 
 describe('node list', () => {
   it('prints a line for each member, or the answer as JSON', async () => {
     node.answers.set('GET /v1/members', { body: { members: [member, { id: 'n3', status: 'unknown' }] } })
     expect(await runAgainst(url, ['node', 'list'])).toEqual({
       code: 0,
-      stdout: `${line}n3\tunknown\t-\t-\t-\t-\t-\t-\t-\t-\n`,
+      stdout: `${line}n3\tunknown\t-\t-\t-\t-\t-\t-\t-\t-\t-\n`,
       stderr: '',
     })
     const { stdout } = await runAgainst(url, ['node', 'list', '--json'])
