@@ -98,10 +98,10 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
     isHealing: weaken !== 'no-heal',
     whole: (isWhole) => watch.whole(isWhole),
   })
-  for (const node of cluster.nodes) recorder.follow(node)
   await cluster.leader()
   const workload = createWorkload({ seed, now: recorder.now, weaken })
-  recorder.phase('workload-started')
+  recorder.begin()
+  for (const node of cluster.nodes) recorder.follow(node)
   workload.start(() => player.targets())
   let history: History | null = null
   try {

@@ -23,15 +23,21 @@ export class Recorder {
   readonly now: () => number
   readonly #entries: TimelineEntry[] = []
   readonly #stop = new AbortController()
+  #beganMs = performance.now()
   readonly #following: Promise<void>[] = []
 
   constructor() {
-    const beganMs = performance.now()
-    this.now = () => Math.round((performance.now() - beganMs) * 1000)
+    this.now = () => Math.round((performance.now() - this.#beganMs) * 1000)
   }
 
   get timeline(): Timeline {
     return this.#entries
+  }
+
+  /** Times count from here. */
+  begin(): void {
+    this.#beganMs = performance.now()
+    this.phase('workload-started')
   }
 
   tell(entry: Told): void {

@@ -1,6 +1,7 @@
 /**
  * What the parts of `scripts/partition` tell each other: the runner plays a scenario against real nodes while a workload
- * runs, and hands what happened to the checks. All times are microseconds of one monotonic clock, from 0 where the run began.
+ * runs, and hands what happened to the checks. All times are microseconds of one monotonic clock, from 0 where the
+ * workload started.
  */
 import type { ServerPlan } from '../lib/cluster-plan.ts'
 
