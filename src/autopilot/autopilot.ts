@@ -117,8 +117,8 @@ class Deliberation {
       return null
     }
     const gone = voters.find((voter) => !staying.includes(voter))
-    const place = gone === undefined ? '' : `, and ${gone} does not count on`
-    return this.#safe({ kind: 'promote', node, why: `${this.#target} voters are wanted${place}` })
+    const why = gone === undefined ? `${this.#target} voters are wanted` : `it takes the place of ${gone}`
+    return this.#safe({ kind: 'promote', node, why })
   }
 
   #isReady(learner: NodeId): boolean {

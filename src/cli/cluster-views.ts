@@ -132,7 +132,7 @@ function autopilotRows(view: Row): (readonly [string, string])[] {
   const does =
     'kind' in next ? [`${fieldText(next, 'kind')} ${fieldText(next, 'node')}: ${fieldText(next, 'why')}`] : []
   const target = fieldText(decided, 'voterTarget')
-  const wants = `wants ${target} voters; ${fieldText(decided, 'failureTolerance')} more may fail`
+  const wants = `voter target ${target}; ${fieldText(decided, 'failureTolerance')} more may fail`
   return [wants, ...does, ...holds].map((text) => ['autopilot', text] as const)
 }
 

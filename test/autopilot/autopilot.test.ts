@@ -141,7 +141,7 @@ describe('autopilot', () => {
   })
 
   it('says what it does and why in sentences that stay the same', () => {
-    expect(played(['60 s: 1 2 3:dead | 4']).decision?.why).toBe('3 voters are wanted, and 3 does not count on')
+    expect(played(['60 s: 1 2 3:dead | 4']).decision?.why).toBe('it takes the place of 3')
     const [earlier, later] = ['3 s: 1 2 3:dead', '9 s: 1 2 3:dead'].map((phase) => played([phase]).holds)
     expect(earlier).toEqual(later)
     expect(later?.map(({ why }) => why)).toEqual(['3 is dead: it is replaced or removed when it has been so for 60 s'])

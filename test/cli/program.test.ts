@@ -194,7 +194,7 @@ describe('views', () => {
     node.answers.set('GET /v1/status', { body: { ...status, autopilot, warnings: ['4 voters: even'] } })
     node.answers.set('GET /v1/servers', { body: { servers: [] } })
     expect((await run(['status'])).stdout.split('\n').slice(6, 10)).toEqual([
-      'autopilot\twants 5 voters; 1 more may fail',
+      'autopilot\tvoter target 5; 1 more may fail',
       'autopilot\tpromote n4: 5 voters are wanted',
       'autopilot\tn5 stays a learner for now',
       'warning\t4 voters: even',
