@@ -45,11 +45,14 @@ export async function amissInMembership({ members, draining }: Membership): Prom
 /** What is amiss now with what was applied, when nothing is written any more. */
 export async function amissInState(members: readonly NodeTarget[]): Promise<string[]> {
   const views = await Promise.all(members.map(viewOf))
-  const committed = Math.max(...views.map(({ status }) => Number(status?.['commitIndex'] ?? 0)))
+  const indexOf = (status: View['status'], name: string): number => Number(status?.[name] ?? 0)
+  const furthest = Math.max(
+    ...views.flatMap(({ status }) => [indexOf(status, 'commitIndex'), indexOf(status, 'appliedIndex')]),
+  )
   return views.flatMap(({ node, status }) => {
     if (status === null) return [`${node.id} does not answer`]
-    const applied = Number(status['appliedIndex'])
-    return applied >= committed ? [] : [`${node.id} has applied ${applied} of ${committed}`]
+    const applied = indexOf(status, 'appliedIndex')
+    return applied >= furthest ? [] : [`${node.id} has applied ${applied} of ${furthest}`]
   })
 }
 

@@ -1,4 +1,4 @@
-/** What every node says in the end, and what processes are left when all of them have ended. */
+/** What every member says in the end, and what processes are left when all of them have ended. */
 import { readFileSync, readdirSync } from 'node:fs'
 import { getJson } from '../lib/node-process.ts'
 import { findProcess, signalProcess } from '../lib/processes.ts'
@@ -8,30 +8,30 @@ import { keyPrefix, type FinalNode, type NodeTarget, type Run } from './types.ts
 
 const sameIndexMs = 5000
 
-/** Asked again while the members have not all applied the same, for a while. */
-export async function readFinals(nodes: readonly NodeTarget[], members: ReadonlySet<string>): Promise<FinalNode[]> {
+/** Asked again, for a while, until all members have stood at the same place of the log while they were read. */
+export async function readFinals(nodes: readonly NodeTarget[]): Promise<FinalNode[]> {
   const deadline = performance.now() + sameIndexMs
   return waitFor(
     'the final state of all nodes',
     async () => {
-      const finals = await Promise.all(nodes.map((node) => readFinal(node, members.has(node.id))))
-      const indexes = new Set(finals.flatMap(({ isMember, state }) => (isMember ? [state?.index] : [])))
+      const before = await Promise.all(nodes.map(({ url }) => readState(url)))
+      const finals = await Promise.all(nodes.map(readFinal))
+      const indexes = new Set([...before, ...finals.map(({ state }) => state)].map((state) => state?.index))
       return indexes.size === 1 || performance.now() > deadline ? finals : null
     },
     2 * sameIndexMs,
   )
 }
 
-async function readFinal({ id, url }: NodeTarget, isMember: boolean): Promise<FinalNode> {
-  const [status, raft, listed, entries, state] = await Promise.all([
+async function readFinal({ id, url }: NodeTarget): Promise<FinalNode> {
+  const [status, raft, listed, entries] = await Promise.all([
     getJson(`${url}/v1/status`),
     getJson(`${url}/v1/raft`),
     getJson(`${url}/v1/members`),
     readEntries(url),
-    readState(url),
   ])
   const members = (listed?.['members'] ?? null) as FinalNode['members']
-  return { id, isMember, status, raft, members, entries, state }
+  return { id, isMember: true, status, raft, members, entries, state: await readState(url) }
 }
 
 type Listed = { readonly key: string; readonly value: unknown; readonly revision: number }

@@ -114,7 +114,7 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
     const behind = await waitForAgreement(() => amissInState(members), { deadlineMs: sameStateMs, signal: null })
     const all = [...player.failures, ...amiss, ...behind]
     const convergence = { isReached: all.length === 0, tookMs, amiss: all }
-    const finals = await readFinals(members, new Set(members.map(({ id }) => id)))
+    const finals = await readFinals(members)
     return { history, convergence, finals }
   } finally {
     watch.stop()
