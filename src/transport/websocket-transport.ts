@@ -333,8 +333,11 @@ function isRefusal(failure: Error | null): boolean {
 /** Who is meant in reports by nobody in particular. */
 const strangers = 'strangers'
 
-/** Accepted connections that have not proven the secret, and what each of them may send. */
-const unprovenMax = 64
+/**
+ * Accepted connections that have not proven the secret, and what each of them may send. A hundred nodes that start at once
+ * come with three lanes each.
+ */
+const unprovenMax = 320
 const unprovenBytesMax = 64 * 1024
 
 /** How long an older process with the same id may take to show that it lives. */
