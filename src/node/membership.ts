@@ -35,7 +35,8 @@ export async function settleMembership(config: Config, options: SettleOptions): 
   const token = parseToken(tokenFile, await readToken(tokenFile, options.log))
   const node = settleNodeId({ given: config.node.id, stored: kept?.node ?? null, where: dataDir })
   if (kept === null) await writeMembership(dataDir, { node, joined: null })
-  const { join: addresses, name } = config.cluster
+  const { listen, advertise, cluster } = config
+  const addresses = cluster.join.filter((address) => address !== (advertise.peer ?? listen.peer))
   const { log } = options
   log.info('joining', { node, clusterId: token.clusterId, addresses })
   const joined = await joinCluster({
@@ -43,7 +44,7 @@ export async function settleMembership(config: Config, options: SettleOptions): 
     addresses,
     token,
     node,
-    clusterName: options.isNameGiven ? name : null,
+    clusterName: options.isNameGiven ? cluster.name : null,
   })
   await writeMembership(dataDir, { node, joined })
   log.info('let-in', { node, clusterId: joined.clusterId, clusterName: joined.clusterName, peers: joined.peers })

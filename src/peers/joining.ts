@@ -148,16 +148,17 @@ function post(address: string, asked: { readonly body: string; readonly signal: 
       signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
     })
-    sent.once('error', reject)
+    sent.on('error', reject)
     sent.once('response', (response) => {
       const parts: Buffer[] = []
       let length = 0
       response.on('data', (part: Buffer) => {
         length += part.length
-        if (length > joinBytesMax) return void sent.destroy(new Error(`it answers more than ${joinBytesMax} bytes`))
-        return void parts.push(part)
+        if (length <= joinBytesMax) return void parts.push(part)
+        reject(new Error(`it answers more than ${joinBytesMax} bytes`))
+        return void sent.destroy()
       })
-      response.once('error', reject)
+      response.on('error', reject)
       response.once('end', () =>
         resolve({ status: response.statusCode ?? 0, body: new Uint8Array(Buffer.concat(parts)) }),
       )

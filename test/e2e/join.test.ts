@@ -222,19 +222,21 @@ class CallLoad {
 
   async start(urls: readonly string[]): Promise<void> {
     const clients = await Promise.all(urls.map(connectClient))
-    this.#callers = clients.map(async (client, at) => {
-      for (let n = 0; this.#isRunning; n += 1) {
-        const text = `${at}-${n}`
-        try {
-          const got = textOf(await client.callTool({ name: 'echo__echo', arguments: { text } }))
-          if (got !== text) this.failures.push(`${text}: ${got}`)
-          this.answered += 1
-        } catch (error) {
-          this.failures.push(`${text}: ${String(error)}`)
-        }
+    this.#callers = clients.map((client, at) => this.#call(client, at))
+  }
+
+  async #call(client: Client, at: number): Promise<void> {
+    for (let n = 0; this.#isRunning; n += 1) {
+      const text = `${at}-${n}`
+      try {
+        const got = textOf(await client.callTool({ name: 'echo__echo', arguments: { text } }))
+        if (got !== text) this.failures.push(`${text}: ${got}`)
+        this.answered += 1
+      } catch (error) {
+        this.failures.push(`${text}: ${String(error)}`)
       }
-      await client.close()
-    })
+    }
+    await client.close()
   }
 
   async stop(): Promise<void> {

@@ -107,15 +107,12 @@ describe('the join codec', () => {
     const read = (given: Uint8Array): void => {
       for (const decode of decoders) {
         const decoded = decode(given)
-        if ('malformed' in decoded) expect(decoded.malformed.length).toBeLessThan(200)
+        expect('malformed' in decoded ? decoded.malformed.length : 1).toBeLessThan(200)
       }
     }
-    for (const sample of samples)
-      for (let length = 0; length < sample.length; length += 1) read(sample.subarray(0, length))
-    for (let round = 0; round < 5000; round += 1) {
-      const [one = bytes(1), two = bytes(1)] = [samples[random.below(3)], samples[random.below(3)]]
-      read(mutate(random, one, two))
-    }
+    for (const each of samples) for (let length = 0; length < each.length; length += 1) read(each.subarray(0, length))
+    const sample = (): Uint8Array => samples[random.below(samples.length)] ?? bytes(1)
+    for (let round = 0; round < 5000; round += 1) read(mutate(random, sample(), sample()))
     fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), read))
     fc.assert(fc.property(fc.json(), (text) => read(Buffer.from(text))))
   })
