@@ -39,8 +39,8 @@ export type PlanOptions = {
   servers: Readonly<Record<string, ServerPlan>>
   /** Labels of nodes by id, for `placement.where`. */
   labels?: Readonly<Record<string, Readonly<Record<string, string>>>>
-  /** Further top-level sections for every node, such as `consensus`. */
-  config?: Readonly<Record<string, unknown>>
+  /** Further sections for every node, such as `consensus`; of `node` what the plan does not say itself. */
+  config?: Readonly<Record<string, object>>
 }
 
 const portsEach = 5
@@ -85,7 +85,7 @@ export async function planCluster(options: PlanOptions): Promise<NodePlan[]> {
     const config = {
       ...options.config,
       cluster: { name: 'local', join, ...belongs },
-      node: { id, dataDir: plan.dataDir, labels: options.labels?.[id] ?? {} },
+      node: { ...options.config?.['node'], id, dataDir: plan.dataDir, labels: options.labels?.[id] ?? {} },
       listen,
       ...(isFronted ? { advertise } : {}),
       mcpServers: options.servers,

@@ -28,7 +28,7 @@ export type LocalClusterOptions = {
   /** Kept on stop; without it a temporary folder is used, and removed on stop. */
   dir?: string
   env?: Readonly<Record<string, string>>
-  config?: Readonly<Record<string, unknown>>
+  config?: Readonly<Record<string, object>>
   cli?: string
   /** Of Node itself, for every node. */
   nodeArgs?: readonly string[]

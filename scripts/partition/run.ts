@@ -21,8 +21,8 @@ import { createWorkload } from './workload.ts'
 
 const agreeMs = 45_000
 const sameStateMs = 15_000
-/** Fast enough that a member is called dead within a scenario. */
-const gossip = { probeIntervalMs: 500, probeTimeoutMs: 250 }
+/** Fast enough that a member is called dead, and a node that clients do not spare is drained, within a scenario. */
+const config = { gossip: { probeIntervalMs: 500, probeTimeoutMs: 250 }, node: { drainTimeoutMs: 3000 } }
 
 export type RunOptions = {
   readonly name: string
@@ -48,7 +48,7 @@ export async function runScenario(options: RunOptions): Promise<Run> {
     nodes: scenario.nodes,
     joiners: scenario.joining.length,
     servers: serversFor({ dir, nodes: [...ids, ...scenario.joining], weaken }),
-    config: { gossip },
+    config,
     async fronted(plans) {
       await Promise.all(plans.map(({ id, fronts }) => links.add(id, fronts)))
       await Promise.all(scenario.joining.map((id) => links.setRunning(id, false)))
@@ -62,7 +62,6 @@ export async function runScenario(options: RunOptions): Promise<Run> {
     played = await play({ ...options, cluster, links, recorder, random })
   } finally {
     await cluster.stop()
-    await recorder.stop()
     await links.close()
   }
   recorder.phase('stopped')
@@ -119,6 +118,8 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
   } finally {
     watch.stop()
     player.stopping()
+    // What nodes tell while they are stopped is of no scenario.
+    await recorder.stop()
     if (history === null) await workload.stop()
   }
 }
