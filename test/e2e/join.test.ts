@@ -226,7 +226,9 @@ class CallLoad {
   }
 
   async #call(client: Client, at: number): Promise<void> {
-    for (let n = 0; this.#isRunning; n += 1) {
+    let n = 0
+    while (this.#isRunning) {
+      n += 1
       const text = `${at}-${n}`
       try {
         const got = textOf(await client.callTool({ name: 'echo__echo', arguments: { text } }))
