@@ -111,7 +111,7 @@ export class AutopilotDriver {
   }
 
   async #carryOut(decision: Decision): Promise<void> {
-    const { change, events, log } = this.#options
+    const { change, events, gossip, log } = this.#options
     const { kind, node, why } = decision
     this.#isChanging = true
     events.explain(node, `autopilot: ${why}`)
@@ -120,6 +120,8 @@ export class AutopilotDriver {
       this.#backoff.reset()
       this.#counters[kind === 'promote' ? 'promotions' : 'removals'] += 1
       log.info('autopilot-changed', { change: kind, member: node, why })
+      // It is dead, so it does not say so itself.
+      if (kind === 'remove') gossip.remove(node)
     } catch (error) {
       events.explain(node, null)
       this.#counters.refusals += 1
@@ -146,7 +148,7 @@ export type AutopilotCounters = { promotions: number; removals: number; refusals
 export type AutopilotDriverOptions = AutopilotOptions & {
   /** Null before the cluster has formed. */
   readonly raft: () => RaftStatus | null
-  readonly gossip: Pick<GossipDriver, 'members' | 'said'>
+  readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'remove'>
   readonly state: Pick<StateReader, 'drains' | 'appliedIndex'>
   /** As the cluster does it. */
   readonly change: (change: ConfigurationChange, timeoutMs: number) => Promise<void>

@@ -58,6 +58,7 @@ class Leader {
   readonly clock = new ManualClock()
   readonly proposed: string[] = []
   readonly logged: string[] = []
+  readonly buried: string[] = []
   readonly events = new ClusterEvents(() => 7)
   readonly drains = new Map<NodeId, 'drain' | 'leave'>()
   readonly said = new Map<string, string>()
@@ -78,6 +79,7 @@ class Leader {
       raft: () => this.status(),
       gossip: {
         members: () => [...this.#seen().gossip].map(([node, status]) => ({ node, status }) as MemberView),
+        remove: (node) => this.buried.push(node),
         said: (node) => ({ state: new Map([['draining', this.said.get(node) ?? 'false']]), gauges: new Map() }),
       },
       state: this.#state(),
@@ -164,6 +166,7 @@ describe("autopilot's driver", () => {
     const feed = leader.events.open()
     await leader.done('remove', '3')
     expect(leader.proposed).toEqual(['promote 4', 'remove 3'])
+    expect(leader.buried, 'what gossip is told').toEqual(['3'])
     expect(await feed.take()).toContainEqual({
       kind: 'removed',
       time: 7,
