@@ -63,7 +63,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     clusterId: () => agreement.status().clusterId,
     cluster: agreement.cluster,
     isAlive: (peer) =>
-      linked.has(peer) || gossip?.members().some((member) => member.node === peer && isLive(member)) === true,
+      peer === node ||
+      linked.has(peer) ||
+      gossip?.members().some((member) => member.node === peer && isLive(member)) === true,
     clock,
     log,
   })
