@@ -125,6 +125,10 @@ export class PeerLinks implements TransportEvents {
     else this.#options.message(message, { lane, bytes: payload.length })
   }
 
+  denied(peer: NodeId): void {
+    this.#options.denied(peer)
+  }
+
   refused(refusal: Parameters<TransportEvents['refused']>[0]): void {
     const { address, peer, error, fatal } = refusal
     this.#options.log('warn', 'peer-refused', { address, peer, code: error.code, error: describeError(error) })
@@ -173,6 +177,8 @@ export type PeerLinksOptions = {
   readonly snapshotMessage: (from: NodeId, message: SnapshotMessage) => void
   /** Its process is gone, as its machine says. */
   readonly gone: (peer: NodeId) => void
+  /** The peer lets this node in no more, or not yet. */
+  readonly denied: (peer: NodeId) => void
   /** This node must not go on. */
   readonly fatal: (error: OperatingError) => void
 }

@@ -33,7 +33,7 @@ import { settleMembership } from './membership.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
-import { ended } from './removal.ts'
+import { goneByGossip } from './removal.ts'
 import { SelfReport } from './self-report.ts'
 import { Stops } from './stops.ts'
 import { ToolCalls } from './tool-calls.ts'
@@ -284,7 +284,7 @@ async function startParts(
     const said = drainingMembers.told(change)
     if (said !== null) events.drainingChanged(change.owner, said)
   })
-  peers.gossip.onEnded((phase) => failed(ended(node, phase)))
+  peers.gossip.onEnded((phase) => failed(goneByGossip(node, phase)))
   const toolCalls = new ToolCalls({ calls, catalog: () => catalog.current(), nextCallId })
   const nodeCommands = new NodeCommands({
     self: node,

@@ -260,6 +260,7 @@ export class WebSocketTransport implements Transport {
   #refused(connection: LaneConnection, end: NonNullable<LaneConnection['end']> & { why: 'refused' }): void {
     const { address, role } = connection
     const peer = end.node
+    if (end.by === 'peer' && peer !== null && end.error.code === 'denied') this.#events?.denied?.(peer)
     // A dialler's port differs at each try, its address does not.
     const from = role === 'dialer' ? address : (peer ?? address.slice(0, address.lastIndexOf(':')))
     const report = this.#refusals.report({ from, address, role, peer, error: end.error, fatal: end.fatal })
