@@ -71,7 +71,8 @@ describe('linearizable', () => {
   })
 
   it('takes all attempts of a write for one, that ends with the first answer', () => {
-    const attempts = [put('b', [20, null]), put('b', [60, 70], { attempt: 2, revision: 5 })]
+    const answered = put('b', [60, 70], { attempt: 2, revision: 5 })
+    const attempts = [put('b', [20, null]), answered, { ...answered, attempt: 3, answeredUs: 200_000 }]
     const early = [put('a', [0, 10], { revision: 4 }), ...attempts, get('b', [30, 35], { revision: 5 })]
     expect(failure('linearizable', { history: early })).toBe(null)
     expect(failure('linearizable', { history: [...early, get('a', [80, 90])] })).toContain('no order explains it')

@@ -44,6 +44,11 @@ function calledIds(): string[] {
   return calls().map((call) => argumentsOf(call).id)
 }
 
+function answerRising(): () => FakeAnswer {
+  let revision = 0
+  return () => ({ status: 200, body: { value: 'v', revision: (revision += 1) } })
+}
+
 const unknown: FakeAnswer = { status: 504, body: { error: { code: 'outcome-unknown' } } }
 
 describe('the workload', () => {
@@ -79,15 +84,22 @@ describe('the workload', () => {
   })
 
   it('writes no value twice by itself, and asks for revisions that it has seen', async () => {
-    let revision = 0
-    const history = await load(() => ({ status: 200, body: { value: 'v', revision: (revision += 1) } }), {
-      isDone: () => puts().length >= 60,
-    })
+    const history = await load(answerRising(), { isDone: () => puts().length >= 60 })
     const first = history.filter(({ kind, attempt }) => kind === 'kv-put' && attempt === 1)
     expect(new Set(first.map(({ value }) => value)).size).toBe(first.length)
     const asked = puts().flatMap(({ headers }) => headers['if-match'] ?? [])
     expect(asked.length).toBeGreaterThan(0)
     expect(asked.some((match) => match !== '"0"')).toBe(true)
+  })
+
+  it('repeats an acknowledged write now and then, with its Idempotency-Key, unless it is weakened', async () => {
+    const repeated = (): Asked[] => puts().filter(({ body }, at) => puts().findIndex((put) => put.body === body) < at)
+    const isDone = (): boolean => repeated().length > 0
+    await load(answerRising(), { isDone })
+    expect(repeated().map(({ headers }) => headers['idempotency-key'])).not.toContain(undefined)
+    node.asked.length = 0
+    await load(answerRising(), { isDone, weaken: 'new-identity' })
+    expect(new Set(repeated().map(({ headers }) => headers['idempotency-key']))).toEqual(new Set([undefined]))
   })
 
   it('asks the nodes that are there: a new one too, and one that has left no more', async () => {
