@@ -1,7 +1,5 @@
 import { assert } from '../std/assert.ts'
 
-const namedAtOnce = 1024
-
 /** A map of items by their names. A step for every thousand: what takes long on one thread is to be done in slices. */
 export function* byName<Item>(
   items: readonly Item[],
@@ -15,3 +13,5 @@ export function* byName<Item>(
   }
   return named
 }
+
+const namedAtOnce = 1024
