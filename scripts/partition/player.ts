@@ -327,8 +327,14 @@ function describe(action: Action): string {
   const { verb } = action
   if ('ways' in action) {
     const { from, to, isBothWays } = action.ways
-    return `${verb} ${from.join(' ')} ${isBothWays ? '-' : '->'} ${to.join(' ')}`
+    return `${verb} ${from.join(' ')} ${isBothWays ? '-' : '->'} ${to.join(' ')}${measureOf(action)}`
   }
   if ('sides' in action) return `${verb} ${action.sides.map((side) => side.join(' ')).join(' | ')}`
   return 'node' in action && action.node !== null ? `${verb} ${action.node}` : verb
+}
+
+function measureOf(action: Action): string {
+  if (action.verb === 'delay') return ` ${action.delayMs}ms +-${action.jitterMs}ms`
+  if (action.verb === 'loss') return ` ${Math.round(action.loss * 100)}%`
+  return action.verb === 'bandwidth' ? ` ${action.bytesPerSecond}B/s` : ''
 }

@@ -29,6 +29,8 @@ export type RunOptions = {
   readonly scenario: Scenario
   readonly seed: number
   readonly weaken: Weakening | null
+  /** The main.js of another build than this one. */
+  readonly cli?: string
   /** The folder stays, with logs and data. */
   readonly isKept: boolean
   /** Told where it is. */
@@ -49,6 +51,7 @@ export async function runScenario(options: RunOptions): Promise<Run> {
     joiners: scenario.joining.length,
     servers: serversFor({ dir, nodes: [...ids, ...scenario.joining], weaken }),
     config,
+    ...(options.cli === undefined ? {} : { cli: options.cli }),
     async fronted(plans) {
       await Promise.all(plans.map(({ id, fronts }) => links.add(id, fronts)))
       await Promise.all(scenario.joining.map((id) => links.setRunning(id, false)))

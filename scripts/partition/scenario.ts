@@ -5,6 +5,7 @@
  *   at 2s isolate leader            a step, its time counted from where the workload starts
  *   end 14s                         all is healed then, if no step has, and has to recover
  *   expect gap <= 5s                further claims; the checks run in any case
+ *   fails with leaver-stays-a-voter the switch, or the build with a bug, with which a check has to fail (`--prove`)
  *
  * Steps: `isolate NODE`, `split A B | C`, `cut A -> B`, `cut A - B`, `bridge NODE`, `ring`,
  * `flap A - B every 500ms for 5s`, `delay A - B 200ms +-100ms`, `loss A - B 20%`, `bandwidth A - B 64KiB/s`, `pause NODE`,
@@ -51,6 +52,8 @@ export type Scenario = {
   readonly joining: readonly string[]
   readonly endMs: number
   readonly expectations: readonly Expectation[]
+  /** Name of a weakening or of a mutant. */
+  readonly failsWith: string | null
 }
 
 export class ScenarioError extends Error {
@@ -61,6 +64,7 @@ export class ScenarioError extends Error {
 
 const nodesMax = 7
 const endMsMax = 10 * 60_000
+const directives = 'nodes, at, end, expect, fails'
 
 export function parseScenario(text: string): Scenario {
   const about: string[] = []
@@ -68,17 +72,19 @@ export function parseScenario(text: string): Scenario {
   const expectations: Expectation[] = []
   let nodes: number | null = null
   let endMs: number | null = null
+  let failsWith: string | null = null
   const lines = text.split('\n')
   for (const [index, raw] of lines.entries()) {
     const line = new Line(index + 1, raw.replace(/#.*/, ''))
     if (raw.startsWith('#') && nodes === null) about.push(raw.replace(/^#\s*/, '').trim())
     if (line.isEmpty) continue
-    const directive = line.word('a directive: nodes, at, end or expect')
+    const directive = line.word(`a directive: ${directives}`)
     if (directive === 'nodes') nodes = once(line, nodes, () => line.integer(1, nodesMax))
     else if (directive === 'end') endMs = once(line, endMs, () => line.duration())
     else if (directive === 'at') steps.push(parseStep(line))
     else if (directive === 'expect') expectations.push(parseExpectation(line))
-    else throw line.error(`"${directive}" is no directive; there are nodes, at, end and expect`)
+    else if (directive === 'fails') failsWith = once(line, failsWith, () => parseFailure(line))
+    else throw line.error(`"${directive}" is no directive; there are ${directives}`)
     line.end()
   }
   const last = lines.length
@@ -87,7 +93,12 @@ export function parseScenario(text: string): Scenario {
   if (endMs > endMsMax) throw new ScenarioError(last, `end is later than ${endMsMax / 1000}s`)
   const sorted = steps.toSorted((a, b) => a.atMs - b.atMs)
   const joining = checkSteps(sorted, { nodes, endMs })
-  return { about: about.join(' '), nodes, steps: sorted, joining, endMs, expectations }
+  return { about: about.join(' '), nodes, steps: sorted, joining, endMs, expectations, failsWith }
+}
+
+function parseFailure(line: Line): string {
+  line.expect('with')
+  return line.word('the name of a switch or of a mutant')
 }
 
 function once<T>(line: Line, before: T | null, read: () => T): T {

@@ -1,7 +1,9 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { isMutant } from '../../scripts/partition/mutants.ts'
 import { parseScenario, type Action } from '../../scripts/partition/scenario.ts'
+import { weakenings } from '../../scripts/partition/types.ts'
 
 const folder = path.resolve(import.meta.dirname, '../../scripts/partition/scenarios')
 
@@ -13,7 +15,7 @@ function step(text: string): Action | undefined {
 describe('a scenario', () => {
   it('says what it is about, who forms the cluster, what happens when, when it ends and what is expected', () => {
     const text =
-      '# The leader\n# is cut off.\nnodes 3\n\nat 8s heal # again\nat 2s isolate leader\nend 14s\nexpect gap <= 5s\n'
+      '# The leader\n# is cut off.\nnodes 3\n\nat 8s heal # again\nat 2s isolate leader\nend 14s\nexpect gap <= 5s\nfails with stale-reads\n'
     expect(parseScenario(text)).toEqual({
       about: 'The leader is cut off.',
       nodes: 3,
@@ -24,6 +26,7 @@ describe('a scenario', () => {
       joining: [],
       endMs: 14_000,
       expectations: [{ line: 8, text: 'gap <= 5s', subject: 'gap', comparison: '<=', value: 5000 }],
+      failsWith: 'stale-reads',
     })
   })
 
@@ -91,6 +94,8 @@ describe('a scenario', () => {
     ['at 1s join n2', /^line 2: n2 is there already/],
     ['nodes 3', /^line 2: was said before/],
     ['wait 5s', /^line 2: "wait" is no directive/],
+    ['fails without stale-reads', /^line 2: "with" is expected, not "without"/],
+    ['fails with', /^line 2: the name of a switch or of a mutant is missing/],
     ['expect luck >= 1', /^line 2: nothing is known of "luck"/],
     ['expect gap < 5s', /^line 2: "<" is neither <= nor >=/],
     ['expect gap <= 5', /^line 2: "5" is no measure/],
@@ -107,12 +112,14 @@ describe('a scenario', () => {
   })
 
   const files = readdirSync(folder)
-  it('is there at least fourteen times, each with what it is about', () => {
+  it('is there at least fourteen times, each with what it is about and what it fails with', () => {
     expect(files.length).toBeGreaterThanOrEqual(14)
     for (const file of files) {
       const scenario = parseScenario(readFileSync(path.join(folder, file), 'utf8'))
       expect(scenario.about.length, file).toBeGreaterThan(20)
       expect(scenario.steps.length, file).toBeGreaterThan(0)
+      const { failsWith } = scenario
+      expect(failsWith !== null && (isMutant(failsWith) || failsWith in weakenings), `${file}: ${failsWith}`).toBe(true)
     }
   })
 })
