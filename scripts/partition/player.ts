@@ -198,9 +198,7 @@ export class Player {
 
   async #leave(id: string): Promise<void> {
     this.#lives.set(id, 'leaving')
-    const ended = this.#untilEnded(id)
-    await askToLeave(this.#in('up', 'leaving'), id)
-    await ended
+    await Promise.all([askToLeave(this.#in('up', 'leaving'), id), this.#untilEnded(id)])
   }
 
   async #untilEnded(id: string): Promise<void> {
