@@ -134,6 +134,20 @@ export class LocalNode {
     this.#ended = listener
   }
 
+  /** Of its last life; null while it runs, and when a signal ended it. */
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null
+  }
+
+  /** Waits for it to end by itself. */
+  async ended(): Promise<void> {
+    await waitFor(
+      () => `${this.id} to end by itself\n${logTail(this.#plan)}`,
+      () => !this.isRunning,
+      stopMs,
+    )
+  }
+
   /** The processes that this life of the node has started. */
   children(): readonly ProcessName[] {
     return this.isRunning ? descendantsOf(this.pid) : []

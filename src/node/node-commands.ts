@@ -94,21 +94,30 @@ export class NodeCommands implements NodeNeeds {
     throw refused(`${what} ${node}: gossip says that it ${status === 'dead' ? 'is dead' : 'has left'}; ${way}`)
   }
 
-  /** Without the node, those that are left have to be able to decide. */
+  /** Those that are there have to be able to decide it, and those that are left to decide anything after it. */
   #refuseWithoutQuorum(node: NodeId, what: string): void {
     const voters = this.#options.raft()?.configuration.voters ?? []
     if (!voters.includes(node)) return
     const rest = voters.filter((voter) => voter !== node)
+    const without = (ids: readonly NodeId[]): NodeId[] => ids.filter((voter) => this.#statusOf(voter) !== 'alive')
     if (rest.length === 0) {
       throw refused(
         `${what} ${node}: it is the only voter, and the cluster ends with it; to end it, stop the process; to go on, add another first: quorate token create`,
       )
     }
-    const silent = rest.filter((voter) => this.#statusOf(voter) !== 'alive')
-    if ((rest.length - silent.length) * 2 > rest.length) return
-    const ids = silent.join(', ')
+    const way = `start ${without(rest).join(', ')} first; if that can not be: quorate raft recover --help`
+    if (without(voters).length * 2 >= voters.length) {
+      const alive = voters.length - without(voters).length
+      throw new OperatingError(
+        'no-quorum',
+        `${what} ${node}: ${alive} of ${voters.length} voters are alive, too few to decide it: ${way}`,
+        { retry: 'after', retryAfterMs: 1000 },
+      )
+    }
+    if (without(rest).length * 2 < rest.length) return
+    const left = rest.join(', ')
     throw refused(
-      `${what} ${node}: of the voters that would be left (${rest.join(', ')}) too few are alive to decide anything: start ${ids} first; if that can not be: quorate raft recover --help`,
+      `${what} ${node}: too few of the voters that would be left (${left}) are alive to decide anything: ${way}`,
     )
   }
 
