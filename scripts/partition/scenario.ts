@@ -1,7 +1,7 @@
 /**
  * Scenarios as text: a comment that says what it is about, then one directive a line.
  *
- *   nodes 3                         form the cluster (1 to 7)
+ *   nodes 3                         form the cluster (3 to 7)
  *   at 2s isolate leader            a step, its time counted from where the workload starts
  *   end 14s                         all is healed then, if no step has, and has to recover
  *   expect gap <= 5s                further claims; the checks run in any case
@@ -62,6 +62,7 @@ export class ScenarioError extends Error {
   }
 }
 
+const nodesMin = 3
 const nodesMax = 7
 const endMsMax = 10 * 60_000
 const directives = 'nodes, at, end, expect, fails'
@@ -79,7 +80,7 @@ export function parseScenario(text: string): Scenario {
     if (raw.startsWith('#') && nodes === null) about.push(raw.replace(/^#\s*/, '').trim())
     if (line.isEmpty) continue
     const directive = line.word(`a directive: ${directives}`)
-    if (directive === 'nodes') nodes = once(line, nodes, () => line.integer(1, nodesMax))
+    if (directive === 'nodes') nodes = once(line, nodes, () => line.integer(nodesMin, nodesMax))
     else if (directive === 'end') endMs = once(line, endMs, () => line.duration())
     else if (directive === 'at') steps.push(parseStep(line))
     else if (directive === 'expect') expectations.push(parseExpectation(line))

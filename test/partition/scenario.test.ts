@@ -107,7 +107,7 @@ describe('a scenario', () => {
   it('needs nodes and an end', () => {
     expect(() => parseScenario('end 5s')).toThrow('line 1: nodes is missing')
     expect(() => parseScenario('nodes 3')).toThrow('line 1: end is missing')
-    expect(() => parseScenario('nodes 8\nend 5s')).toThrow('line 1: "8" is no number from 1 to 7')
+    expect(() => parseScenario('nodes 8\nend 5s')).toThrow('line 1: "8" is no number from 3 to 7')
     expect(() => parseScenario('nodes 3\nend 1000s')).toThrow('end is later than 600s')
   })
 
