@@ -30,6 +30,8 @@ export class Player {
   readonly #options: PlayerOptions
   readonly #lives = new Map<string, Life>()
   readonly #draining = new Set<string>()
+  /** Ended by a step, and not started since. */
+  readonly #killed = new Set<string>()
   readonly #ready = new Set<string>()
   /** Steps that still go on. */
   readonly #under = new Set<Promise<void>>()
@@ -162,6 +164,7 @@ export class Player {
     const life = this.#lives.get(id)
     if (how.from === null ? life !== 'up' && life !== 'paused' : life !== how.from) throw new Error(`${id} is ${life}`)
     this.#lives.set(id, how.to)
+    if (how.to === 'down') this.#killed.add(id)
     await this.#node(id).kill(how.signal)
     if (how.to === 'paused') this.#tellProcess(id, 'paused')
   }
@@ -187,9 +190,16 @@ export class Player {
 
   async #start(id: string, start: () => Promise<void>): Promise<void> {
     await this.#options.links.setRunning(id, true)
+    this.#killed.delete(id)
     this.#lives.set(id, 'up')
     this.#tellProcess(id, 'started')
-    await start()
+    try {
+      await start()
+    } catch (error) {
+      // A step has ended it before it was ready, and another starts it again.
+      if (this.#killed.has(id)) return
+      throw error
+    }
     this.#tellProcess(id, 'ready')
     if (this.#ready.has(id)) return
     this.#ready.add(id)
