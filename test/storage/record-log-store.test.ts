@@ -92,12 +92,18 @@ describe('the two homes of term and vote', () => {
     const file = new MemorySlotFile()
     first.gate = Promise.reject(new Error('the power is gone'))
     const make = (): RecordLogStore =>
-      new RecordLogStore({ where: 'memory', records: first, voteFile: file, clock: new ManualClock() })
+      new RecordLogStore({
+        where: 'memory',
+        records: first,
+        voteFile: file,
+        clock: new ManualClock(),
+        firstGeneration: 7,
+      })
     await expect(make().open({ nodeId: n1 })).rejects.toMatchObject({ code: 'storage-failed' })
     expect(first.rows.size).toBe(0)
     expect(file.synced).not.toBeNull()
     first.gate = null
-    expect(await make().open({ nodeId: n1 })).toMatchObject({ generation: 1, damage: null })
+    expect(await make().open({ nodeId: n1 })).toMatchObject({ generation: 7, damage: null })
   })
 
   it('has begun anew even when a crash came before the vote file knew of it', async () => {
