@@ -6,15 +6,17 @@ import type { AdminOptions } from '../../src/admin/admin.ts'
 import { Metrics } from '../../src/admin/metrics.ts'
 import type { AdminNeeds, KvNeeds, MembershipNeeds, MetricsSample } from '../../src/admin/needs.ts'
 import type { TokenNeeds } from '../../src/admin/token-needs.ts'
+import type { NodeNeeds } from '../../src/admin/node-needs.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
 /** An admin API on a real server on loopback, over needs that a test scripts; what it does not script must not be asked. */
-export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'membership' | 'tokens'>> & {
+export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'nodes' | 'membership' | 'tokens'>> & {
   kv?: Partial<KvNeeds>
   membership?: Partial<MembershipNeeds>
+  nodes?: Partial<NodeNeeds>
   tokens?: Partial<TokenNeeds>
 }
 
@@ -86,6 +88,13 @@ function needsOf(scripted: Scripted): AdminNeeds {
       promote: unscripted('membership.promote'),
       remove: unscripted('membership.remove'),
       ...scripted.membership,
+    },
+    nodes: {
+      drain: unscripted('nodes.drain'),
+      undrain: unscripted('nodes.undrain'),
+      leave: unscripted('nodes.leave'),
+      remove: unscripted('nodes.remove'),
+      ...scripted.nodes,
     },
     tokens: {
       create: unscripted('tokens.create'),

@@ -36,6 +36,17 @@ describe('the events of the cluster', () => {
     ])
   })
 
+  it('say how far the drain of a node is', async () => {
+    const events = new ClusterEvents(() => 7)
+    const feed = events.open()
+    for (const how of ['draining', 'drained', 'serving'] as const) events.drainingChanged('n2' as NodeId, how)
+    expect(await feed.take()).toEqual([
+      { kind: 'draining', time: 7, node: 'n2' },
+      { kind: 'drained', time: 7, node: 'n2' },
+      { kind: 'serving', time: 7, node: 'n2' },
+    ])
+  })
+
   it('say when the leader is another, and when a configuration is committed', async () => {
     const events = new ClusterEvents(() => 7)
     events.raftChanged(null)
