@@ -82,8 +82,7 @@ function converged({ convergence: { isReached, tookMs, amiss } }: Run): CheckRes
 }
 
 /** In the end every member answers, and all say the same of everyone: gossip of who lives, Raft of who counts. */
-function membersAgree(finals: readonly FinalNode[]): CheckResult {
-  const members = finals.filter(({ isMember }) => isMember)
+function membersAgree(members: readonly FinalNode[]): CheckResult {
   const ids = members.map(({ id }) => id).toSorted()
   const problems: string[] = []
   const views = new Map<string, string>()
@@ -115,8 +114,7 @@ function namesIn(value: unknown): string[] {
 }
 
 /** The keys of the workload, and the sum over everything that the nodes have agreed to. */
-function statesEqual(finals: readonly FinalNode[]): CheckResult {
-  const members = finals.filter(({ isMember }) => isMember)
+function statesEqual(members: readonly FinalNode[]): CheckResult {
   const problems: string[] = []
   const [first] = members
   for (const { id, entries, state } of members) {

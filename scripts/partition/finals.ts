@@ -31,7 +31,7 @@ async function readFinal({ id, url }: NodeTarget): Promise<FinalNode> {
     readEntries(url),
   ])
   const members = (listed?.['members'] ?? null) as FinalNode['members']
-  return { id, isMember: true, status, raft, members, entries, state: await readState(url) }
+  return { id, status, raft, members, entries, state: await readState(url) }
 }
 
 type Listed = { readonly key: string; readonly value: unknown; readonly revision: number }

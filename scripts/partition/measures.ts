@@ -62,8 +62,7 @@ export function recoveryMs({ timeline, history, finals }: Pick<Run, 'timeline' |
     )
     return Math.min(Infinity, ...answered)
   }
-  const members = finals.filter(({ isMember }) => isMember)
-  const lastUs = Math.max(healedUs, ...members.flatMap((node) => recoveredKinds.map((kind) => firstOk(node, kind))))
+  const lastUs = Math.max(healedUs, ...finals.flatMap((node) => recoveredKinds.map((kind) => firstOk(node, kind))))
   return lastUs === Infinity ? null : (lastUs - healedUs) / 1000
 }
 

@@ -129,11 +129,9 @@ export type TimelineEntry = { readonly atUs: number } & (
 /** `healed`: every link is whole and every node runs again, from here on the cluster has to recover. */
 export type Phase = 'workload-started' | 'healed' | 'workload-stopped' | 'converged' | 'not-converged' | 'stopped'
 
-/** What a node says at the end, after all have agreed or the deadline passed; null when it did not answer. */
+/** What a member says at the end, after all have agreed or the deadline passed; null when it did not answer. */
 export type FinalNode = {
   readonly id: string
-  /** Whether it should still be a member: false once it has left. */
-  readonly isMember: boolean
   readonly status: Readonly<Record<string, unknown>> | null
   /** /v1/raft */
   readonly raft: Readonly<Record<string, unknown>> | null

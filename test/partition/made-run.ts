@@ -64,7 +64,7 @@ export function finalNode(id: string, entries: FinalNode['entries'] = {}): Final
     disagrees: null,
   }))
   const raft = { leader: 'n1', voters: ids, learners: [] }
-  return { id, isMember: true, status: {}, raft, members, entries, state: { index: 9, sum: 'abc' } }
+  return { id, status: {}, raft, members, entries, state: { index: 9, sum: 'abc' } }
 }
 
 export function madeRun(part: Partial<Run> = {}): Run {
