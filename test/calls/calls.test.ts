@@ -161,9 +161,26 @@ describe('serve', () => {
     expect(serve.counters).toEqual({ active: 0, served: 0, refused: 1 })
   })
 
+  it('rejects every call while it takes none, before any work', async () => {
+    const serve = new Serve({
+      upstreams: { call: () => expect.fail('no upstream may be asked') },
+      runs: () => true,
+      takes: () => false,
+    })
+    expect(await serve.call(call, notify, never)).toMatchObject({
+      kind: 'rejected',
+      error: { code: 'draining', retry: 'elsewhere' },
+    })
+  })
+
   it('rejects what is above its limit, and takes calls again when others have ended', async () => {
     const answer = deferred<Outcome>()
-    const serve = new Serve({ upstreams: { call: () => answer.promise }, runs: () => true, takes: () => true, activeMax: 1 })
+    const serve = new Serve({
+      upstreams: { call: () => answer.promise },
+      runs: () => true,
+      takes: () => true,
+      activeMax: 1,
+    })
     const first = serve.call(call, notify, never)
     expect(await serve.call(call, notify, never)).toMatchObject({ kind: 'rejected', error: { code: 'overloaded' } })
     answer.resolve(done)

@@ -81,6 +81,28 @@ describe('the view of members', () => {
     ])
   })
 
+  it('says who drains: by its own word, else by what operators want', () => {
+    const views = memberViews(
+      sources({
+        gossiped: {
+          n2: { status: 'alive', state: { draining: 'drained' } },
+          n3: { status: 'alive', state: { draining: 'false' } },
+          n4: { status: 'alive', state: { draining: 'whatever' } },
+        },
+        drains: new Map([
+          ['n2' as NodeId, 'leave' as const],
+          ['n3' as NodeId, 'drain' as const],
+        ]),
+      }),
+    )
+    expect(views.map(({ id, draining }) => [id, draining])).toEqual([
+      ['n1', 'no'],
+      ['n2', 'drained'],
+      ['n3', 'draining'],
+      ['n4', 'no'],
+    ])
+  })
+
   it("tells a node's own word before the directory's", () => {
     const state = { 'address.http': 'new:1', 'label.zone': 'new', version: '2', startedAt: '5', role: 'voter' }
     const [, n2, n3] = memberViews(
