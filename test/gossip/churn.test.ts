@@ -45,6 +45,7 @@ describe('a node that joins', () => {
 
   it('and falls later is found dead by all', () => {
     const sim = formed(5)
+    sim.run(30_000)
     sim.join(nodeId(5), nodeId(1))
     sim.run(60_000)
     sim.crash(nodeId(5))
