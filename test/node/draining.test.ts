@@ -141,6 +141,16 @@ describe('a drain', () => {
     expect(isOver).toBe(true)
   })
 
+  it('that is closed while it waits to leave leaves no timer', async () => {
+    const { clock, world, draining } = makeDraining()
+    Object.assign(world, { wanted: 'leave', leaveFails: 9 })
+    draining.look()
+    await nextTurn()
+    expect(clock.timers).toBe(1)
+    draining.close()
+    expect(clock.timers).toBe(0)
+  })
+
   it('that is closed leaves no timer', async () => {
     const { clock, traffic, world, draining } = makeDraining()
     traffic.begin()
