@@ -1,6 +1,6 @@
 /** What clients felt, as numbers: of a run's history and timeline only, so that any recorded run can be measured again. */
 import { isMismatch, type Deed } from './deeds.ts'
-import type { Availability, Expectation, FinalNode, Operation, Phase, Run, Timeline } from './types.ts'
+import type { Availability, Expectation, Operation, Phase, Run, Timeline } from './types.ts'
 
 export const operationKinds = ['kv-put', 'kv-get', 'kv-stale-get', 'call'] as const satisfies Operation['kind'][]
 
@@ -48,23 +48,22 @@ export function okTimes(deeds: readonly Deed[]): number[] {
 }
 
 /** From `healed` until every member has done a write, a read and a call that began after it; null: never. */
-export function recoveryMs({ timeline, history, finals }: Pick<Run, 'timeline' | 'history' | 'finals'>): number | null {
+export function recoveryMs({ timeline, history, members }: RecoveryOf): number | null {
   const healedUs = phaseUs(timeline, 'healed')
   if (healedUs === null) return null
-  const firstOk = (node: FinalNode, kind: Operation['kind']): number => {
+  const firstOk = (id: string, kind: Operation['kind']): number => {
     const answered = history.flatMap((operation) =>
-      operation.node === node.id &&
-      operation.kind === kind &&
-      operation.outcome === 'ok' &&
-      operation.calledUs >= healedUs
+      operation.node === id && operation.kind === kind && operation.outcome === 'ok' && operation.calledUs >= healedUs
         ? (operation.answeredUs ?? [])
         : [],
     )
     return Math.min(Infinity, ...answered)
   }
-  const lastUs = Math.max(healedUs, ...finals.flatMap((node) => recoveredKinds.map((kind) => firstOk(node, kind))))
+  const lastUs = Math.max(healedUs, ...members.flatMap((id) => recoveredKinds.map((kind) => firstOk(id, kind))))
   return lastUs === Infinity ? null : (lastUs - healedUs) / 1000
 }
+
+type RecoveryOf = Pick<Run, 'timeline' | 'history'> & { readonly members: readonly string[] }
 
 /** Leaders, counted once a term. */
 export function leaderCount(timeline: Timeline): number {
@@ -82,7 +81,7 @@ export function measure(subject: Expectation['subject'], run: Run, deeds: readon
     case 'availability':
       return availabilityOf(ofKind(deeds, 'kv-put'), windowOf(run)).availability
     case 'recovery':
-      return recoveryMs(run)
+      return recoveryMs({ ...run, members: run.finals.map(({ id }) => id) })
     case 'leaders':
       return leaderCount(run.timeline)
     case 'failed-calls':

@@ -24,6 +24,8 @@ type Due = {
   readonly line: number
   readonly text: string
   readonly run: () => Promise<void> | void
+  /** What follows is as much later as it takes. */
+  readonly isWait?: boolean
 }
 
 export class Player {
@@ -73,16 +75,22 @@ export class Player {
   }
 
   async play(scenario: Scenario): Promise<void> {
-    const beganMs = performance.now()
+    let beganMs = performance.now()
     const now = (): number => performance.now() - beganMs
-    this.#agenda = scenario.steps.map((step) => ({ ...step, run: () => this.#step(step) }))
+    this.#agenda = scenario.steps.map((step) => ({
+      ...step,
+      run: () => this.#step(step),
+      isWait: step.action.verb === 'wait',
+    }))
     for (;;) {
       this.#agenda.sort((a, b) => a.atMs - b.atMs)
       const due = this.#agenda.shift()
       if (due === undefined) break
       await sleep(Math.max(0, due.atMs - now()))
       try {
+        const runMs = performance.now()
         await due.run()
+        if (due.isWait === true) beganMs += performance.now() - runMs
       } catch (error) {
         this.#failures.push(failure(due, error))
       }
@@ -97,8 +105,12 @@ export class Player {
     this.#options.links.heal()
     for (const { id } of this.#in('paused')) await this.#resume(id)
     for (const { id } of this.#in('down')) this.#restart(id)
-    while (this.#under.size > 0) await Promise.all(this.#under)
+    await this.#underDone()
     this.#look()
+  }
+
+  async #underDone(): Promise<void> {
+    while (this.#under.size > 0) await Promise.all(this.#under)
   }
 
   /** Ends the node though no step asked for that. */
@@ -143,6 +155,8 @@ export class Player {
         return this.#flap(action, at)
       case 'storm':
         return this.#storm(action, at)
+      case 'wait':
+        return this.#underDone()
       case 'isolate':
       case 'split':
       case 'cut':

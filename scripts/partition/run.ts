@@ -13,14 +13,16 @@ import { amissInMembership, amissInState, waitForAgreement } from './agreement.t
 import { readExecutions, serversFor } from './executions.ts'
 import { endLeftovers, readFinals } from './finals.ts'
 import { Links } from './links.ts'
+import { recoveryMs } from './measures.ts'
 import { Player } from './player.ts'
 import type { Scenario } from './scenario.ts'
 import { Recorder } from './timeline.ts'
-import type { Convergence, FinalNode, History, Run, Weakening } from './types.ts'
+import type { Convergence, FinalNode, History, Run, Weakening, Workload } from './types.ts'
 import { createWorkload } from './workload.ts'
 
 const agreeMs = 45_000
 const sameStateMs = 15_000
+const recoverMs = 10_000
 /** Fast enough that a member is called dead, and a node that clients do not spare is drained, within a scenario. */
 const config = { gossip: { probeIntervalMs: 500, probeTimeoutMs: 250 }, node: { drainTimeoutMs: 3000 } }
 
@@ -110,6 +112,7 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
     await Promise.all([player.play(scenario), weaken === 'lost-process' ? loseOne(player, scenario) : null])
     await player.settle()
     const { amiss, tookMs } = await watch.agreed()
+    await waitForRecovery({ workload, player, recorder })
     history = await workload.stop()
     recorder.phase('workload-stopped')
     const members = player.members()
@@ -125,6 +128,18 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
     await recorder.stop()
     if (history === null) await workload.stop()
   }
+}
+
+/** Until clients have got everything from every member, so that the time it takes is known; the checks say if it never was. */
+async function waitForRecovery(parts: { workload: Workload; player: Player; recorder: Recorder }): Promise<void> {
+  const { workload, player, recorder } = parts
+  const serving = player.members().flatMap(({ id }) => (player.draining.has(id) ? [] : [id]))
+  const look = (): Promise<readonly string[]> => {
+    const { timeline } = recorder
+    const took = recoveryMs({ timeline, history: workload.history(), members: serving })
+    return Promise.resolve(took === null ? ['clients have not got everything from every member'] : [])
+  }
+  await waitForAgreement(look, { deadlineMs: recoverMs, signal: null })
 }
 
 /** In the middle of the scenario. */

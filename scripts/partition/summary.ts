@@ -40,7 +40,7 @@ export const summarize: Summarize = (run, checks) => {
       'kv-stale-get': available('kv-stale-get'),
       call: available('call'),
     },
-    recoveryMs: recoveryMs(run),
+    recoveryMs: recoveryMs({ ...run, members: run.finals.map(({ id }) => id) }),
     convergenceMs: run.convergence.isReached ? run.convergence.tookMs : null,
     leaders: leaderCount(run.timeline),
     durationMs: (run.timeline.at(-1)?.atUs ?? 0) / 1000,

@@ -48,6 +48,8 @@ export interface Workload {
    * A killed, paused or cut off one is listed too: that is for the client to find out.
    */
   start(targets: () => readonly NodeTarget[]): void
+  /** So far; what is under way is not in it. */
+  history(): History
   /** Starts nothing new, waits for what is under way or gives it up as unknown, leaves no timer and no socket. */
   stop(): Promise<History>
 }

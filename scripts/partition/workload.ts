@@ -46,6 +46,10 @@ class Load implements Workload {
     this.#stop.abort()
     await this.#running
     await this.#requests.close()
+    return this.history()
+  }
+
+  history(): History {
     return this.#history.toSorted((a, b) => a.calledUs - b.calledUs)
   }
 

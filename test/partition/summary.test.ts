@@ -67,17 +67,18 @@ describe('recovery', () => {
     get(null, [atMs, atMs + 20], { node }),
     call(`${node}-${atMs}`, [atMs, atMs + 30], { node }),
   ]
+  const members = ['n1', 'n2', 'n3']
   const healed = [phase('healed', 50), phase('healed', 100)]
 
   it('lasts until the last member has done everything that began after the last healing', () => {
     const history = ['n1', 'n2', 'n3'].flatMap((node, at) => [...all(node, 90), ...all(node, 110 + 100 * at)])
-    expect(recoveryMs(madeRun({ timeline: healed, history }))).toBe(240)
+    expect(recoveryMs({ timeline: healed, history, members })).toBe(240)
   })
 
   it('is none without a call on every member, and without healing', () => {
     const history = [...all('n1', 110), ...all('n2', 110), ...all('n3', 110).slice(0, 2)]
-    expect(recoveryMs(madeRun({ timeline: healed, history }))).toBe(null)
-    expect(recoveryMs(madeRun({ history: [...history, ...all('n3', 110)] }))).toBe(null)
+    expect(recoveryMs({ timeline: healed, history, members })).toBe(null)
+    expect(recoveryMs({ timeline: [], history: [...history, ...all('n3', 110)], members })).toBe(null)
   })
 })
 
