@@ -110,7 +110,10 @@ describe('the removal of a node', () => {
     const { commands, did } = makeCommands({ gossip: { n2: 'alive', n3: 'dead' }, changes: [underWay, 'done'] })
     await commands.remove('n3', { ...limits, force: false })
     expect(did).toHaveLength(3)
-    const never = makeCommands({ gossip: { n2: 'alive', n3: 'dead' }, changes: Array(20).fill(underWay) })
+    const never = makeCommands({
+      gossip: { n2: 'alive', n3: 'dead' },
+      changes: Array.from({ length: 20 }, () => underWay),
+    })
     await expect(never.commands.remove('n3', { timeoutMs: 150, force: false })).rejects.toBe(underWay)
   })
 
