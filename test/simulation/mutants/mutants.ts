@@ -357,7 +357,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/election.ts',
     search: '(isAlone && !core.isSticky)',
     replace: 'isAlone',
-    within: 'test/simulation/plans/sole-voter-and-a-lease.json',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'lease-survives-transfer',
@@ -366,7 +366,7 @@ export const mutants: readonly Mutant[] = [
     file: 'src/raft/transfer.ts',
     search: '  core.endLease(Infinity)\n',
     replace: '',
-    within: 'test/simulation/plans/transfer-and-a-lease.json',
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'takes-proposals-of-any-term',

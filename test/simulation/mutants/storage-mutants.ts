@@ -75,7 +75,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/storage/log-loading.ts',
     search: 'if (!record.sameBytes(prevHash, places.hash(index - 1)))',
     replace: 'if (prevHash.length === 0)',
-    within: 1000,
+    within: 'test/storage/level-log-store.test.ts',
   },
   {
     name: 'quarantine-forgets-the-term',
@@ -220,7 +220,7 @@ export const storageMutants: readonly Mutant[] = [
     file: 'src/raft/recovery.ts',
     search: 'if (match > core.log.lastIndex) core.isRecovering = true',
     replace: '',
-    within: 1000,
+    within: 'test/raft/scenarios.test.ts',
   },
   {
     name: 'stranger-that-leads-is-not-heard',
