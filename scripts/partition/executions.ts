@@ -2,6 +2,7 @@
  * The counting server of the workload: what nodes have as `mcpServers`, and what it has executed, read from the file
  * that all its processes append to.
  */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { scriptCommand } from '../lib/child-script.ts'
@@ -20,6 +21,8 @@ export const serversFor: ServersFor = ({ dir, weaken }) => {
 }
 
 export const readExecutions: ReadExecutions = async (dir) => {
+  // No server has ever started.
+  if (!existsSync(fileIn(dir))) return []
   const text = await readFile(fileIn(dir), 'utf8')
   const lines = text.split('\n').filter((line) => line !== '')
   return lines.map((line): Execution => {
