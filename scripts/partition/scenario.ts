@@ -38,7 +38,9 @@ export type Action =
   | { readonly verb: 'pause' | 'kill' | 'join' | 'leave' | 'drain'; readonly node: NodeName }
   /** Null: all that were paused or killed. */
   | { readonly verb: 'resume' | 'restart'; readonly node: NodeName | null }
-  | { readonly verb: 'heal' | 'wait' }
+  | { readonly verb: 'heal' }
+  /** Until what steps have begun is done. */
+  | { readonly verb: 'wait' }
   /** Draws a step of its own every so often, from the seed of the run. */
   | { readonly verb: 'storm'; readonly everyMs: number; readonly forMs: number }
 

@@ -53,6 +53,7 @@ describe('a scenario', () => {
     ['join n6', { verb: 'join', node: 'n6' }],
     ['leave n4', { verb: 'leave', node: 'n4' }],
     ['drain n4', { verb: 'drain', node: 'n4' }],
+    ['wait', { verb: 'wait' }],
     ['storm every 1s for 20s', { verb: 'storm', everyMs: 1000, forMs: 20_000 }],
   ])('knows the step "%s"', (text, action) => {
     expect(step(text)).toEqual(action)
