@@ -58,7 +58,7 @@ export type StatusView = {
 
 /** The leader's rules about who votes: what it wants and what it does about it. */
 export type AutopilotView = {
-  /** Odd, at most `consensus.maxVoters`, and no more than there are nodes to vote. */
+  /** Odd, at most `consensus.maxVoters` and no more than there are nodes to vote, unless more vote already. */
   readonly voterTarget: number
   /** How many of the voters that are well may fail until nothing can be written. */
   readonly failureTolerance: number

@@ -39,6 +39,7 @@ class Deliberation {
   readonly #healths: ReadonlyMap<NodeId, Health>
   readonly #configuration: Configuration
   readonly #holds: Hold[] = []
+  /** What it promotes for. */
   readonly #target: number
 
   constructor(options: AutopilotOptions, observation: Observation, healths: ReadonlyMap<NodeId, Health>) {
@@ -56,7 +57,9 @@ class Deliberation {
     const { voters } = this.#configuration
     const sound = voters.filter((voter) => this.#of(voter).trouble === null).length
     const failureTolerance = Math.max(0, sound - majorityOf(voters.length))
-    return { voterTarget: this.#target, failureTolerance, decision, holds: this.#holds }
+    // It demotes nobody, so it never wants fewer than there are.
+    const voterTarget = Math.max(this.#target, oddUpTo(voters.length))
+    return { voterTarget, failureTolerance, decision, holds: this.#holds }
   }
 
   /** Whether there is anything to decide for this node now. */

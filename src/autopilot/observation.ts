@@ -15,7 +15,7 @@ export type Observation = {
 
 /** What autopilot thinks of an observation. */
 export type Verdict = {
-  /** How many voters it wants: odd, and no more than there are nodes to vote. */
+  /** How many voters it wants: odd, and no more than there are nodes to vote, unless more vote already. */
   readonly voterTarget: number
   /** How many of the voters that are sound now may fail until no majority is left. */
   readonly failureTolerance: number

@@ -121,6 +121,10 @@ describe('autopilot', () => {
     ['1 2 3 | 4 5:leave', 3],
     ['1 2 3 | 4 5:drain', 5],
     ['1 2 3 4 5 | 6 7 8', 5],
+    ['1 2 3:dead', 3],
+    ['1 2 3:dead 4:dead', 3],
+    ['1 2 3:leave', 3],
+    ['1 2 3 4 5 6 7', 7],
   ])('of %s wants %i voters', (cluster, target) => {
     expect(played([`0 s: ${cluster}`]).voterTarget).toBe(target)
   })

@@ -30,7 +30,7 @@ describe('of three nodes', () => {
     await dead.kill('SIGKILL')
     const left = `${dead.id} is dead, and without it too few voters would be left (2)`
     await waitFor('the reason', async () => (await autopilot()).holds.some((why) => why.startsWith(left)), secondsLong)
-    expect(await autopilot()).toMatchObject({ voterTarget: 1, failureTolerance: 0, next: null })
+    expect(await autopilot()).toMatchObject({ voterTarget: 3, failureTolerance: 0, next: null })
     await dead.restart()
     await waitFor('it to count', async () => (await autopilot()).failureTolerance === 1, secondsLong)
     expect(await members()).toEqual({ voters: 'n1 n2 n3', learners: '' })
