@@ -20,7 +20,7 @@ export class ClusterEvents {
   #configuration: Configuration | null = null
   /** The newest that is not joint. */
   #settled: Configuration | null = null
-  /** Why this node's autopilot changes, or has just changed, how the node counts. */
+  /** Why this node's autopilot changes how the node counts; told once. */
   #explained: { readonly node: NodeId; readonly why: string } | null = null
   #isStopped = false
 
@@ -67,6 +67,7 @@ export class ClusterEvents {
 
   #tellChange(kind: 'promoted' | 'removed', node: NodeId): void {
     const reason = this.#explained?.node === node ? this.#explained.why : null
+    if (reason !== null) this.#explained = null
     this.#tell({ kind, time: this.#now(), node, reason })
   }
 

@@ -80,6 +80,19 @@ describe('the events of the cluster', () => {
     ])
   })
 
+  it('give a reason once: what an operator does with the node later has another', async () => {
+    const events = new ClusterEvents(() => 7)
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2'], learners: ['n3'] }))
+    const feed = events.open()
+    events.explain('n3' as NodeId, 'it is time')
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2', 'n3'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2'] }))
+    expect((await feed.take()).filter(({ kind }) => kind !== 'configuration-changed')).toEqual([
+      { kind: 'promoted', time: 7, node: 'n3', reason: 'it is time' },
+      { kind: 'removed', time: 7, node: 'n3', reason: null },
+    ])
+  })
+
   it('end for who does not take them, and for no one else', async () => {
     const events = new ClusterEvents(() => 7)
     const [slow, quick] = [events.open(), events.open()]
