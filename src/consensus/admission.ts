@@ -1,5 +1,6 @@
 import type { Configuration } from '../raft/configuration.ts'
 import type { Message, MessageKind } from '../raft/messages.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { PeerHello } from '../transport/transport.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -64,11 +65,6 @@ function admitToNobody({
     'denied',
     `node ${hello.node} belongs to no cluster yet, and this node never forms one: it waits to be let into one that has formed`,
   )
-}
-
-export function isMember(configuration: Configuration, id: NodeId): boolean {
-  const { voters, votersOutgoing, learners } = configuration
-  return voters.includes(id) || votersOutgoing.includes(id) || learners.includes(id)
 }
 
 /** Members are; of others, who may lead a configuration that this node has not got yet. */

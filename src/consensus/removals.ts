@@ -1,9 +1,8 @@
 import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
-import { tallyVotes } from '../raft/quorum.ts'
+import { isMember, tallyVotes } from '../raft/quorum.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { isMember } from './admission.ts'
 import type { ConsensusEvents } from './consensus.ts'
 
 /** Who was removed hears it: its lanes end once that is committed, and when it dials again it is told why. */
