@@ -1,3 +1,4 @@
+import { secretBytesMin } from '../vocabulary/handshake.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { isSameProof, proofBy } from './proof.ts'
 
@@ -33,5 +34,3 @@ export class ClusterSecret {
     return isSameProof(proof, this.prove(label, parts))
   }
 }
-
-export const secretBytesMin = 32

@@ -10,8 +10,8 @@ import type { ErrorCode } from './operating-error.ts'
 /** Where the peer listener takes it, as a plain HTTP POST. */
 export const joinPath = '/join'
 
-/** Bytes of a request's body and of an answer's; larger ones are not read. */
-export const joinBytesMax = 16 * 1024
+/** Bytes of an answer, which has room for the longest secret that a file may hold; larger ones are not read. */
+export const joinBytesMax = 64 * 1024
 
 /** Clocks that are further apart refuse each other: tokens end, and idempotency is remembered, by time. */
 export const clockSkewMaxMs = 60_000

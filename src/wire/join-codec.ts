@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { isObject } from '../std/is-object.ts'
 import { parseAddress } from '../vocabulary/addresses.ts'
+import { secretBytesMin } from '../vocabulary/handshake.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { joinBytesMax } from '../vocabulary/join.ts'
@@ -44,7 +45,7 @@ const requestRest = z.object({
   nonce: bytes(32, 32),
 })
 const answer = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('welcome'), key: bytes(32, 32), sealed: bytes(1, 11_000), proof: bytes(32, 32) }),
+  z.object({ kind: z.literal('welcome'), key: bytes(32, 32), sealed: bytes(1, 40_000), proof: bytes(32, 32) }),
   z.object({
     kind: z.literal('refuse'),
     // The code of a newer node that this one does not know yet is `internal` here, and no longer proven.
@@ -59,7 +60,8 @@ const answer = z.discriminatedUnion('kind', [
 const grant = z.object({
   clusterId,
   clusterName: z.string().refine(isNodeId),
-  secret: z.string().min(32).max(4096),
+  // In bytes, as where it is configured: a secret of few characters may have enough of them.
+  secret: z.string().refine((secret) => Buffer.byteLength(secret) >= secretBytesMin),
   peers: z
     .array(
       z

@@ -100,6 +100,18 @@ describe('the join codec', () => {
     expect(decodeJoinAnswer(Buffer.from(large))).toHaveProperty('malformed')
   })
 
+  it.each([
+    ['of few characters', 'é'.repeat(16)],
+    ['of bytes that are no text', Buffer.alloc(4096, 0xff).toString()],
+    ['of characters that JSON writes longer', '\u0001'.repeat(4096)],
+  ])('carries every secret that a file may hold: one %s', (_, secret) => {
+    const peers = Array.from({ length: 16 }, (_, n) => `${'h'.repeat(290)}${n}:6271`)
+    const sealed = encodeJoinGrant({ ...grant, secret, peers })
+    expect(decodeJoinGrant(sealed)).toEqual({ ...grant, secret, peers })
+    const answer: JoinAnswer = { ...welcome, sealed }
+    expect(decodeJoinAnswer(Buffer.from(encodeJoinAnswer(answer)))).toEqual(answer)
+  })
+
   it('says of any bytes, cut and changed messages too, what they are not', () => {
     const random = new Random(Number(process.env['FUZZ_SEED'] ?? 1))
     const samples = [body(plain(request)), Buffer.from(encodeJoinAnswer(welcome)), encodeJoinGrant(grant)]
