@@ -130,9 +130,10 @@ export class Joins {
   }
 
   #refused(error: OperatingError, { from, node, proven }: Refused): Answered {
-    const { code, message } = error
+    const { code } = error
     const host = from.slice(0, from.lastIndexOf(':'))
-    if (proven !== null || this.#reports.isNews(host, `${code} ${message}`)) {
+    // By code, of which there are few: a message holds what the stranger has chosen.
+    if (proven !== null || this.#reports.isNews(`${host} ${code}`, code)) {
       this.#options.log.warn('join-refused', { code, address: from, node, error })
     }
     return answered(httpStatus[code], refuseJoiner(error, proven))

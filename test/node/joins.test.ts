@@ -370,6 +370,18 @@ describe('what a node logs of joins', () => {
     expect(asked.lines).toHaveLength(4)
   })
 
+  it('is one line of each kind of refusal, whatever a stranger varies in what it sends', async () => {
+    const asked = new Asked()
+    const strange = ClusterSecret.from('a secret that somebody made up by himself')
+    for (let tries = 0; tries < 5; tries += 1) {
+      const named = clusterId.replace('9f3c', `000${tries}`) as ClusterId
+      await ask(asked, makeJoinToken(strange, named).text)
+      await ask(asked, makeJoinToken(strange, clusterId).text)
+      await post(asked, tries % 2 === 0 ? '{}' : '[')
+    }
+    expect(asked.lines.map(({ fields }) => fields['code'])).toEqual(['wrong-cluster', 'token-refused', 'bad-request'])
+  })
+
   it('holds neither the secret of the cluster nor any of the token that proves anything', async () => {
     const asked = new Asked()
     const token = asked.token()
