@@ -25,7 +25,9 @@ export async function joinCluster(options: JoiningOptions): Promise<JoinGrant> {
   const backoff = new Backoff(backoffLimits, random)
   /** Why not, by address. */
   const said = new Map<string, string>()
-  for (let round = 1; ; round += 1) {
+  /** Rounds in a row in which all refused for good. */
+  let refusedRounds = 0
+  for (;;) {
     const refusals: OperatingError[] = []
     for (const address of addresses) {
       const outcome = await askOnce(address, options)
@@ -41,7 +43,8 @@ export async function joinCluster(options: JoiningOptions): Promise<JoinGrant> {
     }
     const [refusal] = refusals
     // None has proven it, but who else is there to say so?
-    if (refusal !== undefined && refusals.length === addresses.length && round >= refusedRoundsMax) throw refusal
+    refusedRounds = refusals.length === addresses.length ? refusedRounds + 1 : 0
+    if (refusal !== undefined && refusedRounds >= refusedRoundsMax) throw refusal
     await pause(clock, { ms: backoff.next(), signal })
     if (signal.aborted) throw stopped()
   }
