@@ -7,7 +7,7 @@ import type { ChangeLimits } from './needs.ts'
 export type NodeNeeds = {
   /** Takes nothing new, lets what is in flight end, and goes on being a member. */
   drain(id: string, limits: ChangeLimits): Promise<void>
-  /** Takes a drain back, and a leave as long as the node has not drained. */
+  /** Takes a drain back, and a leave as long as the node is not about to be taken out of the configuration. */
   undrain(id: string, limits: ChangeLimits): Promise<void>
   /** Drains, leaves the configuration and ends its process. */
   leave(id: string, limits: ChangeLimits): Promise<void>

@@ -24,6 +24,11 @@ export class Draining {
   #timer: Timer | null = null
   #handoverRetry: Timer | null = null
   #leaveRetry: Timer | null = null
+  #hasLeft = false
+  /** Whether a removal of this node may be under way, or have been made without its knowledge. */
+  #mayBeOut = false
+  /** Why this node has not left yet. */
+  #whyHere: string | null = null
 
   constructor(options: DrainingOptions) {
     this.#options = options
@@ -55,7 +60,10 @@ export class Draining {
     const { node } = this.#options
     if (phase === 'serving') return null
     if (this.#isStopping) return 'this node is stopping: it takes no new sessions, and ends when nothing is in flight'
-    if (phase === 'leaving') return 'this node leaves the cluster'
+    if (phase === 'leaving') {
+      if (this.#whyHere === null) return 'this node leaves the cluster'
+      return `this node is to leave the cluster and can not yet: ${this.#whyHere}; to have it stay: quorate node drain ${node} --cancel`
+    }
     const how = phase === 'drained' ? 'is drained: it takes nothing' : 'is being drained: it takes no new sessions'
     return `this node ${how}; to take that back: quorate node drain ${node} --cancel`
   }
@@ -79,6 +87,13 @@ export class Draining {
     await this.#drained.promise
   }
 
+  /** The others have taken this node out. True: that is what it was about to do, and it has left. */
+  removed(): boolean {
+    if (this.phase !== 'leaving') return false
+    this.#left()
+    return true
+  }
+
   /** Nothing is done afterwards. */
   close(): void {
     this.#isClosed = true
@@ -98,7 +113,8 @@ export class Draining {
     const { active: inFlight, lastEndMs } = traffic
     const hasToHandOver = successors().length > 0
     const nowMs = clock.monotonic()
-    return { nowMs, wish: this.#wish(), inFlight, lastEndMs, sessions: sessions(), hasToHandOver }
+    const mayStay = !this.#mayBeOut
+    return { nowMs, wish: this.#wish(), inFlight, lastEndMs, sessions: sessions(), hasToHandOver, mayStay }
   }
 
   #wish(): Wish | null {
@@ -113,7 +129,10 @@ export class Draining {
     traffic.listen(phase === 'draining' || phase === 'closing' ? () => this.look() : null)
     log.info(`node-${phase}`, { before, wish: this.#wish(), inFlight: traffic.active, limitMs })
     if (saidIn[phase] !== saidIn[before]) said(saidIn[phase])
-    if (phase === 'drained') abandon()
+    if (before === 'leaving') {
+      this.#leaveRetry?.cancel()
+      this.#whyHere = null
+    } else if (phase === 'drained') abandon()
     if (phase === 'leaving') void this.#leave()
   }
 
@@ -137,18 +156,37 @@ export class Draining {
     this.look()
   }
 
-  /** Until it is done: whoever is asked to leave leaves. */
+  /** Until it is done, or taken back: whoever is asked to leave leaves. */
   async #leave(): Promise<void> {
-    if (this.#isClosed) return
-    const { leave, left, clock, log } = this.#options
+    const mayHaveBeenOut = this.#mayBeOut
+    this.#mayBeOut = true
     try {
-      await leave()
-      left()
+      await this.#options.leave()
     } catch (error) {
-      const isRefused = error instanceof OperatingError && error.code === 'change-refused'
-      log[isRefused ? 'warn' : 'info']('leave-deferred', { error, retryMs })
-      if (!this.#isClosed) this.#leaveRetry = clock.after(retryMs, () => void this.#leave())
+      // Once the outcome of one try is not known, what is said of another says nothing about that one.
+      this.#mayBeOut = mayHaveBeenOut || !isUndone(error)
+      return this.#leaveLater(error)
     }
+    this.#left()
+  }
+
+  #leaveLater(error: unknown): void {
+    if (this.#isClosed || this.#hasLeft) return
+    const { clock, log } = this.#options
+    const why = error instanceof OperatingError ? error.message : 'something broke'
+    const isRefused = error instanceof OperatingError && error.code === 'change-refused'
+    // Each reason once for as long as it lasts.
+    if (why !== this.#whyHere) log[isRefused ? 'warn' : 'info']('leave-deferred', { error, retryMs })
+    this.#whyHere = why
+    this.#leaveRetry = clock.after(retryMs, () => void this.#leave())
+    this.look()
+  }
+
+  #left(): void {
+    if (this.#hasLeft) return
+    this.#hasLeft = true
+    this.#leaveRetry?.cancel()
+    this.#options.left()
   }
 }
 
@@ -170,6 +208,19 @@ const saidIn: Readonly<Record<Phase, SaidDraining>> = {
 
 const retryMs = 1000
 
+/** A removal that was refused before it was begun. */
+function isUndone(error: unknown): boolean {
+  return error instanceof OperatingError && undone.has(error.code)
+}
+
+const undone: ReadonlySet<OperatingError['code']> = new Set([
+  'change-refused',
+  'change-under-way',
+  'no-quorum',
+  'no-leader',
+  'overloaded',
+])
+
 export type DrainingOptions = {
   readonly node: NodeId
   readonly limitMs: number
@@ -186,6 +237,7 @@ export type DrainingOptions = {
   readonly abandon: () => void
   /** Resolves when this node counts no more in the cluster's configuration. */
   readonly leave: () => Promise<void>
+  /** Called once at most. */
   readonly left: () => void
   readonly clock: Clock
   readonly log: Log

@@ -11,7 +11,7 @@ export type Phase =
   | 'closing'
   /** Nothing is in flight, and nothing is taken. */
   | 'drained'
-  /** It is taken out of the configuration. There is no way back. */
+  /** It is taken out of the configuration. There is no way back but where that was refused. */
   | 'leaving'
 
 /** `stop`: of this process alone, by a signal; it comes before what operators want. */
@@ -35,6 +35,8 @@ export type Sight = {
   readonly sessions: number
   /** This node leads, and another voter could in its place. */
   readonly hasToHandOver: boolean
+  /** It leaves, and surely nothing of that has been done, nor will be unless it is tried again. */
+  readonly mayStay: boolean
 }
 
 export const firstLife: Life = { phase: 'serving', sinceMs: 0 }
@@ -43,9 +45,10 @@ export const firstLife: Life = { phase: 'serving', sinceMs: 0 }
 export function nextLife(life: Life, sight: Sight, limitMs: number): Life {
   const { wish, nowMs } = sight
   const { phase } = life
-  if (phase === 'leaving') return life
+  if (phase === 'leaving' && (wish === 'leave' || wish === 'stop' || !sight.mayStay)) return life
   if (wish === null) return phase === 'serving' ? life : firstLife
   if (phase === 'serving') return { phase: 'draining', sinceMs: nowMs }
+  if (phase === 'leaving') return { ...life, phase: 'drained' }
   if (phase === 'drained') return wish === 'leave' ? { ...life, phase: 'leaving' } : life
   if (nowMs >= endMs(life, sight, limitMs)) return { ...life, phase: 'drained' }
   const isClosing = phase === 'draining' && nowMs >= life.sinceMs + limitMs * closingShare

@@ -35,6 +35,7 @@ export class NodeCommands implements NodeNeeds {
   async leave(id: string, { timeoutMs }: Limits): Promise<void> {
     const node = this.#known(id, 'leave')
     this.#refuseDead(node, 'leave')
+    this.#refuseTheLast(node)
     this.#refuseWithoutQuorum(node, 'leave')
     await this.#want(node, 'leave', { what: 'leave', timeoutMs })
   }
@@ -45,6 +46,10 @@ export class NodeCommands implements NodeNeeds {
     if (!force && (status === 'alive' || status === 'suspect')) {
       const way = `to let it go in order: quorate node leave ${id}; to take it out all the same: quorate node remove ${id} --force`
       throw refused(`remove ${id}: gossip says that it is ${status}; ${way}`)
+    }
+    if (!force && status === 'unknown') {
+      const way = `ask another node, or this one a little later; to take it out all the same: quorate node remove ${id} --force`
+      throw refused(`remove ${id}: gossip has not heard of it here, so it may be alive; ${way}`)
     }
     this.#refuseWithoutQuorum(node, 'remove')
     const raft = this.#options.raft()
@@ -61,6 +66,8 @@ export class NodeCommands implements NodeNeeds {
       return status === null || isMember(status.configuration, node)
     }
     if (!isCounted()) return
+    // Others may have died since the wish was taken.
+    this.#refuseWithoutQuorum(node, 'leave')
     try {
       await this.#change({ kind: 'remove', node }, timeoutMs)
     } catch (error) {
@@ -92,6 +99,17 @@ export class NodeCommands implements NodeNeeds {
     if (status !== 'dead' && status !== 'left') return
     const way = `it can not ${what}; to take it out of the cluster: quorate node remove ${node}`
     throw refused(`${what} ${node}: gossip says that it ${status === 'dead' ? 'is dead' : 'has left'}; ${way}`)
+  }
+
+  /** Who leaves is followed by those that are to leave already: somebody has to stay. */
+  #refuseTheLast(node: NodeId): void {
+    const { state, raft } = this.#options
+    const others = (raft()?.configuration.voters ?? []).filter((voter) => voter !== node)
+    const isStaying = (voter: NodeId): boolean => state.drains().get(voter) !== 'leave'
+    const [first] = others
+    if (first === undefined || others.some(isStaying)) return
+    const way = `to end the cluster, stop the processes; to go on, have one stay: quorate node drain ${first} --cancel`
+    throw refused(`leave ${node}: the other voters (${others.join(', ')}) are to leave already; ${way}`)
   }
 
   /** Those that are there have to be able to decide it, and those that are left to decide anything after it. */

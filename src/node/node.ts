@@ -92,7 +92,10 @@ async function startParts(
   { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
 ): Promise<RunningNode> {
   const startedAt = clock.now()
-  const failed = onceOnly(onFatal)
+  let wasWanted = (_: OperatingError): boolean => false
+  const failed = onceOnly((error) => {
+    if (!wasWanted(error)) onFatal(error)
+  })
 
   const { health } = configured.http
   const http = new HttpListener({ health, log })
@@ -151,6 +154,7 @@ async function startParts(
     clock,
     log,
   })
+  wasWanted = (error) => error.code === 'removed' && draining.removed()
 
   const servers = upstreamServersOf(config, { ...config.node.labels, node })
   const upstreams = makeUpstreams({

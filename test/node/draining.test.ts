@@ -21,6 +21,7 @@ function makeDraining() {
     successors: [] as NodeId[],
     transferFails: false,
     leaveFails: 0,
+    leaveError: new OperatingError('no-leader', 'no leader is known'),
   }
   const did: string[] = []
   const draining = new Draining({
@@ -40,7 +41,7 @@ function makeDraining() {
     leave: async () => {
       did.push('leave')
       world.leaveFails -= 1
-      if (world.leaveFails >= 0) throw new OperatingError('no-leader', 'no leader is known')
+      if (world.leaveFails >= 0) throw world.leaveError
     },
     left: () => did.push('left'),
     clock,
@@ -113,6 +114,45 @@ describe('a drain', () => {
     await nextTurn()
     expect(did.slice(3)).toEqual(['leave', 'leave', 'leave', 'left'])
     expect(clock.timers).toBe(0)
+  })
+
+  it('of a node that leaves is taken back where its removal was refused, and says why it is there', async () => {
+    const { clock, world, did, draining } = makeDraining()
+    Object.assign(world, { wanted: 'leave', leaveFails: 9 })
+    draining.look()
+    await nextTurn()
+    expect(draining.reason).toBe(
+      'this node is to leave the cluster and can not yet: no leader is known; to have it stay: quorate node drain n1 --cancel',
+    )
+    world.wanted = null
+    draining.look()
+    expect([draining.phase, did.at(-1), clock.timers]).toEqual(['serving', 'say serving', 0])
+    clock.advance(5000)
+    await nextTurn()
+    expect(did.filter((each) => each === 'leave')).toHaveLength(1)
+  })
+
+  it('of a node that leaves is not taken back once nobody knows whether it is out', async () => {
+    const { clock, world, draining } = makeDraining()
+    Object.assign(world, { wanted: 'leave', leaveFails: 9 })
+    world.leaveError = new OperatingError('outcome-unknown', 'no outcome')
+    draining.look()
+    await nextTurn()
+    world.leaveError = new OperatingError('change-under-way', 'another change')
+    clock.advance(1000)
+    await nextTurn()
+    world.wanted = null
+    draining.look()
+    expect(draining.phase).toBe('leaving')
+  })
+
+  it('of a node that leaves ends well when it hears from the others first that it is out', async () => {
+    const { clock, world, did, draining } = makeDraining()
+    expect(draining.removed()).toBe(false)
+    Object.assign(world, { wanted: 'leave', leaveFails: 1 })
+    draining.look()
+    await nextTurn()
+    expect([draining.removed(), did.at(-1), clock.timers]).toEqual([true, 'left', 0])
   })
 
   it('of a process that stops is over at once when nothing is in flight, and hands nothing over', async () => {

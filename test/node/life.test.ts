@@ -12,6 +12,7 @@ const quiet: Sight = {
   lastEndMs: -Infinity,
   sessions: 0,
   hasToHandOver: false,
+  mayStay: false,
 }
 const busy: Sight = { ...quiet, inFlight: 1 }
 
@@ -53,6 +54,11 @@ const rows: readonly Row[] = [
   ['drained', 'it is taken back', { ...quiet, wish: null }, 'serving'],
 
   ['leaving', 'it is taken back too late', { ...quiet, wish: null }, 'leaving'],
+  ['leaving', 'it is taken back where it was refused', { ...quiet, wish: null, mayStay: true }, 'serving'],
+  ['leaving', 'it is to drain only, and leaving was refused', { ...quiet, mayStay: true }, 'drained'],
+  ['leaving', 'it is to drain only, too late', quiet, 'leaving'],
+  ['leaving', 'it was refused', { ...quiet, wish: 'leave', mayStay: true }, 'leaving'],
+  ['leaving', 'it was refused, and is to stop', { ...quiet, wish: 'stop', mayStay: true }, 'leaving'],
   ['leaving', 'it is to stop', { ...quiet, wish: 'stop' }, 'leaving'],
 ]
 

@@ -15,6 +15,7 @@ type World = {
   /** Of others than n1, which is asked; who is not named is not known. */
   gossip?: Readonly<Record<string, MemberStatus>>
   answer?: CommandResult
+  leaving?: readonly string[]
   changes?: readonly ('done' | OperatingError)[]
 }
 
@@ -26,7 +27,10 @@ function makeCommands(world: World) {
   const commands = new NodeCommands({
     self: 'n1' as NodeId,
     raft: () => status,
-    state: { members: () => [...voters, ...learners].map((node) => ({ node })) } as unknown as StateReader,
+    state: {
+      members: () => [...voters, ...learners].map((node) => ({ node })),
+      drains: () => new Map((world.leaving ?? []).map((node) => [node, 'leave'])),
+    } as unknown as StateReader,
     gossip: {
       members: () =>
         Object.entries(gossip).map(([node, is]) => ({
@@ -90,6 +94,17 @@ describe('what an operator wants of a node', () => {
     })
     expect(did).toEqual([])
   })
+
+  it('leave is refused of the last voter that stays, and of no other', async () => {
+    await makeCommands({ leaving: ['n2'] }).commands.leave('n3', limits)
+    const { commands, did } = makeCommands({ leaving: ['n2', 'n3'] })
+    await expect(commands.leave('n1', limits)).rejects.toMatchObject({
+      code: 'change-refused',
+      message:
+        'leave n1: the other voters (n2, n3) are to leave already; to end the cluster, stop the processes; to go on, have one stay: quorate node drain n2 --cancel',
+    })
+    expect(did).toEqual([])
+  })
 })
 
 describe('the removal of a node', () => {
@@ -123,6 +138,12 @@ describe('the removal of a node', () => {
       {},
       'change-refused',
       'remove n2: gossip says that it is alive; to let it go in order: quorate node leave n2; to take it out all the same: quorate node remove n2 --force',
+    ],
+    [
+      'gossip has not heard of it',
+      { gossip: { n3: 'alive' } },
+      'change-refused',
+      'so it may be alive; ask another node',
     ],
     ['it is suspect', { gossip: { n2: 'suspect', n3: 'alive' } }, 'change-refused', 'gossip says that it is suspect'],
     [
@@ -172,6 +193,15 @@ describe('this node', () => {
     await outOfIt.commands.leaveConfiguration(1000)
     expect(outOfIt.did).toEqual([])
   })
+
+  it.each(['dead', 'suspect'] as const)(
+    'stays while one of two others is %s: the rest could decide nothing',
+    async (n3) => {
+      const { commands, did } = makeCommands({ gossip: { n2: 'alive', n3 } })
+      await expect(commands.leaveConfiguration(1000)).rejects.toMatchObject({ code: 'change-refused' })
+      expect(did).toEqual([])
+    },
+  )
 
   it('is told when that may not be done', async () => {
     const unknown = new OperatingError('outcome-unknown', 'no outcome')
