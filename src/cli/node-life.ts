@@ -37,21 +37,40 @@ function drain(context: CommandContext, id: string, options: DrainOptions): Prom
     const isCancelled = options.cancel === true
     const { body } = await client.send(isCancelled ? { method: 'DELETE', path } : { method: 'POST', path, body: '{}' })
     const again = `${terminal.self} node drain ${id} --cancel`
-    if (isCancelled)
-      return tell(context, { options, body, text: `${id} serves again; next: ${terminal.self} node list` })
-    if (options.wait === false)
-      return tell(context, { options, body, text: `${id} drains; to take that back: ${again}` })
+    const isAwaited = options.wait !== false
+    if (isCancelled) {
+      const how = isAwaited ? await servesAgain(context, client, id) : `the drain of ${id} is taken back`
+      return tell(context, { options, body, text: `${how}; next: ${terminal.self} node list` })
+    }
+    if (!isAwaited) return tell(context, { options, body, text: `${id} drains; to take that back: ${again}` })
     say(terminal, `${id} drains; waiting until nothing is in flight there`)
+    const wish = new Wish({ id, what: 'drain', self: terminal.self })
     await until(context, client, (members) => {
       const member = members.find((each) => each['id'] === id)
       if (member === undefined || member['status'] === 'left')
         throw new OperatingError('change-refused', `${id} has stopped before it was drained`)
-      refuseDead(member, { id, what: 'drain', self: terminal.self })
+      wish.check(member)
       return member['draining'] === 'drained'
     })
     const text = `${id} is drained, and stays so when it is started again; next: stop or upgrade it, or ${again}`
     return tell(context, { options, body, text })
   })
+}
+
+/** As a sentence; a node that is down serves when it is started. */
+async function servesAgain(context: CommandContext, client: AdminClient, id: string): Promise<string> {
+  let how = `${id} serves again`
+  await until(context, client, (members) => {
+    const member = members.find((each) => each['id'] === id)
+    if (member === undefined)
+      throw new OperatingError('change-refused', `${id} has left; it was too late to take that back`)
+    if (member['status'] === 'dead' || member['status'] === 'left') {
+      how = `${id} is down, and serves when it is started again`
+      return true
+    }
+    return member['draining'] === 'no'
+  })
+  return how
 }
 
 /** The node that leaves may be the one that is asked: then it is another that says whether it has left. */
@@ -69,10 +88,11 @@ function leave(context: CommandContext, given: string | undefined, options: Node
     say(terminal, `${id} drains, and leaves when nothing is in flight there`)
     const others = before.filter((each) => each['id'] !== id && each['status'] === 'alive')
     const witness = asked === id ? witnessOf(context, client, others) : client
+    const wish = new Wish({ id, what: 'leave', self: terminal.self })
     try {
       await until(context, witness, (members) => {
         const member = members.find((each) => each['id'] === id)
-        refuseDead(member, { id, what: 'leave', self: terminal.self })
+        if (member !== undefined) wish.check(member)
         return member === undefined
       })
       const rest = await restOf(witness)
@@ -108,10 +128,26 @@ async function restOf(client: AdminClient): Promise<string> {
   return ids.length === 1 ? `${ids.join()} is the only voter now` : `the voters are ${ids.join(', ')} now`
 }
 
-function refuseDead(member: Member | undefined, { id, what, self }: { id: string; what: string; self: string }): void {
-  if (member?.['status'] !== 'dead') return
-  const way = `it did not end its ${what}; to take it out: ${self} node remove ${id}`
-  throw new OperatingError('change-refused', `${id} is dead: ${way}`)
+/** What is wanted of a node, and waited for: it may die before, or be told to stay as it was. */
+class Wish {
+  readonly #of: { readonly id: string; readonly what: 'drain' | 'leave'; readonly self: string }
+  #wasSeen = false
+
+  constructor(of: { readonly id: string; readonly what: 'drain' | 'leave'; readonly self: string }) {
+    this.#of = of
+  }
+
+  check(member: Member): void {
+    const { id, what, self } = this.#of
+    if (member['status'] === 'dead') {
+      const way = `it did not end its ${what}; to take it out: ${self} node remove ${id}`
+      throw new OperatingError('change-refused', `${id} is dead: ${way}`)
+    }
+    // Who is asked may not know of the wish yet.
+    if (member['draining'] !== 'no') this.#wasSeen = true
+    else if (this.#wasSeen)
+      throw new OperatingError('change-refused', `${id} serves again: its ${what} was taken back meanwhile`)
+  }
 }
 
 /** Looks at the members again and again; a node that does not answer now may the next time. */

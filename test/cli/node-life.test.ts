@@ -49,12 +49,39 @@ describe('node drain', () => {
     expect(JSON.parse(stdout)).toEqual({ id: 'n2', wanted: 'drain' })
   })
 
-  it('--cancel takes it back', async () => {
+  it.each([
+    ['waits until the node serves', 0, { ...n2, draining: 'no' }, 'n2 serves again; next: quorate node list'],
+    [
+      'says so where the node is down',
+      0,
+      { ...n2, status: 'left' },
+      'n2 is down, and serves when it is started again; next: quorate node list',
+    ],
+    ['comes too late for a node that has left', 1, n1, 'error: n2 has left; it was too late to take that back'],
+  ])('--cancel takes it back, and %s', async (_, code, later, text) => {
     node.answers.set('DELETE /v1/nodes/n2/drain', { body: { id: 'n2', wanted: null } })
-    expect(await runAgainst(url, ['node', 'drain', 'n2', '--cancel'])).toMatchObject({
+    node.answers.set('GET /v1/members', [members(n1, n2), members(n1, later)])
+    expect(await runAgainst(url, ['node', 'drain', 'n2', '--cancel'])).toMatchObject({ code, stderr: `${text}\n` })
+    expect(node.seen.filter(({ method }) => method === 'GET')).toHaveLength(2)
+  })
+
+  it('--cancel --no-wait says what was asked only', async () => {
+    node.answers.set('DELETE /v1/nodes/n2/drain', { body: { id: 'n2', wanted: null } })
+    expect(await runAgainst(url, ['node', 'drain', 'n2', '--cancel', '--no-wait'])).toMatchObject({
       code: 0,
-      stderr: 'n2 serves again; next: quorate node list\n',
+      stderr: 'the drain of n2 is taken back; next: quorate node list\n',
     })
+  })
+
+  it.each(['drain', 'leave'])('that waits ends with 1 when its %s is taken back meanwhile', async (what) => {
+    node.answers.set('GET /v1/status', { body: { node: 'n1' } })
+    node.answers.set(`POST /v1/nodes/n2/${what}`, { body: {} })
+    const serving = members(n1, { ...n2, draining: 'no' })
+    // Leave looks once before it asks.
+    const before = what === 'leave' ? [serving] : []
+    node.answers.set('GET /v1/members', [...before, serving, members(n1, n2), serving])
+    const { code, stderr } = await runAgainst(url, ['node', what, 'n2'])
+    expect([code, stderr.split('\n')[1]]).toEqual([1, `error: n2 serves again: its ${what} was taken back meanwhile`])
   })
 
   it.each([
