@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { isObject } from '../std/is-object.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
@@ -38,8 +38,15 @@ export async function readMembership(dataDir: string): Promise<KeptMembership | 
   )
 }
 
-/** Durable when it resolves; interrupted, the one before is there. Error: `storage-failed`. */
-export async function writeMembership(dataDir: string, { node, joined }: KeptMembership): Promise<void> {
+/**
+ * Durable when it resolves; interrupted, the one before is there. Who has found none is `first`: with `locked` when another
+ * process was so before, because only one of two ids could be kept. Error: `storage-failed`.
+ */
+export async function writeMembership(
+  dataDir: string,
+  { node, joined }: KeptMembership,
+  { first = false }: { readonly first?: boolean } = {},
+): Promise<void> {
   const file = path.join(dataDir, membershipFileName)
   const half = `${file}.${randomBytes(4).toString('hex')}`
   try {
@@ -52,13 +59,16 @@ export async function writeMembership(dataDir: string, { node, joined }: KeptMem
       } finally {
         await handle.close()
       }
-      await rename(half, file)
-    } catch (error) {
+      await (first ? link(half, file) : rename(half, file))
+    } finally {
       await rm(half, { force: true })
-      throw error
     }
     await syncFolder(dataDir)
   } catch (cause) {
+    if (first && cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') {
+      const message = `another process has begun to join from ${dataDir} just now: start one node of a data directory only`
+      throw new OperatingError('locked', message)
+    }
     throw new OperatingError(
       'storage-failed',
       `write ${file}: check the disk and its permissions, then start again; ${dataDir} must be a folder that this user can write`,

@@ -34,7 +34,7 @@ export async function settleMembership(config: Config, options: SettleOptions): 
   await refuseFormed(dataDir)
   const token = parseToken(tokenFile, await readToken(tokenFile, options.log))
   const node = settleNodeId({ given: config.node.id, stored: kept?.node ?? null, where: dataDir })
-  if (kept === null) await writeMembership(dataDir, { node, joined: null })
+  if (kept === null) await writeMembership(dataDir, { node, joined: null }, { first: true })
   const { listen, advertise, cluster } = config
   const addresses = cluster.join.filter((address) => address !== (advertise.peer ?? listen.peer))
   const { log } = options
@@ -127,6 +127,11 @@ async function refuseFormed(dataDir: string): Promise<void> {
 }
 
 async function readToken(file: string, log: Log): Promise<string> {
+  if (/^qj\d+\./.test(file)) {
+    // Never repeated: it would stand in logs ever after.
+    const message = 'cluster.tokenFile (--token-file) is a join token itself; write it into a file, and name that'
+    throw new OperatingError('bad-config', `${message}; others may have seen this one: quorate token revoke`)
+  }
   try {
     const { mode, size } = await stat(file)
     if (size > tokenBytesMax) throw new OperatingError('bad-config', `it is larger than ${tokenBytesMax} bytes`)

@@ -168,6 +168,25 @@ describe('a node with a join token', () => {
     )
   })
 
+  it('keeps one id, though two processes start from one directory', async () => {
+    const { address } = await clusterNode()
+    const file = await tokenFile(makeJoinToken(secret, clusterId).text)
+    const config = configured({ cluster: { join: address, tokenFile: file } })
+    const settled = await Promise.allSettled([settle(config), settle(config), settle(config)])
+    const ids = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value.node.id] : []))
+    const refusals = settled.flatMap((each): unknown[] => (each.status === 'rejected' ? [each.reason] : []))
+    expect([...new Set(ids)]).toEqual([(await readMembership(dataDir()))?.node])
+    for (const error of refusals) expect(error).toMatchObject({ code: 'locked' })
+    expect(await readdir(dataDir())).toEqual(['cluster.json'])
+  })
+
+  it('is told so when it is given the token in place of the file, in words that do not repeat it', async () => {
+    const { text } = makeJoinToken(secret, clusterId)
+    const said = await refusal(configured({ cluster: { join: '127.0.0.1:1', tokenFile: text } }))
+    expect(said).toContain('write it into a file, and name that')
+    expect(said).not.toContain(text.slice(0, 60))
+  })
+
   it('warns when others can read the token, and takes it', async () => {
     const { address } = await clusterNode()
     const file = await tokenFile(makeJoinToken(secret, clusterId).text, 0o644)
