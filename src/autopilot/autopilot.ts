@@ -12,6 +12,7 @@ import type { AutopilotOptions, Decision, Hold, HoldKind, Observation, Verdict }
  * demotes nobody who lives. Of what it decides holds, whatever it was told:
  * - at most one change at a time, and none before the last one is settled;
  * - a majority of the voters that the change makes, and of those before it, has been sound for some time;
+ * - it takes out nobody whom an operator has drained: who does that means to start the node again;
  * - promotion alone does not end with an even number of voters: where two are needed, both are ready before the first goes.
  */
 export class Autopilot {
@@ -48,7 +49,7 @@ class Deliberation {
     this.#healths = healths
     this.#configuration = observation.raft.configuration
     const { voters, learners } = this.#configuration
-    const able = [...voters, ...learners].filter((node) => !this.#of(node).isDead && !this.#leaves(node))
+    const able = [...voters, ...learners].filter((node) => !this.#isGone(node) && !this.#leaves(node))
     this.#target = oddUpTo(Math.min(able.length, options.votersMax))
   }
 
@@ -92,7 +93,10 @@ class Deliberation {
     const span = seconds(this.#options.deadVoterMs)
     for (const node of voters) {
       if (!this.#of(node).isDead) continue
-      if (!this.#isLongDead(node)) {
+      if (this.#isAwaited(node)) {
+        const way = `if it does not come: quorate node remove ${node}`
+        this.#hold('awaited', node, `${node} is down, and it is drained, so it is expected back; ${way}`)
+      } else if (!this.#isLongDead(node)) {
         this.#hold('not-long-dead', node, `${node} is dead: it is replaced or removed when it has been so for ${span}`)
       } else if (voters.length <= votersLeftMin) {
         const left = `${node} is dead, and without it too few voters would be left (${voters.length - 1})`
@@ -138,7 +142,8 @@ class Deliberation {
   }
 
   #removalOfLearner(): Decision | null {
-    const node = this.#configuration.learners.find((learner) => this.#of(learner).deadMs >= deadLearnerMs)
+    const isForgotten = (node: NodeId): boolean => this.#isGone(node) && this.#of(node).deadMs >= deadLearnerMs
+    const node = this.#configuration.learners.find(isForgotten)
     if (node === undefined) return null
     return this.#safe({ kind: 'remove', node, why: `the learner has been dead for ${seconds(deadLearnerMs)}` })
   }
@@ -161,8 +166,15 @@ class Deliberation {
   }
 
   #isLongDead(node: NodeId): boolean {
-    const { isDead, deadMs } = this.#of(node)
-    return isDead && deadMs >= this.#options.deadVoterMs
+    return this.#isGone(node) && this.#of(node).deadMs >= this.#options.deadVoterMs
+  }
+
+  #isGone(node: NodeId): boolean {
+    return this.#of(node).isDead && !this.#isAwaited(node)
+  }
+
+  #isAwaited(node: NodeId): boolean {
+    return this.#observation.draining.get(node) === 'drain'
   }
 
   #leaves(node: NodeId): boolean {

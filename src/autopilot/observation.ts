@@ -9,7 +9,10 @@ export type Observation = {
   readonly raft: RaftStatus
   /** Gossip's word on each other node; it has not heard of who is missing. */
   readonly gossip: ReadonlyMap<NodeId, MemberStatus>
-  /** Nodes that take nothing new. `leave`: they go for good; `drain`: they come back, or only say that they are stopping. */
+  /**
+   * Nodes that take nothing new. `leave`: they go for good; `drain`: they come back, also those that are down, or say of
+   * themselves that they are stopping.
+   */
   readonly draining: ReadonlyMap<NodeId, 'drain' | 'leave'>
 }
 
@@ -55,6 +58,8 @@ export type HoldKind =
   | 'alone'
   /** A voter that is dead, but not for long enough. */
   | 'not-long-dead'
+  /** A dead voter that an operator has drained. */
+  | 'awaited'
   /** A dead voter without which too few would be left. */
   | 'too-few-left'
   /** A change after which a majority would not surely answer. */

@@ -88,8 +88,10 @@ export class AutopilotDriver {
     const known = new Map<NodeId, MemberStatus>()
     const draining = new Map<NodeId, 'drain' | 'leave'>()
     for (const { node, status } of gossip.members()) known.set(node, status)
-    // Its own word, be it about a signal that it got; what the nodes agree on comes on top.
+    // Its own word, be it about a signal that it got, as long as it is there; what the nodes agree on comes on top.
     for (const node of [raft.id, ...known.keys()]) {
+      const status = known.get(node)
+      if (status === 'dead' || status === 'left') continue
       const said = gossip.said(node).state.get('draining') ?? 'false'
       if (said !== 'false') draining.set(node, 'drain')
     }

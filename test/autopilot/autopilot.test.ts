@@ -49,6 +49,9 @@ const rules: Readonly<Record<string, readonly Row[]>> = {
       ['50 s: 1 2 3:dead | 4', '0 s: 1 2 3:suspect | 4', '50 s: 1 2 3:dead | 4'],
       'enough-voters, not-long-dead 3',
     ],
+    ['is not replaced when it was drained: it is to come back', ['99 s: 1 2 3:down | 4'], 'enough-voters, awaited 3'],
+    ['of five is not removed when it was drained', ['99 s: 1 2 3 4 5:down'], 'awaited 5'],
+    ['is replaced when that is taken back', ['60 s: 1 2 3:down | 4', '0 s: 1 2 3:dead | 4'], 'promote 4'],
     ['of three is not removed without a learner', ['99 s: 1 2 3:dead'], 'too-few-left 3'],
     [
       'of three is not removed while the learner is not ready',
@@ -107,8 +110,9 @@ describe.each(Object.entries(rules))('%s', (_, rows) => {
 })
 
 describe('autopilot', () => {
-  it('removes a learner that has been dead for a day', () => {
+  it('removes a learner that has been dead for a day, unless it was drained', () => {
     expect(textOf(played([`${dayLong} s: 1 2 3 | 4:dead`]))).toBe('remove 4')
+    expect(textOf(played([`${dayLong} s: 1 2 3 | 4:down`]))).toBe('enough-voters')
   })
 
   it.each([
@@ -124,6 +128,7 @@ describe('autopilot', () => {
     ['1 2 3:dead', 3],
     ['1 2 3:dead 4:dead', 3],
     ['1 2 3:leave', 3],
+    ['1 2 3:down | 4 5', 5],
     ['1 2 3 4 5 6 7', 7],
   ])('of %s wants %i voters', (cluster, target) => {
     expect(played([`0 s: ${cluster}`]).voterTarget).toBe(target)

@@ -22,6 +22,8 @@ export const conditions = {
   recovering: { isRecovering: true },
   full: { isDiskFull: true },
   drain: {},
+  /** Drained by an operator, then stopped. */
+  down: { gossip: 'left', isActive: false },
   leave: {},
 } as const satisfies Record<string, Partial<MemberProgress> & { gossip?: MemberStatus | undefined }>
 
@@ -68,9 +70,10 @@ export function observationOf(cluster: Cluster, nowMs: number): Observation {
     isRecovering: cluster.conditions.get('1') === 'recovering',
     progress,
   }
-  const draining = [...cluster.conditions].filter(
-    (entry): entry is [NodeId, 'drain' | 'leave'] => entry[1] === 'drain' || entry[1] === 'leave',
-  )
+  const draining = [...cluster.conditions].flatMap(([node, condition]): [NodeId, 'drain' | 'leave'][] => {
+    if (condition === 'leave') return [[node as NodeId, 'leave']]
+    return condition === 'drain' || condition === 'down' ? [[node as NodeId, 'drain']] : []
+  })
   return { nowMs, raft, gossip, draining: new Map(draining) }
 }
 

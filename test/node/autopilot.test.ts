@@ -229,6 +229,18 @@ describe("autopilot's driver", () => {
     expect(autopilotView(leader.driver.verdict)).toMatchObject({ next: null, holds: [whoElse] })
   })
 
+  it('replaces who died while it was stopping, and not whom an operator has drained', async () => {
+    const stopped = new Leader('1 2 3:left | 4')
+    stopped.said.set('3', 'drained')
+    await stopped.clock.pass(61_000)
+    expect(stopped.proposed).toEqual(['promote 4'])
+    const drained = new Leader('1 2 3:left | 4')
+    drained.said.set('3', 'drained')
+    drained.drains.set('3' as NodeId, 'drain')
+    await drained.clock.pass(61_000)
+    expect(drained.proposed).toEqual([])
+  })
+
   it('leaves no timer behind', async () => {
     const leader = new Leader('1 2 | 3')
     await leader.clock.pass(2000)
