@@ -92,7 +92,7 @@ async function startParts(
   { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
 ): Promise<RunningNode> {
   const startedAt = clock.now()
-  let wasWanted = (_: OperatingError): boolean => false
+  let wasWanted: (error: OperatingError) => boolean = () => false
   const failed = onceOnly((error) => {
     if (!wasWanted(error)) onFatal(error)
   })
