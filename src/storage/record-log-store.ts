@@ -58,7 +58,8 @@ export class RecordLogStore implements LogStore {
 
   constructor({ where, records, voteFile, clock, firstGeneration = 1 }: RecordLogStoreOptions) {
     this.#where = where
-    this.#firstGeneration = firstGeneration
+    // 0 means that no start has come to its end: a clock that began at 0 must not say that for ever.
+    this.#firstGeneration = Math.max(1, firstGeneration)
     this.#records = records
     const failed = (error: unknown): void => void this.#die(error)
     this.#vote = new VoteFile({ file: voteFile, clock, failed })
@@ -110,7 +111,7 @@ export class RecordLogStore implements LogStore {
 
   async quarantine(begin: QuarantinedLog): Promise<StoredNode> {
     const { log, vote, identity } = this.#damaged ?? this.#whole()
-    const generation = identity.generation + 1
+    const generation = this.#generationAfter(identity)
     const seq = Math.max(log.head?.seq ?? 0, vote?.seq ?? 0) + 1
     const end = knownEnd(log, vote)
     const next = quarantinedRecords({ begin, log, end, seq, identity: { ...identity, generation } })
@@ -382,7 +383,7 @@ export type RecordLogStoreOptions = {
   readonly records: Records
   readonly voteFile: SlotFile
   readonly clock: Clock
-  /** At least 1. A node that has lost its disk must not seem to be an earlier start of itself: others remember its starts. */
+  /** Less than 1 is 1. A node that has lost its disk must not seem to be an earlier start of itself: others remember its starts. */
   readonly firstGeneration?: number
 }
 

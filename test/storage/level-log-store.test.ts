@@ -45,6 +45,8 @@ describe('LevelLogStore', () => {
     await rm(path.join(dataDir, 'raft'), { recursive: true })
     await rm(path.join(dataDir, 'vote'))
     expect(await generationOf()).toBe(1)
+    await rm(dataDir, { recursive: true })
+    expect([await generationOf(-5), await generationOf(0)]).toEqual([1, 2])
   })
 
   /** A closed log of five entries: terms 1, 1, 2, 2, 2, of which three are committed. */
