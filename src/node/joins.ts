@@ -96,7 +96,14 @@ export class Joins {
       if (!isListed) return
       throw new OperatingError('change-under-way', `node ${node} has just been taken out; ask again`)
     }
-    if (wasUsed && !isVoter && !isListed) return
+    if (wasUsed && !isVoter && !isListed) {
+      if (!isAlive(node)) return
+      // Who asks has not come up, so it is another one; or an earlier life, of which gossip hears soon.
+      throw new OperatingError(
+        'change-under-way',
+        `a node ${node}, let in by this token, is up already and will be in the directory in a moment; ask again, or give this one another node.id`,
+      )
+    }
     throw isAlive(node)
       ? new OperatingError(
           'duplicate-node',
