@@ -103,7 +103,7 @@ function sayNext(
   const kept = file === null ? 'it is not shown again: keep it in a file' : `it is in ${file}, a file`
   say(terminal, `token ${fieldText(answer, 'id')} lets ${nodes} in until ${timeText(answer['expiresAt'])}`)
   say(terminal, `${kept} that only its owner reads; with that file on the new machine, run there:`)
-  const join = addresses.length > 0 ? addresses.join(',') : 'HOST:PORT'
+  const join = addresses.length > 0 ? shellWord(addresses.join(',')) : 'HOST:PORT'
   say(terminal, `  ${terminal.self} start --join ${join} --token-file ${shellWord(file ?? 'join.token')}`)
 }
 

@@ -122,6 +122,8 @@ describe('token create', () => {
     expect((await runAgainst(url, ['token', 'create'])).stderr).toContain('--join n1:2,n2:2,n3:2 --token-file')
     answering([member('n1', { raft: 'none' })])
     expect((await runAgainst(url, ['token', 'create'])).stderr).toContain('--join HOST:PORT --token-file')
+    answering([member('n1', { addresses: { peer: '$(id);[::1]:2' } })])
+    expect((await runAgainst(url, ['token', 'create'])).stderr).toContain("--join '$(id);[::1]:2' --token-file")
   })
 
   it('is no success when the answer holds no token', async () => {
