@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client'
 import type { Registry } from 'prom-client'
-import type { MetricsSample } from './needs.ts'
+import type { MetricsSample } from './metrics-sample.ts'
 import { setTotal } from './set-total.ts'
 
 /** What `/metrics` tells of autopilot: what it wants, and what it has done. The gauges are of a leader, else 0. */

@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client'
 import type { Registry } from 'prom-client'
-import type { MetricsSample } from './needs.ts'
+import type { MetricsSample } from './metrics-sample.ts'
 import { setTotal } from './set-total.ts'
 
 /** What `/metrics` tells of a node's disk: damage and its repair, stalls, room, and the snapshots that go to it and from it. */

@@ -1,4 +1,5 @@
-import type { AutopilotView, MetricsSample } from '../admin/needs.ts'
+import type { MetricsSample } from '../admin/metrics-sample.ts'
+import type { AutopilotView } from '../admin/needs.ts'
 import type { Verdict } from '../autopilot/observation.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 import type { AutopilotDriver } from './autopilot.ts'

@@ -1,12 +1,12 @@
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { MetricsSample } from '../admin/metrics-sample.ts'
 import type {
   AdminNeeds,
   CatalogItem,
   ClusterEventsView,
   MemberView,
-  MetricsSample,
   QuarantineView,
   RaftView,
   ReadLimits,
@@ -26,12 +26,13 @@ import type { Listing } from '../routing/listing.ts'
 import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { AutopilotDriver } from './autopilot.ts'
-import { autopilotSample, autopilotView, voterWarnings } from './autopilot-views.ts'
+import { autopilotView, voterWarnings } from './autopilot-views.ts'
 import type { Cluster } from './cluster.ts'
 import type { ClusterEvents } from './cluster-events.ts'
 import type { Draining } from './draining.ts'
 import type { Leadership } from './leadership.ts'
 import { memberViews } from './member-views.ts'
+import { metricsSample } from './metrics-sample.ts'
 import type { NodeCommands } from './node-commands.ts'
 import type { OperatorTokens } from './operator-tokens.ts'
 import type { Snapshots } from './snapshots.ts'
@@ -243,74 +244,7 @@ export class OperatorViews implements AdminNeeds {
   }
 
   sample(): MetricsSample {
-    const { consensus, node, version, cluster, gateway, upstreamStatuses } = this.#parts
-    const { raft, counters, connected, isDiskFull, quarantine } = consensus()
-    return {
-      node,
-      version,
-      raft:
-        raft === null
-          ? null
-          : {
-              role: raft.role,
-              hasLeader: raft.leader !== null,
-              term: raft.term,
-              commitIndex: raft.commitIndex,
-              appliedIndex: cluster.state.appliedIndex,
-              lastIndex: raft.lastIndex,
-              snapshotIndex: raft.snapshotIndex,
-              logBytes: raft.logBytes,
-              voters: raft.configuration.voters.length,
-              learners: raft.configuration.learners.length,
-              isChanging: raft.configuration.votersOutgoing.length > 0 || !raft.isConfigurationCommitted,
-            },
-      cluster: this.#clusterSample(),
-      consensus: {
-        ...counters,
-        connectedPeersNow: connected.length,
-        loopDelayMsNow: counters.loopDelayMs,
-        oldestWriteMsNow: counters.oldestWriteMs,
-        diskFreeBytesNow: counters.diskFreeBytes,
-        isDiskFullNow: isDiskFull,
-        isQuarantinedNow: quarantine !== null && !quarantine.isOver,
-      },
-      peers: this.#parts.peerFigures(),
-      gossip: this.#gossipSample(),
-      autopilot: autopilotSample(this.#parts.autopilot),
-      tokens: this.#parts.tokens.sample(),
-      life: { phase: this.#parts.draining.phase, inFlightNow: this.#parts.traffic.active },
-      sessions: gateway().sessions().length,
-      upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
-    }
-  }
-
-  #gossipSample(): MetricsSample['gossip'] {
-    const { members, health } = this.#parts.gossip.status()
-    const { openNow, ...counters } = this.#parts.gossip.counters
-    return { ...counters, membersNow: members, localHealthNow: health, lanesNow: openNow }
-  }
-
-  #clusterSample(): MetricsSample['cluster'] {
-    const { cluster, leadership, snapshots, checks } = this.#parts
-    const { reads, readsFailed, readRequests, restores, changes, sessions, kvWatches } = cluster.figures
-    const { taken, takenMs, lastBytes, longestSliceMs } = snapshots.figures
-    const { index, diverged } = checks.outcome
-    return {
-      reads,
-      readsFailed,
-      readRequests,
-      snapshotsTaken: taken,
-      snapshotsRestored: restores,
-      snapshotMs: takenMs,
-      snapshotBytesLast: lastBytes,
-      snapshotSliceMsLongest: longestSliceMs,
-      transfers: leadership.transfers,
-      changes,
-      idempotencyKeysNow: sessions,
-      kvWatchesNow: kvWatches,
-      stateCheckedIndexNow: index,
-      stateDivergedNow: diverged.length,
-    }
+    return metricsSample(this.#parts)
   }
 
   async #write(
