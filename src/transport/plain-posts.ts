@@ -3,8 +3,8 @@ import type { Clock, Timer } from '../std/clock.ts'
 import { formatAddress } from '../vocabulary/addresses.ts'
 
 /**
- * The one path of a listener that is asked by a plain POST instead of a WebSocket: few at a time, each of a bounded size and
- * within a time, and over its connection when it is answered. What is asked and answered is not known here.
+ * The one path of a listener that is asked by a plain POST instead of a WebSocket: few answered at a time, each of a bounded
+ * size and within a time, and over its connection when it is answered. What is asked and answered is not known here.
  */
 export class PlainPosts {
   readonly #options: PlainPostsOptions
@@ -18,43 +18,35 @@ export class PlainPosts {
     return method === 'POST' && url === this.#options.path
   }
 
-  /** False: there are too many already, which is answered here; the connection is as unproven as before. */
-  take(request: IncomingMessage, response: ServerResponse): boolean {
-    if (this.#underWay >= underWayMax) {
-      respond(response, 429, `${underWayMax} of these are under way; try again\n`)
-      return false
-    }
-    this.#underWay += 1
-    void this.#perform(request, response)
-    return true
+  /**
+   * `begun`: all of it is here, and there is room for it. Until then its connection is one of a stranger like any other, so
+   * that those who never say what they want take nobody's place.
+   */
+  take(request: IncomingMessage, response: ServerResponse, begun: () => void): void {
+    void this.#perform(request, response, begun)
   }
 
-  async #perform(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { answer, clock, bodyMs, answerMs } = this.#options
+  async #perform(request: IncomingMessage, response: ServerResponse, begun: () => void): Promise<void> {
+    const { answer, clock, answerMs } = this.#options
     const { socket } = request
+    const body = await readBody(request)
+    if (body === 'broken' || socket.destroyed) return void socket.destroy()
+    if (body === 'too-large') return respond(response, 413, `a body of more than ${bodyBytesMax} bytes is not read\n`)
+    if (this.#underWay >= underWayMax) return respond(response, 429, `${underWayMax} are under way; try again\n`)
+    this.#underWay += 1
+    begun()
     const abort = new AbortController()
-    let timer: Timer | null = null
-    const allow = (ms: number, then: () => void): void => {
-      timer?.cancel()
-      timer = clock.after(ms, then)
-    }
-    const tooSlow = (): void => {
+    let timer: Timer = clock.after(answerMs, () => {
       respond(response, 408, 'this took too long; try again\n')
       abort.abort()
       // Who does not read the answer either has no more time for it.
-      allow(lastWordsMs, () => socket.destroy())
-    }
+      timer = clock.after(lastWordsMs, () => socket.destroy())
+    })
     socket.once('close', () => {
       this.#underWay -= 1
-      timer?.cancel()
+      timer.cancel()
       abort.abort()
     })
-    allow(bodyMs, tooSlow)
-    const body = await readBody(request)
-    if (body === 'broken') return void socket.destroy()
-    if (abort.signal.aborted) return undefined
-    allow(answerMs, tooSlow)
-    if (body === 'too-large') return respond(response, 413, `a body of more than ${bodyBytesMax} bytes is not read\n`)
     const { remoteAddress: host = 'unknown', remotePort: port = 0 } = socket
     const { status, text } = await answer({ body, from: formatAddress({ host, port }), signal: abort.signal })
     return respond(response, status, text)
@@ -65,8 +57,7 @@ export type PlainPostsOptions = {
   readonly path: string
   /** Does not reject. */
   readonly answer: AnswerPost
-  /** From a request's headers to the end of its body, and from there to its answer. */
-  readonly bodyMs: number
+  /** From the end of a request's body to its answer; until then its connection's time counts. */
   readonly answerMs: number
   readonly clock: Clock
 }

@@ -27,8 +27,8 @@ export class WebSocketListener {
 
   constructor(options: WebSocketListenerOptions) {
     this.#options = options
-    const { clock, handshakeTimeoutMs: bodyMs, posts } = options
-    this.#posts = posts === undefined ? null : new PlainPosts({ ...posts, clock, bodyMs })
+    const { clock, posts } = options
+    this.#posts = posts === undefined ? null : new PlainPosts({ ...posts, clock })
     for (const [lane, limits] of Object.entries(options.lanes)) {
       const upgrades = new WebSocketServer({
         noServer: true,
@@ -41,8 +41,7 @@ export class WebSocketListener {
     // `ws` sets TCP_NODELAY on every socket that it takes.
     this.#server = createServer({ maxHeaderSize: 8192 }, (request, response) => {
       if (this.#posts?.isFor(request) === true) {
-        if (this.#posts.take(request, response)) this.proven(request.socket)
-        return
+        return this.#posts.take(request, response, () => this.proven(request.socket))
       }
       response.writeHead(426, { upgrade: 'websocket', connection: 'close', 'content-type': 'text/plain' })
       response.end('this port is for other nodes of the cluster, by WebSocket\n')
@@ -68,7 +67,7 @@ export class WebSocketListener {
     return { host: listen.host, port: typeof bound === 'object' && bound !== null ? bound.port : listen.port }
   }
 
-  /** The peer behind the socket has proven the secret: its limits are its lane's from now on. */
+  /** The peer behind the socket has proven the secret, or what it asks is under way: its limits are its lane's from now on. */
   proven(socket: Socket): void {
     const unproven = this.#unproven.get(socket)
     if (unproven === undefined) return

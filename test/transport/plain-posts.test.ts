@@ -84,12 +84,25 @@ describe('a listener that takes a plain POST', () => {
     const patient = await listening(never, { bodyMs: 100 })
     const slow = new RawPost(patient.address, 'Content-Length: 100')
     slow.socket.write('only this')
-    expect(await slow.answer()).toContain('HTTP/1.1 408')
+    expect(await slow.answer()).toBe('')
     expect(signals).toEqual([])
     const { address } = await listening(never, { answerMs: 100, bodyMs: 60_000 })
     const waiting = await fetch(`http://${address}/join`, { method: 'POST', body: 'x' })
     expect(waiting.status).toBe(408)
     expect(signals.map(({ aborted }) => aborted)).toEqual([true])
+  })
+
+  it('keeps no place for those who do not say what they want', async () => {
+    const { address } = await listening(echo)
+    const idle = Array.from({ length: 12 }, () => new RawPost(address, 'Content-Length: 100'))
+    for (const { socket } of idle) socket.write('only this')
+    await Promise.all(
+      idle.map(({ socket }) => waitFor('it to be sent', () => !socket.connecting && socket.bytesWritten > 50)),
+    )
+    for (let tries = 0; tries < 10; tries += 1) {
+      expect((await fetch(`http://${address}/join`, { method: 'POST', body: 'x' })).status).toBe(200)
+    }
+    for (const { socket } of idle) socket.destroy()
   })
 
   it('is told when who asked goes away, and has room for others then', async () => {
