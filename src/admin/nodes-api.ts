@@ -1,11 +1,10 @@
 import type { Clock } from '../std/clock.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { Deadline } from './deadline.ts'
+import { makeChangeWithin } from './change-within.ts'
 import { idOf } from './membership-api.ts'
-import type { ChangeLimits } from './needs.ts'
 import type { NodeNeeds } from './node-needs.ts'
 import { readMembers } from './request-body.ts'
-import { queryOf, timeoutOf } from './request-input.ts'
+import { queryOf } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiContext, Route } from './routes.ts'
 
@@ -14,11 +13,7 @@ import type { Api, ApiContext, Route } from './routes.ts'
  * on it, and what the node then does is seen in `/v1/members` and `/v1/events`.
  */
 export function mountNodes(api: Api, { nodes, clock }: NodesApiOptions): void {
-  const within = async (c: ApiContext, what: string, work: (limits: ChangeLimits) => Promise<void>): Promise<void> => {
-    const late = (): OperatingError =>
-      new OperatingError('outcome-unknown', `${what}: no outcome within the time of the request`)
-    await new Deadline({ clock, timeoutMs: timeoutOf(c.env.incoming), client: c.env.outgoing }).step(late, work)
-  }
+  const within = makeChangeWithin(clock)
   const nodeOf = (c: ApiContext): string => idOf(c.req.param('id'), 'the id in the path')
   /** A POST that wants something of the node; its body says nothing yet, and is there so that it may later. */
   const wanting =
@@ -27,7 +22,7 @@ export function mountNodes(api: Api, { nodes, clock }: NodesApiOptions): void {
       queryOf(c.env.incoming, [])
       const id = nodeOf(c)
       await readMembers(c.env.incoming, { names: [], bytesMax: bodyBytesMax, signal: c.req.raw.signal })
-      await within(c, wish, (limits) => nodes[wish](id, limits))
+      await within(c, `${wish} ${id}`, (limits) => nodes[wish](id, limits))
       return answerJson(c, JSON.stringify({ id, wanted: wish }))
     }
 
@@ -36,7 +31,7 @@ export function mountNodes(api: Api, { nodes, clock }: NodesApiOptions): void {
     DELETE: async (c) => {
       queryOf(c.env.incoming, [])
       const id = nodeOf(c)
-      await within(c, 'take back the drain', (limits) => nodes.undrain(id, limits))
+      await within(c, `take back the drain of ${id}`, (limits) => nodes.undrain(id, limits))
       return answerJson(c, JSON.stringify({ id, wanted: null }))
     },
   })
@@ -46,7 +41,9 @@ export function mountNodes(api: Api, { nodes, clock }: NodesApiOptions): void {
       const { force } = queryOf(c.env.incoming, ['force'])
       const id = nodeOf(c)
       const isForced = flagOf(force)
-      await within(c, 'remove', ({ timeoutMs, signal }) => nodes.remove(id, { force: isForced, timeoutMs, signal }))
+      await within(c, `remove ${id}`, ({ timeoutMs, signal }) =>
+        nodes.remove(id, { force: isForced, timeoutMs, signal }),
+      )
       return answerJson(c, JSON.stringify({ id }))
     },
   })

@@ -9,21 +9,16 @@ import {
   joinTokenUsesMax,
 } from '../vocabulary/join-token-limits.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { Deadline } from './deadline.ts'
-import type { ChangeLimits } from './needs.ts'
+import { makeChangeWithin } from './change-within.ts'
 import { readMembers } from './request-body.ts'
-import { queryOf, timeoutOf } from './request-input.ts'
+import { queryOf } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
-import type { Api, ApiContext } from './routes.ts'
+import type { Api } from './routes.ts'
 import type { TokenNeeds } from './token-needs.ts'
 
 /** `/v1/tokens`: who may join. The token itself is in the answer to its making, and nowhere else ever. */
 export function mountTokens(api: Api, { tokens, clock }: TokenApiOptions): void {
-  const within = <T>(c: ApiContext, what: string, work: (limits: ChangeLimits) => Promise<T>): Promise<T> => {
-    const late = (): OperatingError =>
-      new OperatingError('outcome-unknown', `${what}: no outcome within the time of the request`)
-    return new Deadline({ clock, timeoutMs: timeoutOf(c.env.incoming), client: c.env.outgoing }).step(late, work)
-  }
+  const within = makeChangeWithin(clock)
 
   mountRoutes(api, '/v1/tokens', {
     GET: (c) => {
@@ -49,7 +44,7 @@ export function mountTokens(api: Api, { tokens, clock }: TokenApiOptions): void 
       queryOf(c.env.incoming, [])
       const id = c.req.param('id') ?? ''
       if (!isJoinTokenId(id)) throw bad('the id in the path is not that of a join token: 16 digits of 0-9 a-f')
-      await within(c, 'revoke join token', (limits) => tokens.revoke(id, limits))
+      await within(c, `revoke join token ${id}`, (limits) => tokens.revoke(id, limits))
       return answerJson(c, JSON.stringify({ id }))
     },
   })

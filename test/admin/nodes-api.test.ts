@@ -67,6 +67,20 @@ describe('/v1/nodes', () => {
     })
   })
 
+  it.each([
+    ['POST', 'n2/drain', 'drain n2'],
+    ['DELETE', 'n2/drain', 'take back the drain of n2'],
+    ['DELETE', 'n2', 'remove n2'],
+  ])('says of %s %s what it is that has no outcome in time', async (method, path, what) => {
+    const never = (): Promise<never> => new Promise(() => undefined)
+    const { send } = await start({ drain: never, undrain: never, remove: never })
+    const body = method === 'POST' ? { body: '{}' } : {}
+    const headers = { 'x-request-timeout-ms': '20' }
+    expect(await send({ method, path: `/v1/nodes/${path}`, headers, ...body })).toMatchObject({
+      json: { error: { code: 'outcome-unknown', message: `${what}: no outcome within the time of the request` } },
+    })
+  })
+
   it('knows no other methods', async () => {
     const { send } = await start()
     expect(await send({ path: '/v1/nodes/n2' })).toMatchObject({ status: 405, headers: { allow: 'DELETE, OPTIONS' } })
