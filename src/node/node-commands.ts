@@ -47,13 +47,14 @@ export class NodeCommands implements NodeNeeds {
       const way = `to let it go in order: quorate node leave ${id}; to take it out all the same: quorate node remove ${id} --force`
       throw refused(`remove ${id}: gossip says that it is ${status}; ${way}`)
     }
-    if (!force && status === 'unknown') {
-      const way = `ask another node, or this one a little later; to take it out all the same: quorate node remove ${id} --force`
-      throw refused(`remove ${id}: gossip has not heard of it here, so it may be alive; ${way}`)
+    const raft = this.#options.raft()
+    const isCounted = raft !== null && isMember(raft.configuration, node)
+    if (!force && status === 'unknown' && isCounted) {
+      const way = `ask again a little later; if it is gone for good: quorate node remove ${id} --force`
+      throw refused(`remove ${id}: gossip has not heard of it since this node started, so it may be alive; ${way}`)
     }
     this.#refuseWithoutQuorum(node, 'remove')
-    const raft = this.#options.raft()
-    if (raft !== null && isMember(raft.configuration, node)) await this.#change({ kind: 'remove', node }, timeoutMs)
+    if (isCounted) await this.#change({ kind: 'remove', node }, timeoutMs)
     // Gossip says of itself who has left; of the others the one who removed them does.
     if (node !== this.#options.self) this.#options.gossip.remove(node)
   }

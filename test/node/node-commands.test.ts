@@ -16,6 +16,8 @@ type World = {
   gossip?: Readonly<Record<string, MemberStatus>>
   answer?: CommandResult
   leaving?: readonly string[]
+  /** In the directory, beside who counts. */
+  listed?: readonly string[]
   changes?: readonly ('done' | OperatingError)[]
 }
 
@@ -28,7 +30,7 @@ function makeCommands(world: World) {
     self: 'n1' as NodeId,
     raft: () => status,
     state: {
-      members: () => [...voters, ...learners].map((node) => ({ node })),
+      members: () => [...voters, ...learners, ...(world.listed ?? [])].map((node) => ({ node })),
       drains: () => new Map((world.leaving ?? []).map((node) => [node, 'leave'])),
     } as unknown as StateReader,
     gossip: {
@@ -143,7 +145,7 @@ describe('the removal of a node', () => {
       'gossip has not heard of it',
       { gossip: { n3: 'alive' } },
       'change-refused',
-      'so it may be alive; ask another node',
+      'so it may be alive; ask again a little later; if it is gone for good: quorate node remove n2 --force',
     ],
     ['it is suspect', { gossip: { n2: 'suspect', n3: 'alive' } }, 'change-refused', 'gossip says that it is suspect'],
     [
@@ -181,6 +183,12 @@ describe('the removal of a node', () => {
     const { commands, did } = makeCommands({ learners: ['n4'], gossip: { n2: 'alive', n3: 'dead', n4: 'dead' } })
     await commands.remove('n4', { ...limits, force: false })
     expect(did).toHaveLength(2)
+  })
+})
+
+describe('a node that neither Raft counts nor gossip has heard of', () => {
+  it('is removed without force: nothing hangs on it', async () => {
+    await expect(removing('n2', { voters: ['n1'], listed: ['n2'], gossip: {} })).resolves.toBeUndefined()
   })
 })
 
