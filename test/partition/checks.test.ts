@@ -76,6 +76,8 @@ describe('linearizable', () => {
     const early = [put('a', [0, 10], { revision: 4 }), ...attempts, get('b', [30, 35], { revision: 5 })]
     expect(failure('linearizable', { history: early })).toBe(null)
     expect(failure('linearizable', { history: [...early, get('a', [80, 90])] })).toContain('no order explains it')
+    const late = [put('a', [0, 10], { revision: 4 }), ...attempts, get('a', [80, 90])]
+    expect(failure('linearizable', { history: late })).toContain('no order explains it')
   })
 
   it('lets a write of unknown outcome happen, and a refused one not', () => {

@@ -67,7 +67,7 @@ describe('recovery', () => {
     get(null, [atMs, atMs + 20], { node }),
     call(`${node}-${atMs}`, [atMs, atMs + 30], { node }),
   ]
-  const members = ['n1', 'n2', 'n3']
+  const members = ['n3', 'n1', 'n2']
   const healed = [phase('healed', 50), phase('healed', 100)]
 
   it('lasts until the last member has done everything that began after the last healing', () => {
