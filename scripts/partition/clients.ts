@@ -95,6 +95,12 @@ abstract class Client {
     return all.length === 0 ? undefined : all[this.parts.random.below(all.length)]
   }
 
+  /** Not that one, where there is a choice. */
+  protected otherTarget({ id }: NodeTarget): NodeTarget | undefined {
+    const others = this.parts.targets().filter((target) => target.id !== id)
+    return others.length === 0 ? this.anyTarget() : others[this.parts.random.below(others.length)]
+  }
+
   #weakened(kind: Operation['kind'], answer: Answer): Answer {
     const { weaken } = this.parts
     if (weaken === 'all-unknown') return { outcome: 'unknown', why: weaken, value: null, revision: null }
@@ -184,7 +190,7 @@ export class Caller extends Client {
       if (outcome === 'ok') return
       await this.pause(failurePauseMs)
       if (outcome === 'unknown' || attempt === callAttemptsMax || this.parts.stopped.aborted) return
-      target = this.anyTarget()
+      target = this.otherTarget(at)
     }
   }
 

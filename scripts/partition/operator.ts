@@ -18,7 +18,11 @@ export async function askToDrain(nodes: readonly NodeTarget[], id: string): Prom
   await ask(nodes, { method: 'POST', path: `/v1/nodes/${id}/drain`, body: {} })
 }
 
-type Asked = { readonly method: string; readonly path: string; readonly body: object }
+export async function askToServeAgain(nodes: readonly NodeTarget[], id: string): Promise<void> {
+  await ask(nodes, { method: 'DELETE', path: `/v1/nodes/${id}/drain`, body: null })
+}
+
+type Asked = { readonly method: string; readonly path: string; readonly body: object | null }
 
 /** One node after the other, until one says that it is done. */
 async function ask(nodes: readonly NodeTarget[], { method, path, body }: Asked): Promise<Record<string, unknown>> {
@@ -33,8 +37,7 @@ async function ask(nodes: readonly NodeTarget[], { method, path, body }: Asked):
       try {
         const response = await fetch(`${node.url}${path}`, {
           method,
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
+          ...(body === null ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
           signal: AbortSignal.timeout(requestMs),
         })
         const text = await response.text()

@@ -8,7 +8,7 @@ import type { Random } from '../../src/std/random.ts'
 import type { LocalCluster, LocalNode } from '../lib/local-cluster.ts'
 import type { Links } from './links.ts'
 import { resolveNames } from './names.ts'
-import { askToDrain, askToLeave, makeJoinToken } from './operator.ts'
+import { askToDrain, askToLeave, askToServeAgain, makeJoinToken } from './operator.ts'
 import type { Action, Scenario, Step, Ways } from './scenario.ts'
 import { changeLinks, setWays } from './step-links.ts'
 import { drawAction } from './storm.ts'
@@ -99,12 +99,13 @@ export class Player {
     await sleep(Math.max(0, scenario.endMs - now()))
   }
 
-  /** Heals, resumes and restarts what no step has, then waits for what is under way. */
+  /** Heals, resumes, restarts and undrains what no step has, then waits for what is under way. */
   async settle(): Promise<void> {
     if (!this.#options.isHealing) return
     this.#options.links.heal()
     for (const { id } of this.#in('paused')) await this.#resume(id)
     for (const { id } of this.#in('down')) this.#restart(id)
+    for (const id of this.#draining) this.#undrain(id)
     await this.#underDone()
     this.#look()
   }
@@ -126,7 +127,7 @@ export class Player {
   }
 
   async #step({ line, text, atMs, action }: Step): Promise<void> {
-    if (!this.#options.isHealing && ['heal', 'resume', 'restart'].includes(action.verb)) return
+    if (!this.#options.isHealing && ['heal', 'resume', 'restart', 'undrain'].includes(action.verb)) return
     const resolved = await resolveNames(action, { members: this.members(), running: this.#in('up') })
     this.#options.recorder.tell({ kind: 'step', line, text, resolved: describe(resolved) })
     await this.#perform(resolved, { line, text, atMs })
@@ -151,6 +152,9 @@ export class Player {
       case 'drain':
         this.#draining.add(action.node)
         return this.#track(at, askToDrain(this.#in('up'), action.node))
+      case 'undrain':
+        for (const id of this.#draining) if (action.node === null || action.node === id) this.#undrain(id)
+        return
       case 'flap':
         return this.#flap(action, at)
       case 'storm':
@@ -218,6 +222,11 @@ export class Player {
     if (this.#ready.has(id)) return
     this.#ready.add(id)
     this.#options.recorder.follow(this.#node(id))
+  }
+
+  #undrain(id: string): void {
+    this.#draining.delete(id)
+    this.#track({ line: 0, text: `undrain ${id}` }, askToServeAgain(this.#in('up'), id))
   }
 
   async #leave(id: string): Promise<void> {
@@ -307,6 +316,7 @@ export class Player {
       this.#options.links.isWhole &&
       this.#restless === 0 &&
       this.#under.size === 0 &&
+      this.#draining.size === 0 &&
       this.#in('paused', 'down', 'leaving').length === 0
     if (isWhole === this.#isWhole) return
     this.#isWhole = isWhole

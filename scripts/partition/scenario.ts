@@ -9,8 +9,8 @@
  *
  * Steps: `isolate NODE`, `split A B | C`, `cut A -> B`, `cut A - B`, `bridge NODE`, `ring`,
  * `flap A - B every 500ms for 5s`, `delay A - B 200ms +-100ms`, `loss A - B 20%`, `bandwidth A - B 64KiB/s`, `pause NODE`,
- * `resume [NODE]`, `kill NODE`, `restart [NODE]`, `join NODE`, `leave NODE`, `drain NODE`, `heal`, `storm every 2s for 20s`,
- * and `wait`, until what steps have begun is done, restarted nodes ready among it: all that follows is so much later.
+ * `resume [NODE]`, `kill NODE`, `restart [NODE]`, `join NODE`, `leave NODE`, `drain NODE`, `undrain [NODE]`, `heal`,
+ * `storm every 2s for 20s`, and `wait`, until what steps have begun is done, restarted nodes ready among it: all that follows is so much later.
  * A NODE is an id (`n3`), `leader`, or `follower1`, the first of the others that run: looked up when the step runs. Where
  * several nodes may stand, `others` are all that the step does not name. Parsing is strict; errors name the line.
  */
@@ -36,8 +36,8 @@ export type Action =
   | { readonly verb: 'loss'; readonly ways: Ways; readonly loss: number }
   | { readonly verb: 'bandwidth'; readonly ways: Ways; readonly bytesPerSecond: number }
   | { readonly verb: 'pause' | 'kill' | 'join' | 'leave' | 'drain'; readonly node: NodeName }
-  /** Null: all that were paused or killed. */
-  | { readonly verb: 'resume' | 'restart'; readonly node: NodeName | null }
+  /** Null: all that were paused, killed or drained. */
+  | { readonly verb: 'resume' | 'restart' | 'undrain'; readonly node: NodeName | null }
   | { readonly verb: 'heal' }
   /** Until what steps have begun is done. */
   | { readonly verb: 'wait' }
@@ -144,7 +144,7 @@ function parseStep(line: Line): Step {
 }
 
 const verbs =
-  'isolate, split, cut, bridge, ring, flap, delay, loss, bandwidth, pause, resume, kill, restart, join, leave, drain, heal, wait, storm'
+  'isolate, split, cut, bridge, ring, flap, delay, loss, bandwidth, pause, resume, kill, restart, join, leave, drain, undrain, heal, wait, storm'
 
 function parseAction(line: Line): Action {
   const verb = line.word(`a verb: ${verbs}`)
@@ -159,6 +159,7 @@ function parseAction(line: Line): Action {
       return { verb, node: line.node() }
     case 'resume':
     case 'restart':
+    case 'undrain':
       return { verb, node: line.isEmpty ? null : line.node() }
     case 'ring':
     case 'heal':

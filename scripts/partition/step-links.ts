@@ -5,7 +5,7 @@ import type { Action, Ways } from './scenario.ts'
 
 type LinkAction = Exclude<
   Action,
-  { verb: 'pause' | 'kill' | 'join' | 'leave' | 'drain' | 'resume' | 'restart' | 'flap' | 'storm' | 'wait' }
+  { verb: 'pause' | 'kill' | 'join' | 'leave' | 'drain' | 'undrain' | 'resume' | 'restart' | 'flap' | 'storm' | 'wait' }
 >
 
 /** `all`: the ids of all members, in order. */

@@ -54,6 +54,8 @@ describe('a scenario', () => {
     ['leave n4', { verb: 'leave', node: 'n4' }],
     ['drain n4', { verb: 'drain', node: 'n4' }],
     ['wait', { verb: 'wait' }],
+    ['undrain', { verb: 'undrain', node: null }],
+    ['wait', { verb: 'wait' }],
     ['storm every 1s for 20s', { verb: 'storm', everyMs: 1000, forMs: 20_000 }],
   ])('knows the step "%s"', (text, action) => {
     expect(step(text)).toEqual(action)
