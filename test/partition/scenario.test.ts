@@ -55,7 +55,6 @@ describe('a scenario', () => {
     ['drain n4', { verb: 'drain', node: 'n4' }],
     ['wait', { verb: 'wait' }],
     ['undrain', { verb: 'undrain', node: null }],
-    ['wait', { verb: 'wait' }],
     ['storm every 1s for 20s', { verb: 'storm', everyMs: 1000, forMs: 20_000 }],
   ])('knows the step "%s"', (text, action) => {
     expect(step(text)).toEqual(action)
