@@ -6,7 +6,8 @@ import type { JoinAnswer, JoinRequest, SentJoinRequest } from '../vocabulary/joi
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ErrorCode } from '../vocabulary/operating-error.ts'
 import { nonceBytes, printable } from './handshake.ts'
-import { ExchangeKey, JoinKey } from './join-key.ts'
+import { ExchangeKey } from './join-key.ts'
+import type { JoinKey } from './join-key.ts'
 
 /**
  * Both sides of one join, as decisions on values. The joiner believes nothing that is not proven by the token's key over its
