@@ -31,6 +31,8 @@ export type MetricsSample = {
     readonly persistSyncs: number
     readonly persistMs: number
     readonly oldestWriteMsNow: number
+    /** Of the last few seconds. */
+    readonly syncP99MsNow: number
     readonly stalls: number
     readonly stallHandovers: number
     readonly snapshotsSaved: number

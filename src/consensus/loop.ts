@@ -343,6 +343,7 @@ export class ConsensusLoop implements Consensus {
         ...this.#counters,
         loopDelayMs: this.#ports.takeLoopDelayMs(),
         oldestWriteMs: this.#writer.oldestMs,
+        syncP99Ms: this.#writer.syncP99Ms,
         diskFreeBytes: this.#disk.freeBytes,
       },
     })

@@ -198,5 +198,5 @@ const startingStatus: ConsensusStatus = {
   connected: [],
   quarantine: null,
   isDiskFull: false,
-  counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, diskFreeBytes: null },
+  counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, syncP99Ms: 0, diskFreeBytes: null },
 }

@@ -17,6 +17,7 @@ export function metricsSample(parts: OperatorParts): MetricsSample {
       connectedPeersNow: connected.length,
       loopDelayMsNow: counters.loopDelayMs,
       oldestWriteMsNow: counters.oldestWriteMs,
+      syncP99MsNow: counters.syncP99Ms,
       diskFreeBytesNow: counters.diskFreeBytes,
       isDiskFullNow: isDiskFull,
       isQuarantinedNow: quarantine !== null && !quarantine.isOver,

@@ -33,6 +33,7 @@ describe('the metrics', () => {
       'quorate_raft_persist_syncs_total 6',
       'quorate_raft_persist_seconds_total 1.5',
       'quorate_raft_oldest_write_seconds 0.25',
+      'quorate_raft_persist_sync_p99_seconds 0.04',
       'quorate_disk_stalls_total 4',
       'quorate_disk_stall_handovers_total 1',
       'quorate_disk_free_bytes 123456',

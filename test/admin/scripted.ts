@@ -226,6 +226,7 @@ export const sampleOfOne: MetricsSample = {
     persistSyncs: 6,
     persistMs: 1500,
     oldestWriteMsNow: 250,
+    syncP99MsNow: 40,
     stalls: 4,
     stallHandovers: 1,
     snapshotsSaved: 11,
