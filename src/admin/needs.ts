@@ -154,6 +154,8 @@ export type MemberView = {
   /** Where gossip and Raft differ about it, one sentence; null: they do not. */
   readonly disagrees: string | null
   readonly labels: Readonly<Record<string, string>>
+  /** What its machine has, as configured; null: nothing of it is. */
+  readonly capacity: Readonly<Record<'cpu' | 'gpu' | 'memoryBytes', number | null>> | null
   /** Its gauges, as it said last. */
   readonly metrics: Readonly<Record<string, number>>
   readonly version: string

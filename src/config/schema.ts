@@ -5,7 +5,17 @@
 import { z } from 'zod'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import { isNodeId, type NodeId } from '../vocabulary/ids.ts'
-import { flag, noteOf, optionalText, optionalWholeNumber, text, textList, textMap, wholeNumber } from './keys.ts'
+import {
+  flag,
+  noteOf,
+  optionalBytes,
+  optionalText,
+  optionalWholeNumber,
+  text,
+  textList,
+  textMap,
+  wholeNumber,
+} from './keys.ts'
 import type { KeyNote } from './keys.ts'
 
 const address = { expected: 'HOST:PORT, for example 127.0.0.1:6270', test: isAddress }
@@ -48,6 +58,13 @@ const node = z.strictObject({
   }),
   dataDir: text({ default: './data', about: 'directory of everything that must survive a restart', ...filled }),
   labels: textMap({ about: 'what placement.where is matched with', ...labels }),
+  capacity: z
+    .strictObject({
+      cpu: optionalWholeNumber({ unit: 'cores', min: 1, max: 65_536, about: 'cores that the node may use' }),
+      gpu: optionalWholeNumber({ unit: 'devices', min: 0, max: 65_536, about: 'GPUs that the node may use' }),
+      memory: optionalBytes({ min: 1, max: 1_125_899_906_842_624, about: 'memory that the node may use' }),
+    })
+    .prefault({}),
   drainTimeoutMs: wholeNumber({
     default: 30_000,
     unit: 'ms',

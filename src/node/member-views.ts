@@ -5,6 +5,7 @@ import type { MemberView as GossipMember } from '../gossip/effects.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 import type { Drain, Member } from '../state/command.ts'
+import { saidCapacity } from './capacity.ts'
 import { drainingKey } from './draining-members.ts'
 
 /**
@@ -57,7 +58,7 @@ type Known = {
 function describe(
   id: NodeId,
   { sources, listed, seen }: Known,
-): Pick<MemberView, 'addresses' | 'generation' | 'labels' | 'version' | 'startedAt'> {
+): Pick<MemberView, 'addresses' | 'generation' | 'labels' | 'capacity' | 'version' | 'startedAt'> {
   const { state } = sources.gossip.said(id)
   const generation = id === sources.self ? sources.generation : (seen?.generation ?? listed?.generation ?? 0)
   const of = (name: 'http' | 'peer' | 'raft'): string =>
@@ -69,6 +70,7 @@ function describe(
     addresses: { http: of('http'), peer: of('peer'), raft: of('raft') },
     generation,
     labels: state.size > 0 ? Object.fromEntries(labels) : (listed?.labels ?? {}),
+    capacity: saidCapacity(state),
     version: state.get('version') ?? listed?.version ?? '',
     startedAt: Number(state.get('startedAt') ?? listed?.startedAt ?? 0),
   }

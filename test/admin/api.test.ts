@@ -28,6 +28,7 @@ const member: MemberView = {
   raft: 'leader',
   disagrees: null,
   labels: { zone: 'a' },
+  capacity: { cpu: 4, gpu: null, memoryBytes: 1024 },
   metrics: {},
   version: '0.1.0',
   startedAt: 1,

@@ -19,6 +19,7 @@ const member = {
   incarnation: 0,
   generation: 7,
   labels: {},
+  capacity: { cpu: 4, gpu: null, memoryBytes: 17_179_869_184 },
   metrics: { cpu: 0.254, rssBytes: 104_857_600, loopDelayMs: 21.4, activeCalls: 3 },
   version: '1.2.3',
   startedAt: 1,
@@ -70,7 +71,15 @@ describe('node show', () => {
     node.answers.set('GET /v1/members', { body: { members: [member] } })
     const { code, stdout } = await runAgainst(url, ['node', 'show', 'n2'])
     expect(code).toBe(0)
-    for (const each of ['status\tdead', 'addresses.peer\th:2', 'labels\t-', 'metrics.cpu\t0.254', 'generation\t7'])
+    for (const each of [
+      'status\tdead',
+      'addresses.peer\th:2',
+      'labels\t-',
+      'capacity.gpu\t-',
+      'capacity.memoryBytes\t17179869184',
+      'metrics.cpu\t0.254',
+      'generation\t7',
+    ])
       expect(stdout.split('\n')).toContain(each)
   })
 

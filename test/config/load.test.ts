@@ -196,6 +196,26 @@ describe('a configuration that can not be used is refused with key, line and way
       'cluster.yaml:4: node.labels.node: the label node always is the id of the node; take the label away, or set node.id',
     ],
     [
+      'a capacity of half a core',
+      `${secretLine}\nnode:\n  capacity:\n    cpu: 0.5`,
+      'cluster.yaml:4: node.capacity.cpu: expected a whole number of cores from 1 to 65536, got 0.5 (cores that the node may use)',
+    ],
+    [
+      'a memory in a unit of thousands',
+      `${secretLine}\nnode: { capacity: { memory: 16GB } }`,
+      'cluster.yaml:2: node.capacity.memory: expected a whole number of bytes from 1 to 1125899906842624, or text with KiB, MiB or GiB, for example 16GiB, got "16GB" (memory that the node may use)',
+    ],
+    [
+      'more memory than there is',
+      `${secretLine}\nnode: { capacity: { memory: 1048577GiB } }`,
+      'cluster.yaml:2: node.capacity.memory: expected a whole number of bytes from 1 to 1125899906842624, or text with KiB, MiB or GiB, for example 16GiB, got "1048577GiB" (memory that the node may use)',
+    ],
+    [
+      'a capacity that is nearly one',
+      `${secretLine}\nnode: { capacity: { gpus: 2 } }`,
+      'cluster.yaml:2: node.capacity.gpus: is no key here; did you mean gpu?',
+    ],
+    [
       'a join of nobody but itself',
       `cluster:\n  secret: ${secret}\n  join: [127.0.0.1:6271]`,
       'cluster.yaml:3: cluster.join: names only this node itself; list peer addresses of the cluster to join, or empty it for a cluster of this node alone',
@@ -345,6 +365,21 @@ describe('a configuration that can be used', () => {
     writeFileSync(path.join(folder, 'cluster.json'), '{}')
     expect(load(`node: { dataDir: ${folder} }`).config.cluster.secret).toBeNull()
     rmSync(path.join(folder, 'cluster.json'))
+  })
+
+  it.each<[string, string, Record<string, string>, number | null]>([
+    ['nothing', '', {}, null],
+    ['a number', 'node: { capacity: { memory: 5 } }', {}, 5],
+    ['KiB', 'node: { capacity: { memory: 3KiB } }', {}, 3072],
+    ['MiB', 'node: { capacity: { memory: 2MiB } }', {}, 2_097_152],
+    ['GiB', 'node: { capacity: { memory: 16GiB } }', {}, 17_179_869_184],
+    ['a variable', 'node: { capacity: { memory: "${MEMORY}" } }', { MEMORY: '1GiB' }, 1_073_741_824],
+    ['a variable that is a number', 'node: { capacity: { memory: "${MEMORY}" } }', { MEMORY: '7' }, 7],
+    ['the environment', '', { QUORATE_NODE_CAPACITY_MEMORY: '1KiB' }, 1024],
+  ])('gives memory in bytes: %s', (_, yaml, env, memory) => {
+    const loaded = load(`${secretLine}\n${yaml}`, { env })
+    expect(loaded.config.node.capacity).toEqual({ cpu: null, gpu: null, memory })
+    expect(showConfig(loaded)).toContainEqual(expect.objectContaining({ key: 'node.capacity.memory', value: memory }))
   })
 
   it('takes flags before the environment, and that before the file', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { MemberView } from '../../src/admin/needs.ts'
 import type { MemberStatus } from '../../src/gossip/messages.ts'
 import { memberViews } from '../../src/node/member-views.ts'
 import type { MemberSources } from '../../src/node/member-views.ts'
@@ -122,11 +123,26 @@ describe('the view of members', () => {
       incarnation: 3,
       generation: 2,
       labels: { zone: 'new' },
+      capacity: null,
       metrics: { cpu: 0.5 },
       version: '2',
       startedAt: 5,
     })
     expect(n3).toMatchObject({ labels: { zone: 'old' }, version: '1', startedAt: 1 })
+  })
+
+  it.each<[string, Record<string, string>, MemberView['capacity']]>([
+    ['nothing', {}, null],
+    [
+      'all',
+      { 'capacity.cpu': '4', 'capacity.gpu': '0', 'capacity.memoryBytes': '17179869184' },
+      { cpu: 4, gpu: 0, memoryBytes: 2 ** 34 },
+    ],
+    ['one amount', { 'capacity.cpu': '4' }, { cpu: 4, gpu: null, memoryBytes: null }],
+    ['what is no amount', { 'capacity.cpu': '-1', 'capacity.gpu': '', 'capacity.memoryBytes': '16GiB' }, null],
+  ])('tells what a node says that it has: %s', (_, state, capacity) => {
+    const [, n2] = memberViews(sources({ gossiped: { n2: { status: 'alive', state } } }))
+    expect(n2?.capacity).toEqual(capacity)
   })
 
   it.each<[string, Parameters<typeof sources>[0], string | null]>([
