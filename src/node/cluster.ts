@@ -78,6 +78,11 @@ export class Cluster {
     }
   }
 
+  /** Proposals and linearizable reads of this node that wait for their outcome. */
+  get queues(): { readonly proposals: number; readonly reads: number } {
+    return { proposals: this.#waiting.size, reads: this.#reads.waiting }
+  }
+
   /** Resolves to the result of applying the command; see the class for the errors. `timeoutMs` from now. */
   propose(command: Command, timeoutMs: number): Promise<CommandResult> {
     return this.proposeOnce({ command, idempotencyKey: null }, timeoutMs)

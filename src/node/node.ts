@@ -9,6 +9,7 @@ import { makeAdmin } from '../admin/admin.ts'
 import { Metrics } from '../admin/metrics.ts'
 import { makeCallIds } from '../calls/call-ids.ts'
 import { Dispatch } from '../calls/dispatch.ts'
+import { MeasuredUpstreams } from '../calls/measured-upstreams.ts'
 import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
 import { upstreamServersOf } from '../config/servers.ts'
@@ -171,8 +172,9 @@ async function startParts(
       publisher.setReplica({ node, generation, server: name, transport: link.kind, priority, ...upstream })
     },
   })
+  const measured = new MeasuredUpstreams(upstreams, clock)
   const serve = new Serve({
-    upstreams,
+    upstreams: measured,
     runs: (server) => upstreams.has(server),
     takes: () => draining.takesCalls,
   })
@@ -199,7 +201,7 @@ async function startParts(
       draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
     }),
     roundRobin: new RoundRobin(),
-    upstreams,
+    upstreams: measured,
     peers: peers.calls,
     clock,
     log,
@@ -210,8 +212,11 @@ async function startParts(
   const selfReport = new SelfReport({
     gossip: peers.gossip,
     member,
+    capacity: config.node.capacity,
     consensus: () => agreement.status(),
-    activeCalls: () => calls.counters.active + serve.counters.active,
+    cluster,
+    calls: () => ({ ...calls.counters, active: calls.counters.active + serve.counters.active }),
+    takeServers: () => measured.take(),
     clock,
   })
   stops.add('self-report', () => selfReport.stop())

@@ -113,6 +113,25 @@ describe('dispatch', () => {
     expect(tried).toEqual(['n2', 'n3', 'n4'])
   })
 
+  it('says how many of its calls wait for another node', async () => {
+    const waiting: number[] = []
+    const { dispatch } = scripted({
+      replicas: on('n2'),
+      answer: () => {
+        waiting.push(dispatch.counters.forwarded)
+        return done
+      },
+    })
+    await dispatch.call(call, notify, never)
+    expect([...waiting, dispatch.counters.forwarded]).toEqual([1, 0])
+    const local = scripted({
+      replicas: on('n1'),
+      answer: () => (waiting.push(local.dispatch.counters.forwarded), done),
+    })
+    await local.dispatch.call(call, notify, never)
+    expect(waiting).toEqual([1, 0])
+  })
+
   it('gives a further try only what is left of the time', async () => {
     const { dispatch, tried, timesMs } = scripted({ replicas: on('n2', 'n3', 'n4'), answer: () => refused('not-sent') })
     expect((await dispatch.call({ ...call, timeoutMs: 8 }, notify, never)).kind).toBe('not-sent')
