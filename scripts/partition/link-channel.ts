@@ -73,6 +73,7 @@ export class Channel {
   readonly #link: Link
   readonly #ends: ChannelEnds
   readonly #waiting: Chunk[] = []
+  /** In the order of sending: what is due earlier waits for what was sent before it. */
   readonly #flying: { readonly chunk: Chunk; readonly dueMs: number }[] = []
   #bytes = 0
   #isSourcePaused = false
@@ -80,7 +81,6 @@ export class Channel {
   #hasEnded = false
   /** When this connection may send its next piece. */
   #nextMs = 0
-  #lastDueMs = 0
   #timer: NodeJS.Timeout | null = null
 
   constructor(link: Link, ends: ChannelEnds) {
@@ -150,8 +150,7 @@ export class Channel {
     }
     const lostMs = this.#lostMs()
     if (lostMs === null) return false
-    const dueMs = Math.max(this.#lastDueMs, sentMs + Math.max(0, delayMs + jitterMs * this.#draw(-1, 1)) + lostMs)
-    this.#lastDueMs = dueMs
+    const dueMs = sentMs + Math.max(0, delayMs + jitterMs * this.#draw(-1, 1)) + lostMs
     this.#flying.push({ chunk, dueMs })
     return true
   }
