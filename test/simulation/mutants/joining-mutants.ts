@@ -18,8 +18,8 @@ export const joiningMutants: readonly Mutant[] = [
     bug: 'own',
     what: 'a voter is removed or replaced as soon as it is silent',
     file: 'src/autopilot/autopilot.ts',
-    search: 'return isDead && deadMs >= this.#options.deadVoterMs',
-    replace: 'return isDead',
+    search: 'return this.#isGone(node) && this.#of(node).deadMs >= this.#options.deadVoterMs',
+    replace: 'return this.#isGone(node)',
     within: joining,
   },
   {
