@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { autopilotMutants } from '../test/autopilot/mutants.ts'
 import { gossipMutants } from '../test/gossip/mutants.ts'
 import { huntAll } from '../test/simulation/mutants/hunt.ts'
 import type { Hunt } from '../test/simulation/mutants/hunt.ts'
@@ -19,7 +20,7 @@ const { values } = parseArgs({
   },
 })
 
-const mutants = [...raftMutants, ...gossipMutants]
+const mutants = [...raftMutants, ...gossipMutants, ...autopilotMutants]
 const names = values.only?.split(',')
 const chosen = names === undefined ? mutants : mutants.filter(({ name }) => names.includes(name))
 if (chosen.length === 0 || (names !== undefined && chosen.length !== names.length)) {

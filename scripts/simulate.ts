@@ -5,6 +5,7 @@
  *   simulate --seed 17               one, with what happened in it
  *   simulate --plan file.json        a plan that was printed
  *   simulate --shrink 17             makes the plan of a failing seed small, and prints it
+ *   simulate --joins ...             the plans in which nodes join and autopilot decides who votes
  *   simulate --json                  ends with a line for other programs
  *   simulate --report                also tells how fast it goes and what the lives were like
  *
@@ -12,7 +13,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { drawPlan } from '../test/simulation/plan.ts'
+import { drawJoiningPlan } from '../test/simulation/autopilot-plan.ts'
+import { drawPlan as drawChangingPlan } from '../test/simulation/plan.ts'
 import type { Plan } from '../test/simulation/plan.ts'
 import { shrink } from '../test/simulation/shrink.ts'
 import { simulate } from '../test/simulation/simulation.ts'
@@ -28,9 +30,12 @@ const { values } = parseArgs({
     report: { type: 'boolean', default: false },
     lines: { type: 'string', default: '150' },
     'keep-going': { type: 'boolean', default: false },
+    joins: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
+
+const drawPlan = values.joins ? drawJoiningPlan : drawChangingPlan
 
 /** Plays it with its trace, and prints the end of that. */
 async function replay(plan: Plan): Promise<boolean> {

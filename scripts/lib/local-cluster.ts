@@ -4,7 +4,7 @@
  * by one; their ports and data stay.
  */
 import type { ChildProcess } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { planCluster, type NodePlan, type ServerPlan } from './cluster-plan.ts'
@@ -18,13 +18,17 @@ const stopMs = 15_000
 
 export type LocalClusterOptions = {
   nodes: number
+  /** Further nodes that are planned and not started: `join` starts one. */
+  joiners?: number
+  /** Told before the first node starts, to put something between nodes: they advertise the ports of `NodePlan.fronts`. */
+  fronted?: (plans: readonly NodePlan[]) => Promise<void>
   servers?: Readonly<Record<string, ServerPlan>>
   /** Labels of nodes by id, for `placement.where`. */
   labels?: Readonly<Record<string, Readonly<Record<string, string>>>>
   /** Kept on stop; without it a temporary folder is used, and removed on stop. */
   dir?: string
   env?: Readonly<Record<string, string>>
-  config?: Readonly<Record<string, unknown>>
+  config?: Readonly<Record<string, object>>
   cli?: string
   /** Of Node itself, for every node. */
   nodeArgs?: readonly string[]
@@ -33,6 +37,7 @@ export type LocalClusterOptions = {
 export type LocalCluster = {
   readonly dir: string
   readonly nodes: readonly LocalNode[]
+  readonly joiners: readonly LocalNode[]
   /** The id of the leader that a majority agrees on; waits for one. */
   leader(): Promise<string>
   node(id: string): LocalNode
@@ -43,19 +48,31 @@ export type LocalCluster = {
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const dir = options.dir ?? (await mkdtemp(path.join(tmpdir(), 'quorate-cluster-')))
   const { nodes: count, servers = {}, labels = {}, config = {}, env = {}, cli = builtCli, nodeArgs = [] } = options
-  const plans = await planCluster({ dir, nodes: count, servers, labels, config })
-  const nodes = plans.map((plan) => new LocalNode(plan, { cli, env, nodeArgs, detached: false }))
+  const { joiners = 0, fronted } = options
+  const planned = await planCluster({
+    dir,
+    nodes: count,
+    joiners,
+    isFronted: fronted !== undefined,
+    servers,
+    labels,
+    config,
+  })
+  const all = planned.map((plan) => new LocalNode(plan, { cli, env, nodeArgs, detached: false }))
+  const nodes = all.slice(0, count)
+  const plans = planned.slice(0, count)
   const endAll = (): void => {
-    for (const node of nodes) node.endNow()
+    for (const node of all) node.endNow()
   }
   process.once('exit', endAll)
   const stop = async (): Promise<readonly ProcessName[]> => {
-    const left = await Promise.all(nodes.map((node) => node.end()))
+    const left = await Promise.all(all.map((node) => node.end()))
     process.off('exit', endAll)
     if (options.dir === undefined) await rm(dir, { recursive: true, force: true })
     return left.flat()
   }
   try {
+    await fronted?.(planned)
     await Promise.all(nodes.map((node) => node.restart()))
   } catch (cause) {
     await stop()
@@ -64,6 +81,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
   return {
     dir,
     nodes,
+    joiners: all.slice(count),
     async leader() {
       const what = (): string => `a leader\n${plans.map(logTail).join('\n')}`
       const found = await waitFor(what, () => findLeader(plans), leaderMs)
@@ -88,6 +106,7 @@ export class LocalNode {
   #options: SpawnOptions
   #child: ChildProcess | null = null
   #name: ProcessName | null = null
+  #ended: (how: string) => void = () => undefined
   /** What ended lives of this node had started, so that stop finds what was left behind. */
   #children: ProcessName[] = []
 
@@ -108,6 +127,25 @@ export class LocalNode {
 
   get isRunning(): boolean {
     return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** Told whenever a life of the node ends: its exit code or signal. */
+  onEnded(listener: (how: string) => void): void {
+    this.#ended = listener
+  }
+
+  /** Of its last life; null while it runs, and when a signal ended it. */
+  get exitCode(): number | null {
+    return this.#child?.exitCode ?? null
+  }
+
+  /** Waits for it to end by itself. */
+  async ended(): Promise<void> {
+    await waitFor(
+      () => `${this.id} to end by itself\n${logTail(this.#plan)}`,
+      () => !this.isRunning,
+      stopMs,
+    )
   }
 
   /** The processes that this life of the node has started. */
@@ -131,8 +169,16 @@ export class LocalNode {
     this.#child = child
     let failed: string | null = null
     child.once('error', (error) => (failed = error.message))
+    child.once('exit', (code, signal) => this.#ended(String(code ?? signal)))
     this.#name = child.pid === undefined ? null : findProcess(child.pid)
     await waitReady(this.#plan, () => failed ?? (this.isRunning ? null : String(child.exitCode ?? child.signalCode)))
+  }
+
+  /** Starts a joiner for the first time; settles when it is ready. */
+  async join(token: string): Promise<void> {
+    if (this.#plan.tokenFile === null) throw new Error(`${this.id} forms the cluster`)
+    await writeFile(this.#plan.tokenFile, token, { mode: 0o600 })
+    await this.restart()
   }
 
   /** SIGTERM, SIGKILL when that is not enough; then ends what the node has left behind, and answers what that was. */

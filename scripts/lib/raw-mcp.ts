@@ -13,14 +13,14 @@ export function createAgent(connections: number): Agent {
   return new Agent({ connections, pipelining: 1, headersTimeout: requestMs, bodyTimeout: requestMs })
 }
 
-export async function openSession(url: string, agent: Agent): Promise<RawSession> {
+export async function openSession(url: string, agent: Agent, signal?: AbortSignal): Promise<RawSession> {
   const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'load', version: '1.0.0' } }
-  const opened = await post({ url, id: null, agent }, { jsonrpc: '2.0', id: 0, method: 'initialize', params })
+  const opened = await post({ url, id: null, agent }, { jsonrpc: '2.0', id: 0, method: 'initialize', params }, signal)
   const text = await opened.body.text()
   if (opened.statusCode !== 200) throw new Error(`initialize at ${url}: ${opened.statusCode} ${text.slice(0, 200)}`)
   const header = opened.headers['mcp-session-id']
   const session = { url, id: typeof header === 'string' ? header : null, agent }
-  const told = await post(session, { jsonrpc: '2.0', method: 'notifications/initialized' })
+  const told = await post(session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)
   await told.body.dump()
   return session
 }
@@ -43,10 +43,12 @@ export async function callTool(
   }
 }
 
-function post(session: RawSession, message: object): Promise<Dispatcher.ResponseData> {
+/** One message of the session, as it goes over HTTP. */
+export function post(session: RawSession, message: object, signal?: AbortSignal): Promise<Dispatcher.ResponseData> {
   return request(session.url, {
     method: 'POST',
     dispatcher: session.agent,
+    ...(signal === undefined ? {} : { signal }),
     headers: {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',

@@ -2,14 +2,18 @@
 
 /** Columns as wide as their widest cell; all but the first that hold numbers only are aligned right. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  for (const line of tableLines(head, rows)) console.log(line)
+}
+
+export function tableLines(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const numeric = head.map((_, column) => rows.every((row) => /^[-\d.x]*$/.test(row[column] ?? '')))
   const widths = head.map((cell, column) => Math.max(cell.length, ...rows.map((row) => (row[column] ?? '').length)))
-  for (const row of [head, ...rows]) {
+  return [head, ...rows].map((row) => {
     const cells = row.map((cell, column) =>
       numeric[column] === true ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
     )
-    console.log(cells.join('  ').trimEnd())
-  }
+    return cells.join('  ').trimEnd()
+  })
 }
 
 /** The value that this share (0 to 1) of the values does not exceed; NaN of none. */

@@ -12,11 +12,13 @@ import { mountKv } from './kv-api.ts'
 import { mountMembership } from './membership-api.ts'
 import type { Metrics } from './metrics.ts'
 import type { AdminNeeds, CatalogItem, ToolCall } from './needs.ts'
+import { mountNodes } from './nodes-api.ts'
 import { readJsonBody } from './request-body.ts'
 import { queryOf, rawPath, refusePromises } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiBindings, Route } from './routes.ts'
 import { mountSnapshot } from './snapshot-api.ts'
+import { mountTokens } from './token-api.ts'
 
 /** The operators' paths: what each answers, and from which need. */
 export function makeApi({ needs, metrics, clock, health, refusal, answerFailure }: ApiOptions): Api {
@@ -33,7 +35,9 @@ export function makeApi({ needs, metrics, clock, health, refusal, answerFailure 
   mountViews(api, needs)
   mountTools(api, needs)
   mountSessions(api, needs)
+  mountNodes(api, { nodes: needs.nodes, clock })
   mountMembership(api, { membership: needs.membership, clock })
+  mountTokens(api, { tokens: needs.tokens, clock })
   mountSnapshot(api, {
     take: (limits) => needs.snapshot(limits),
     clock,

@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client'
 import type { Registry } from 'prom-client'
-import type { MetricsSample } from './needs.ts'
+import type { MetricsSample } from './metrics-sample.ts'
 import { setTotal } from './set-total.ts'
 
 /** What `/metrics` tells of a node's disk: damage and its repair, stalls, room, and the snapshots that go to it and from it. */
@@ -12,6 +12,7 @@ export class DiskMetrics {
   readonly #damage: Counter
   readonly #mended: Counter
   readonly #oldestWrite: Gauge
+  readonly #syncP99: Gauge
   readonly #stalls: Counter
   readonly #handovers: Counter
   readonly #free: Gauge
@@ -32,6 +33,10 @@ export class DiskMetrics {
     this.#oldestWrite = this.#gauge(
       'quorate_raft_oldest_write_seconds',
       'For how long the oldest write that has not ended waits; 0: none does.',
+    )
+    this.#syncP99 = this.#gauge(
+      'quorate_raft_persist_sync_p99_seconds',
+      'Of the synced writes of the last 5 s, 99 of 100 took no longer; 0: there were none.',
     )
     this.#stalls = this.#counter('quorate_disk_stalls_total', 'Writes that took more than half an election timeout.')
     this.#handovers = this.#counter(
@@ -63,6 +68,7 @@ export class DiskMetrics {
     setTotal(this.#damage, consensus.damageFound)
     setTotal(this.#mended, consensus.damageMended)
     this.#oldestWrite.set(consensus.oldestWriteMsNow / 1000)
+    this.#syncP99.set(consensus.syncP99MsNow / 1000)
     setTotal(this.#stalls, consensus.stalls)
     setTotal(this.#handovers, consensus.stallHandovers)
     if (consensus.diskFreeBytesNow !== null) this.#free.set(consensus.diskFreeBytesNow)

@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client'
 import type { Registry } from 'prom-client'
-import type { MetricsSample } from './needs.ts'
+import type { MetricsSample } from './metrics-sample.ts'
 import { setTotal } from './set-total.ts'
 
 /** What `/metrics` tells of gossip: whom it sees how, how this node fares in it, and what it costs. */

@@ -2,10 +2,10 @@ import type { Clock } from '../std/clock.ts'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import { Deadline } from './deadline.ts'
-import type { ChangeLimits, MembershipNeeds } from './needs.ts'
-import { readJsonBody } from './request-body.ts'
-import { queryOf, timeoutOf } from './request-input.ts'
+import { makeChangeWithin } from './change-within.ts'
+import type { MembershipNeeds } from './needs.ts'
+import { readMembers } from './request-body.ts'
+import { queryOf } from './request-input.ts'
 import { answerJson, mountRoutes } from './routes.ts'
 import type { Api, ApiContext } from './routes.ts'
 
@@ -17,14 +17,9 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
   const body = async (c: ApiContext, names: readonly string[]): Promise<Readonly<Record<string, unknown>>> => {
     queryOf(c.env.incoming, [])
     const { signal } = c.req.raw
-    const { value } = await readJsonBody(c.env.incoming, { bytesMax: bodyBytesMax, signal })
-    return membersOf(value, names)
+    return readMembers(c.env.incoming, { names, bytesMax: bodyBytesMax, signal })
   }
-  const within = <T>(c: ApiContext, what: string, work: (limits: ChangeLimits) => Promise<T>): Promise<T> => {
-    const late = (): OperatingError =>
-      new OperatingError('outcome-unknown', `${what}: no outcome within the time of the request`)
-    return new Deadline({ clock, timeoutMs: timeoutOf(c.env.incoming), client: c.env.outgoing }).step(late, work)
-  }
+  const within = makeChangeWithin(clock)
 
   mountRoutes(api, '/v1/raft/transfer', {
     POST: async (c) => {
@@ -38,14 +33,14 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
       const given = await body(c, ['id', 'address', 'promote'])
       const id = idOf(given['id'], 'id')
       const learner = { id, address: addressOf(given['address']), promote: flagOf(given['promote']) }
-      await within(c, 'add learner', (limits) => membership.addLearner(learner, limits))
+      await within(c, `add learner ${id}`, (limits) => membership.addLearner(learner, limits))
       return answerJson(c, JSON.stringify({ id }))
     },
   })
   mountRoutes(api, '/v1/raft/promote', {
     POST: async (c) => {
       const id = idOf((await body(c, ['id']))['id'], 'id')
-      await within(c, 'promote', (limits) => membership.promote(id, limits))
+      await within(c, `promote ${id}`, (limits) => membership.promote(id, limits))
       return answerJson(c, JSON.stringify({ id }))
     },
   })
@@ -53,7 +48,7 @@ export function mountMembership(api: Api, { membership, clock }: MembershipApiOp
     DELETE: async (c) => {
       queryOf(c.env.incoming, [])
       const id = idOf(c.req.param('id'), 'the id in the path')
-      await within(c, 'remove', (limits) => membership.remove(id, limits))
+      await within(c, `remove ${id}`, (limits) => membership.remove(id, limits))
       return answerJson(c, JSON.stringify({ id }))
     },
   })
@@ -63,17 +58,7 @@ export type MembershipApiOptions = { readonly membership: MembershipNeeds; reado
 
 const bodyBytesMax = 4096
 
-function membersOf(value: unknown, names: readonly string[]): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('the body is not a JSON object')
-  const unknown = Object.keys(value).find((name) => !names.includes(name))
-  if (unknown !== undefined)
-    throw bad(
-      `the member ${JSON.stringify(unknown.slice(0, 100))} of the body is not known; known: ${names.join(', ')}`,
-    )
-  return value as Record<string, unknown>
-}
-
-function idOf(value: unknown, name: string): string {
+export function idOf(value: unknown, name: string): string {
   if (typeof value === 'string' && isNodeId(value)) return value
   throw bad(`${name} is not the id of a node: 1 to 64 characters of A-Z a-z 0-9 . _ -`)
 }

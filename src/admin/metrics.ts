@@ -1,10 +1,13 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { AutopilotMetrics } from './autopilot-metrics.ts'
 import { DiskMetrics } from './disk-metrics.ts'
 import { GossipMetrics } from './gossip-metrics.ts'
-import type { MetricsSample } from './needs.ts'
+import type { MetricsSample } from './metrics-sample.ts'
 import { raftRoles, upstreamStates } from './needs.ts'
+import { lifePhases } from './node-needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { setTotal } from './set-total.ts'
+import { TokenMetrics } from './token-metrics.ts'
 
 /**
  * `/metrics` in a registry of its own: calls are pushed as they end, all else is taken from one sample a scrape. Every
@@ -50,6 +53,8 @@ export class Metrics {
   readonly #persistSeconds = this.#counter('quorate_raft_persist_seconds_total', 'Time spent in synced writes.')
   readonly #disk = new DiskMetrics(this.#registry)
   readonly #gossip = new GossipMetrics(this.#registry)
+  readonly #autopilot = new AutopilotMetrics(this.#registry)
+  readonly #tokens = new TokenMetrics(this.#registry)
   readonly #frames = this.#counter('quorate_raft_frames_total', 'Frames on the consensus lanes.', ['direction'])
   readonly #peerFrames = this.#counter(
     'quorate_peer_frames_total',
@@ -92,6 +97,11 @@ export class Metrics {
     'quorate_state_diverged',
     "Voters whose state was found to be another than the majority's; without one, all that differ.",
   )
+  readonly #phase = this.#gauge('quorate_node_phase', '1 for the phase of its life that this node is in.', ['phase'])
+  readonly #inFlight = this.#gauge(
+    'quorate_in_flight',
+    'Requests of clients and calls of other nodes under way here: what a drain waits for.',
+  )
   readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
   readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
     'server',
@@ -114,8 +124,12 @@ export class Metrics {
     this.#setConsensus(sample.consensus)
     this.#setPeers(sample.peers)
     this.#gossip.set(sample.gossip)
+    this.#autopilot.set(sample.autopilot)
+    this.#tokens.set(sample.tokens)
     this.#setCluster(sample.cluster)
     this.#node.set({ node: sample.node, version: sample.version }, 1)
+    for (const each of lifePhases) this.#phase.set({ phase: each }, each === sample.life.phase ? 1 : 0)
+    this.#inFlight.set(sample.life.inFlightNow)
     this.#sessions.set(sample.sessions)
     this.#upstreams.reset()
     for (const { server, status } of sample.upstreams) {

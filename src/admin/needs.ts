@@ -1,4 +1,7 @@
 import type { JsonText } from '../std/json-text.ts'
+import type { MetricsSample } from './metrics-sample.ts'
+import type { NodeNeeds } from './node-needs.ts'
+import type { TokenNeeds } from './token-needs.ts'
 
 /**
  * What the admin API needs of a node, as plain data and functions; the node implements it. The views are what the API
@@ -22,6 +25,8 @@ export type AdminNeeds = {
   callTool(call: ToolCall): Promise<ToolAnswer>
   readonly kv: KvNeeds
   readonly membership: MembershipNeeds
+  readonly nodes: NodeNeeds
+  readonly tokens: TokenNeeds
   /** The whole state at one place of the log, as a file to keep; rejects with `overloaded` while another is taken here. */
   snapshot(limits: ReadLimits): Promise<SnapshotView>
   /** Sorted by id. */
@@ -46,6 +51,22 @@ export type StatusView = {
   readonly quarantine: QuarantineView | null
   /** This node's disk has no room left but the reserve. */
   readonly diskFull: boolean
+  /** Null on every node but the leader: it decides. */
+  readonly autopilot: AutopilotView | null
+  /** What an operator should mend, as sentences. */
+  readonly warnings: readonly string[]
+}
+
+/** The leader's rules about who votes: what it wants and what it does about it. */
+export type AutopilotView = {
+  /** Odd, at most `consensus.maxVoters` and no more than there are nodes to vote, unless more vote already. */
+  readonly voterTarget: number
+  /** How many of the voters that are well may fail until nothing can be written. */
+  readonly failureTolerance: number
+  /** What it does now, and why; null: nothing. */
+  readonly next: { readonly kind: 'promote' | 'remove'; readonly node: string; readonly why: string } | null
+  /** Why it does not do what one might expect, as sentences. */
+  readonly holds: readonly string[]
 }
 
 /** The newest comparison of the nodes' states. */
@@ -126,11 +147,15 @@ export type MemberView = {
   readonly incarnation: number
   /** How often it was started. */
   readonly generation: number
+  /** By its own word, else by what operators want of it; `drained`: it takes nothing, and nothing is in flight there. */
+  readonly draining: 'no' | 'draining' | 'drained'
   /** Whether and how it counts; `none`: not at all, or the cluster has not formed. */
   readonly raft: 'leader' | 'voter' | 'learner' | 'none'
   /** Where gossip and Raft differ about it, one sentence; null: they do not. */
   readonly disagrees: string | null
   readonly labels: Readonly<Record<string, string>>
+  /** What its machine has, as configured; null: nothing of it is. */
+  readonly capacity: Readonly<Record<'cpu' | 'gpu' | 'memoryBytes', number | null>> | null
   /** Its gauges, as it said last. */
   readonly metrics: Readonly<Record<string, number>>
   readonly version: string
@@ -149,6 +174,16 @@ export type ClusterEventView =
       readonly incarnation: number
       readonly by: string
     }
+  | {
+      /** How the node counts is another, and that is committed. */
+      readonly kind: 'promoted' | 'removed'
+      readonly time: number
+      readonly node: string
+      /** Why, where this node's autopilot has decided it; null: an operator has, or it was decided elsewhere. */
+      readonly reason: string | null
+    }
+  /** By its own word: it takes nothing new; it takes nothing; it takes everything again. */
+  | { readonly kind: 'draining' | 'drained' | 'serving'; readonly time: number; readonly node: string }
   | { readonly kind: 'leader-changed'; readonly time: number; readonly leader: string | null; readonly term: number }
   | {
       readonly kind: 'configuration-changed'
@@ -298,99 +333,3 @@ export type SessionView = {
 }
 
 export type Readiness = { readonly ready: boolean; readonly reasons: readonly string[] }
-
-/** What /metrics tells beside what is pushed to it (see metrics.ts); taken once a scrape. */
-export type MetricsSample = {
-  readonly node: string
-  readonly version: string
-  /** Null before the cluster has formed. */
-  readonly raft: {
-    readonly role: RaftRole
-    readonly hasLeader: boolean
-    readonly term: number
-    readonly commitIndex: number
-    readonly appliedIndex: number
-    readonly lastIndex: number
-    readonly snapshotIndex: number
-    readonly logBytes: number
-    readonly voters: number
-    readonly learners: number
-    /** Whether a change of the configuration is under way. */
-    readonly isChanging: boolean
-  } | null
-  /** Monotone since the start of the process, except where the name says otherwise. */
-  readonly consensus: {
-    readonly elections: number
-    readonly proposals: number
-    readonly refusals: number
-    readonly appendedEntries: number
-    readonly persistBatches: number
-    readonly persistSyncs: number
-    readonly persistMs: number
-    readonly oldestWriteMsNow: number
-    readonly stalls: number
-    readonly stallHandovers: number
-    readonly snapshotsSaved: number
-    readonly snapshotBytesSaved: number
-    readonly snapshotsSent: number
-    readonly snapshotBytesSent: number
-    readonly snapshotsReceived: number
-    readonly snapshotBytesReceived: number
-    readonly scrubbedBytes: number
-    readonly scrubRounds: number
-    readonly damageFound: number
-    readonly damageMended: number
-    /** Null: not known. */
-    readonly diskFreeBytesNow: number | null
-    readonly isDiskFullNow: boolean
-    readonly isQuarantinedNow: boolean
-    readonly framesIn: number
-    readonly framesOut: number
-    readonly framesRejected: number
-    readonly connectedPeersNow: number
-    readonly loopDelayMsNow: number
-  }
-  /** Of the peer listener and the links of the main thread; monotone since the start of the process. */
-  readonly peers: {
-    readonly framesIn: number
-    readonly framesOut: number
-    readonly framesRejected: number
-    readonly notificationsDropped: number
-  }
-  /** Monotone since the start of the process, except where the name says otherwise. */
-  readonly gossip: {
-    /** Other nodes by status. */
-    readonly membersNow: Readonly<Record<'alive' | 'suspect' | 'dead' | 'left', number>>
-    readonly localHealthNow: number
-    readonly lanesNow: number
-    readonly probes: number
-    readonly probesFailed: number
-    readonly indirectProbes: number
-    readonly refutations: number
-    readonly messagesIn: number
-    readonly messagesOut: number
-    readonly messagesRefused: number
-    readonly bytesIn: number
-    readonly bytesOut: number
-  }
-  /** Monotone since the start of the process, except where the name says otherwise. */
-  readonly cluster: {
-    readonly reads: number
-    readonly readsFailed: number
-    readonly readRequests: number
-    readonly snapshotsTaken: number
-    readonly snapshotsRestored: number
-    readonly snapshotMs: number
-    readonly snapshotBytesLast: number
-    readonly snapshotSliceMsLongest: number
-    readonly transfers: number
-    readonly changes: number
-    readonly idempotencyKeysNow: number
-    readonly kvWatchesNow: number
-    readonly stateCheckedIndexNow: number
-    readonly stateDivergedNow: number
-  }
-  readonly sessions: number
-  /** This node's, as many as its configuration names. */
-  readonly upstreams: readonly { readonly server: string; readonly status: UpstreamState }[]
-}

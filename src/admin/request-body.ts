@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { asJsonText } from '../std/json-text.ts'
+import { isObject } from '../std/is-object.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
@@ -18,6 +19,22 @@ export async function readJsonBody(
   } catch {
     throw new OperatingError('bad-request', bytes.length === 0 ? 'the body is empty' : 'the body is not JSON in UTF-8')
   }
+}
+
+/** The members of a body that is one JSON object; a member of another name is refused. */
+export async function readMembers<Name extends string>(
+  incoming: IncomingMessage,
+  { names, ...options }: BodyOptions & { readonly names: readonly Name[] },
+): Promise<Readonly<Partial<Record<Name, unknown>>>> {
+  const { value } = await readJsonBody(incoming, options)
+  if (!isObject(value)) throw new OperatingError('bad-request', 'the body is not a JSON object')
+  const unknown = Object.keys(value).find((name) => !names.some((known) => known === name))
+  if (unknown === undefined) return value as Partial<Record<Name, unknown>>
+  const shown = JSON.stringify(unknown.slice(0, 100))
+  throw new OperatingError(
+    'bad-request',
+    `the member ${shown} of the body is not known; known: ${names.join(', ') || 'none'}`,
+  )
 }
 
 /** `signal` null: the request itself is all that ends it. */

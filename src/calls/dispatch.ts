@@ -32,9 +32,10 @@ export type CallEnd = {
   readonly remote: boolean
 }
 
-/** Monotone but `active`, which is a gauge. */
+/** Monotone but `active` and, of these, `forwarded`, which wait for another node: gauges. */
 export type DispatchCounters = {
   readonly active: number
+  readonly forwarded: number
   readonly retries: number
   readonly byOutcome: Readonly<Record<Outcome['kind'], number>>
 }
@@ -47,6 +48,7 @@ export const triesMax = 3
 export class Dispatch implements Upstreams {
   readonly #options: DispatchOptions
   #active = 0
+  #forwarded = 0
   #retries = 0
   readonly #byOutcome: Record<Outcome['kind'], number> = {
     result: 0,
@@ -83,7 +85,12 @@ export class Dispatch implements Upstreams {
   }
 
   get counters(): DispatchCounters {
-    return { active: this.#active, retries: this.#retries, byOutcome: { ...this.#byOutcome } }
+    return {
+      active: this.#active,
+      forwarded: this.#forwarded,
+      retries: this.#retries,
+      byOutcome: { ...this.#byOutcome },
+    }
   }
 
   async #route(
@@ -112,10 +119,14 @@ export class Dispatch implements Upstreams {
     return last
   }
 
-  #perform(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
+  async #perform(node: NodeId, call: Call, { notify, signal }: Caller): Promise<Outcome> {
     const { view, upstreams, peers } = this.#options
-    return node === view.self
-      ? upstreams.call(call, caller.notify, caller.signal)
-      : peers.call(node, call, caller.notify, caller.signal)
+    if (node === view.self) return upstreams.call(call, notify, signal)
+    this.#forwarded += 1
+    try {
+      return await peers.call(node, call, notify, signal)
+    } finally {
+      this.#forwarded -= 1
+    }
   }
 }

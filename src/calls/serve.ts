@@ -10,6 +10,8 @@ export type ServeOptions = {
   readonly upstreams: Upstreams
   /** Whether this node runs the server now. */
   runs(server: ServerName): boolean
+  /** Whether this node still performs calls of others. */
+  takes(): boolean
   /** Calls of other nodes that may be in work here at once; more are rejected. */
   readonly activeMax?: number
 }
@@ -51,6 +53,8 @@ export class Serve implements Upstreams {
   }
 
   #refusal(call: Call): OperatingError | undefined {
+    if (!this.#options.takes())
+      return new OperatingError('draining', 'this node is drained and takes no calls', { retry: 'elsewhere' })
     if (!this.#options.runs(call.server))
       return new OperatingError('not-here', `server ${call.server} does not run on this node`, { retry: 'elsewhere' })
     if (this.#active >= this.#activeMax)

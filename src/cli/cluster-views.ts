@@ -35,6 +35,7 @@ function status(context: CommandContext, options: NodeOptions): ReturnType<typeo
       ['term', fieldText(view, 'term')],
       ['committed', fieldText(view, 'commitIndex')],
       ['applied', fieldText(view, 'appliedIndex')],
+      ...autopilotRows(view),
       ...troubles(view),
     ])
     const blank = terminal.stdout.isTTY === true ? '\n' : ''
@@ -119,7 +120,23 @@ function marked(kind: string, isTerminal: boolean, columns: readonly Column<Row>
   return isTerminal ? columns : [{ title: '', text: () => kind }, ...columns]
 }
 
-/** What is wrong with the node itself, if anything is. */
+/** What the leader makes of who votes; of another node's status only who is to be asked. */
+function autopilotRows(view: Row): (readonly [string, string])[] {
+  const { autopilot, leader } = view
+  if (autopilot === null && typeof leader === 'string')
+    return [['autopilot', `${leader} leads and decides: ask it with --url`]]
+  if (typeof autopilot !== 'object' || autopilot === null) return []
+  const decided = objectOf(autopilot)
+  const next = objectOf(decided['next'])
+  const holds = Array.isArray(decided['holds']) ? decided['holds'].map(String) : []
+  const does =
+    'kind' in next ? [`${fieldText(next, 'kind')} ${fieldText(next, 'node')}: ${fieldText(next, 'why')}`] : []
+  const target = fieldText(decided, 'voterTarget')
+  const wants = `voter target ${target}; ${fieldText(decided, 'failureTolerance')} more may fail`
+  return [wants, ...does, ...holds].map((text) => ['autopilot', text] as const)
+}
+
+/** What is wrong with the node itself, or with who votes, if anything is. */
 function troubles(view: Row): (readonly [string, string])[] {
   const rows: (readonly [string, string])[] = []
   const { quarantine, diskFull } = view
@@ -130,6 +147,7 @@ function troubles(view: Row): (readonly [string, string])[] {
       'disk',
       'full: this node takes no writes while it leads, and may fall behind while another does; make room',
     ])
+  if (Array.isArray(view['warnings'])) rows.push(...view['warnings'].map((text) => ['warning', String(text)] as const))
   return rows
 }
 

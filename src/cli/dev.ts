@@ -14,6 +14,7 @@ import { wholeNumberOption, type CommandContext } from './command.ts'
 import { loadFor } from './config-file.ts'
 import { startDevNode, type DevProcess } from './dev-process.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
+import { pause } from './pause.ts'
 import { say, type Terminal } from './terminal.ts'
 
 type DevOptions = { readonly nodes: string; readonly config?: string; readonly dataDir: string }
@@ -92,7 +93,7 @@ async function firstFailure(
     if (slow === undefined) return null
     if (realClock.monotonic() > deadline)
       return { process: slow, text: `node ${slow.node.id} is not ready after ${readyWithinMs / 1000} s` }
-    await pause(terminal, 100)
+    await pause(terminal.interrupted, 100)
   }
 }
 
@@ -137,7 +138,7 @@ async function toolToTry(terminal: Terminal, process: DevProcess): Promise<strin
       return !Array.isArray(required) || required.length === 0
     })
     if (easy !== undefined) return fieldText(easy, 'name')
-    await pause(terminal, 100)
+    await pause(terminal.interrupted, 100)
   }
   return null
 }
@@ -161,18 +162,6 @@ async function untilEnd(terminal: Terminal, processes: readonly DevProcess[]): P
   if ((await Promise.race([stopAsked, allEnded])) === 'stop') return exitCodes.done
   say(terminal, 'error: no node is left')
   return exitCodes.failed
-}
-
-async function pause(terminal: Terminal, ms: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      timer.cancel()
-      terminal.interrupted.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = realClock.after(ms, done)
-    terminal.interrupted.addEventListener('abort', done, { once: true })
-  })
 }
 
 function relative(file: string): string {

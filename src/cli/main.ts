@@ -7,8 +7,18 @@ import { runProgram } from './program.ts'
 import type { Terminal } from './terminal.ts'
 
 const interrupt = new AbortController()
-// The first one counts; the listener stays, so that a later one does not kill what is stopping.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupt.abort())
+const insistence = new AbortController()
+/** A launcher passes on what the terminal has sent already: within this time it is the same one. */
+const sameSignalMs = 500
+let firstSignalMs = Infinity
+// The listener stays, so that a later one does not kill what is stopping.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    const nowMs = performance.now()
+    firstSignalMs = Math.min(firstSignalMs, nowMs)
+    interrupt.abort()
+    if (nowMs - firstSignalMs >= sameSignalMs) insistence.abort()
+  })
 
 // A reader that has seen enough (`| head`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>
@@ -26,6 +36,7 @@ const terminal: Terminal = {
   env: process.env,
   self: ownName(process.argv[1]),
   interrupted: interrupt.signal,
+  insisted: insistence.signal,
 }
 
 process.exitCode = await runProgram({

@@ -6,6 +6,7 @@ import type { AdminClient } from './client.ts'
 import { talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
 import type { ServerEvent } from './event-stream.ts'
 import type { ExitCode } from './exit-codes.ts'
+import { addNodeLife } from './node-life.ts'
 import { printJson, printPairs, printRows, type Column } from './printers.ts'
 import { oneLine, type Terminal } from './terminal.ts'
 
@@ -20,6 +21,7 @@ export function addNode(program: Command, context: CommandContext): void {
   talksToNode(node.command('show <id>').description('all that is known of one member')).action(
     (id: string, options: NodeOptions) => context.run(() => show(context, id, options)),
   )
+  addNodeLife(node, context)
 }
 
 function list(context: CommandContext, options: ListOptions): Promise<ExitCode> {
@@ -80,6 +82,7 @@ const columns: readonly Column<Row>[] = [
   { title: 'MEMORY', text: (row) => gauge(row, 'rssBytes', (value) => `${Math.round(value / 2 ** 20)} MiB`) },
   { title: 'LOOP DELAY', text: (row) => gauge(row, 'loopDelayMs', (value) => `${Math.round(value)} ms`) },
   { title: 'CALLS', text: (row) => gauge(row, 'activeCalls', String) },
+  { title: 'DRAINING', text: (row) => fieldText(row, 'draining') },
   { title: 'DISAGREES', text: (row) => fieldText(row, 'disagrees'), max: 80 },
 ]
 

@@ -17,6 +17,7 @@ import { addRaft } from './raft.ts'
 import { addSnapshot } from './snapshot.ts'
 import { addStart, type StartNode } from './start.ts'
 import { hasColour, harmless, say, type Terminal } from './terminal.ts'
+import { addToken } from './token.ts'
 import { addTool } from './tool.ts'
 
 export type ProgramOptions = {
@@ -60,6 +61,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addDev(program, context)
   addClusterViews(program, context)
   addNode(program, context)
+  addToken(program, context)
   addRaft(program, context)
   addTool(program, context)
   addKv(program, context)

@@ -9,8 +9,10 @@ export type Terminal = {
   readonly env: Readonly<Record<string, string | undefined>>
   /** How the user calls this program, for messages that say what to run next. */
   readonly self: string
-  /** Aborted at the first SIGINT, SIGTERM or SIGHUP. Later ones change nothing. */
+  /** Aborted at the first SIGINT, SIGTERM or SIGHUP. */
   readonly interrupted: AbortSignal
+  /** Aborted at a later one: whoever sends it does not want to wait. */
+  readonly insisted: AbortSignal
 }
 
 export type Output = {

@@ -2,6 +2,8 @@
  * The rules that span keys, and what `start` asks beyond a valid file. Problems are told, never thrown, by checkConfig;
  * doubtful but legal settings become warnings.
  */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { isLoopbackHost, isWildcardHost, parseAddress } from '../vocabulary/addresses.ts'
 import { isServerName, reservedServerNames } from '../vocabulary/ids.ts'
 import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
@@ -67,10 +69,11 @@ export function checkStart(config: Config, options: { insecure: boolean }): void
 
 function checkCluster(config: Config, { tell, warnings }: Findings): void {
   const { cluster, advertise, listen } = config
-  if (cluster.secret === null && cluster.secretFile === null)
+  if (cluster.tokenFile !== null) checkToken(config, tell)
+  else if (cluster.secret === null && cluster.secretFile === null && !keepsMembership(config.node.dataDir))
     tell(
       ['cluster', 'secret'],
-      'is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32)',
+      'is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32); a node that joins a cluster needs a join token instead (cluster.tokenFile)',
     )
   const repeated = cluster.join.findIndex((peer, index) => cluster.join.indexOf(peer) !== index)
   if (repeated !== -1) tell(['cluster', 'join', repeated], `${cluster.join[repeated]} is given twice; keep one`)
@@ -103,6 +106,25 @@ function checkCluster(config: Config, { tell, warnings }: Findings): void {
     warnings.push(
       `cluster.bootstrapExpect is ${expected}: an even number of nodes survives no more failures than ${expected - 1}; 3, 5 or 7 are better`,
     )
+}
+
+/** A token is for a node that joins what others have formed with their secret. */
+function checkToken({ cluster }: Config, tell: Findings['tell']): void {
+  const path = ['cluster', 'tokenFile']
+  if (cluster.secret !== null || cluster.secretFile !== null)
+    tell(path, 'stands beside a secret; keep cluster.tokenFile for a node that joins, the secret for one that forms')
+  else if (cluster.bootstrapExpect !== null)
+    tell(path, 'is for a node that joins, but cluster.bootstrapExpect is for one that forms a cluster; take one away')
+  else if (cluster.join.length === 0)
+    tell(path, 'needs cluster.join (--join HOST:PORT): peer addresses of nodes of the cluster that made the token')
+}
+
+/** In the data directory: what a node that joins by a token has been given, so that it starts without a secret. */
+export const membershipFileName = 'cluster.json'
+
+/** Whether it is whole is seen when the node starts. */
+function keepsMembership(dataDir: string): boolean {
+  return existsSync(join(dataDir, membershipFileName))
 }
 
 function checkListeners(config: Config, { tell }: Findings): void {

@@ -38,6 +38,16 @@ export function optionalWholeNumber(
   return noted(schema, { kind: 'number', about: rule.about, default: null, expected: numberText(rule) })
 }
 
+/** A number, or text with a unit of 1024s. */
+export function optionalBytes(
+  rule: { readonly about: string } & Omit<NumberRule, 'unit'>,
+): z.ZodDefault<z.ZodType<number | null, unknown>> {
+  const number = z.number().int().min(rule.min).max(rule.max).nullable()
+  const expected = `${numberText({ ...rule, unit: 'bytes' })}, or text with KiB, MiB or GiB, for example 16GiB`
+  const schema = z.preprocess(bytesOf, number).default(null)
+  return noted(schema, { kind: 'number', about: rule.about, default: null, expected })
+}
+
 export function flag(rule: About<boolean>): z.ZodDefault<z.ZodBoolean> {
   const schema = z.boolean().default(rule.default)
   return noted(schema, { kind: 'boolean', about: rule.about, default: rule.default, expected: 'true or false' })
@@ -74,6 +84,11 @@ export function textMap(
 function noted<S extends z.ZodType>(schema: S, note: KeyNote): S {
   notes.set(schema, note)
   return schema
+}
+
+function bytesOf(value: unknown): unknown {
+  const [, digits, unit] = (typeof value === 'string' ? /^(\d+)([KMG])iB$/.exec(value) : null) ?? []
+  return digits === undefined ? value : Number(digits) * 1024 ** ('KMG'.indexOf(unit ?? '') + 1)
 }
 
 function numberText(rule: NumberRule): string {

@@ -5,7 +5,17 @@
 import { z } from 'zod'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import { isNodeId, type NodeId } from '../vocabulary/ids.ts'
-import { flag, noteOf, optionalText, optionalWholeNumber, text, textList, textMap, wholeNumber } from './keys.ts'
+import {
+  flag,
+  noteOf,
+  optionalBytes,
+  optionalText,
+  optionalWholeNumber,
+  text,
+  textList,
+  textMap,
+  wholeNumber,
+} from './keys.ts'
 import type { KeyNote } from './keys.ts'
 
 const address = { expected: 'HOST:PORT, for example 127.0.0.1:6270', test: isAddress }
@@ -37,6 +47,7 @@ const cluster = z.strictObject({
     test: (value) => Buffer.byteLength(value) >= 32,
   }),
   secretFile: optionalText({ about: 'file that holds cluster.secret', ...filled }),
+  tokenFile: optionalText({ about: 'file that holds a join token, for a node that joins a cluster', ...filled }),
 })
 
 const node = z.strictObject({
@@ -47,6 +58,20 @@ const node = z.strictObject({
   }),
   dataDir: text({ default: './data', about: 'directory of everything that must survive a restart', ...filled }),
   labels: textMap({ about: 'what placement.where is matched with', ...labels }),
+  capacity: z
+    .strictObject({
+      cpu: optionalWholeNumber({ unit: 'cores', min: 1, max: 65_536, about: 'cores that the node may use' }),
+      gpu: optionalWholeNumber({ unit: 'devices', min: 0, max: 65_536, about: 'GPUs that the node may use' }),
+      memory: optionalBytes({ min: 1, max: 1_125_899_906_842_624, about: 'memory that the node may use' }),
+    })
+    .prefault({}),
+  drainTimeoutMs: wholeNumber({
+    default: 30_000,
+    unit: 'ms',
+    min: 100,
+    max: 3_600_000,
+    about: 'longest time that calls in flight have to end when the node is drained or stopped',
+  }),
 })
 
 const listen = z.strictObject({
@@ -157,6 +182,23 @@ const gossip = z.strictObject({
   }),
 })
 
+const autopilot = z.strictObject({
+  deadVoterMs: wholeNumber({
+    default: 60_000,
+    unit: 'ms',
+    min: 1000,
+    max: 604_800_000,
+    about: 'how long a voter is dead to gossip and Raft until it is replaced or removed',
+  }),
+  stabilizationMs: wholeNumber({
+    default: 2000,
+    unit: 'ms',
+    min: 100,
+    max: 3_600_000,
+    about: 'how long a node has to be well and caught up until it may become a voter',
+  }),
+})
+
 const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
 
 const server = z.strictObject({
@@ -229,13 +271,14 @@ export const configSchema = z.strictObject({
   http: http.prefault({}),
   consensus: consensus.prefault({}),
   gossip: gossip.prefault({}),
+  autopilot: autopilot.prefault({}),
   mcpServers: z.record(z.string(), server).default({}),
   log: log.prefault({}),
 })
 
 /**
- * A whole configuration, defaults filled in. After loadConfig `cluster.secret` is set, and `cluster.bootstrapExpect` is null
- * only of a node that joins an existing cluster.
+ * A whole configuration, defaults filled in. After loadConfig `cluster.secret` is null only of a node that joins by a token
+ * or has done so, and `cluster.bootstrapExpect` only of one that joins an existing cluster.
  */
 export type Config = z.output<typeof configSchema>
 export type ServerConfig = z.output<typeof server>

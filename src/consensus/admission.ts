@@ -1,5 +1,6 @@
 import type { Configuration } from '../raft/configuration.ts'
 import type { Message, MessageKind } from '../raft/messages.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { PeerHello } from '../transport/transport.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -26,20 +27,20 @@ export function admitPeer(options: {
     if (hello.clusterId === null) {
       return new OperatingError(
         'denied',
-        `node ${hello.node} is not part of cluster "${clusterName}", which has formed of ${configuration.voters.join(', ')}; to take it in, run "quorate raft add-learner ${hello.node}" on one of them`,
+        `node ${hello.node} is not part of cluster "${clusterName}", which has formed of ${configuration.voters.join(', ')}; to take it in, start it with a join token ("quorate token create" on one of them makes one), or, as it has the secret, run "quorate raft add-learner ${hello.node}" there`,
       )
     }
     if (leader === null || leader === hello.node) return null
     return new OperatingError(
       'denied',
-      `node ${hello.node} is not part of cluster "${clusterName}" any more: it was removed; stop it, or take it in again by "quorate raft add-learner ${hello.node}"`,
+      `node ${hello.node} is not part of cluster "${clusterName}" any more: it was removed; stop it; to take it in again, start it with an empty data directory and a join token ("quorate token create")`,
     )
   }
   if (hello.clusterId !== null || hello.promised === configuration.clusterId) return null
   if (configuration.learners.includes(hello.node)) return null
   return new OperatingError(
     'wiped-node',
-    `node ${hello.node} is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate raft remove ${hello.node}" on another, start it, and run "quorate raft add-learner ${hello.node} --promote"`,
+    `node ${hello.node} is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate node remove ${hello.node}" on another and start it with a join token ("quorate token create")`,
   )
 }
 
@@ -64,11 +65,6 @@ function admitToNobody({
     'denied',
     `node ${hello.node} belongs to no cluster yet, and this node never forms one: it waits to be let into one that has formed`,
   )
-}
-
-export function isMember(configuration: Configuration, id: NodeId): boolean {
-  const { voters, votersOutgoing, learners } = configuration
-  return voters.includes(id) || votersOutgoing.includes(id) || learners.includes(id)
 }
 
 /** Members are; of others, who may lead a configuration that this node has not got yet. */

@@ -107,7 +107,7 @@ export class Forming {
       return `${agreed}; waiting for ${whom}${absent}`
     }
     if (bootstrapExpect === null) {
-      return `waiting for a cluster that takes this node in (it has no cluster.bootstrapExpect, so it never forms one): run "quorate raft add-learner ${self}" on one of the cluster's nodes`
+      return `waiting for a cluster that takes this node in (it has no cluster.bootstrapExpect, so it never forms one): start it with a join token ("quorate token create" on one of the cluster's nodes makes one), or, as it has the secret, run "quorate raft add-learner ${self}" there`
     }
     const here = this.#founders()
     const count = `${here.length} of ${bootstrapExpect} nodes are here: ${here.join(', ')}`

@@ -41,6 +41,10 @@ export const learnedPeersMax = 256
 export const statusIntervalMs = 50
 export const statusRefreshMs = 1000
 
+/** Synced writes whose duration is kept, the newest; and for how long one counts: as long as gossip lets a report stand. */
+export const syncTimesMax = 1024
+export const syncWindowMs = 5000
+
 /** The free space of the disk is asked for this often, and at once when a quarter of the reserve may have been written since. */
 export const freeSpaceIntervalMs = 1000
 /** A disk that was full takes entries again when this much more than the reserve is free, of the reserve. */

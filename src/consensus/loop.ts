@@ -20,7 +20,7 @@ import type { ConsensusPorts } from './ports.ts'
 import { QuarantineReport } from './quarantine-report.ts'
 import { RaftDriver } from './raft-driver.ts'
 import type { Recovered } from './recovery.ts'
-import { Removals } from './removals.ts'
+import { Denials, removedError, Removals } from './removals.ts'
 import { StallWatch } from './stall-watch.ts'
 import { StatusReport, newCounters } from './status-report.ts'
 import { Ticker } from './ticker.ts'
@@ -44,6 +44,7 @@ export class ConsensusLoop implements Consensus {
   readonly #founding: Founding
   readonly #handover: Handover
   readonly #removals: Removals
+  readonly #denials = new Denials(() => this.#fail(removedError(this.#stored.nodeId)))
   readonly #disk: DiskSpace
   readonly #stalls: StallWatch
   readonly #quarantine: QuarantineReport
@@ -121,6 +122,7 @@ export class ConsensusLoop implements Consensus {
       gone: (peer) => this.#guard(() => this.#raft?.tell({ kind: 'peer-gone', peer })),
       snapshotMessage: (from, message) => this.#guard(() => this.#receiveSnapshot(from, message)),
       formingMessage: (from, message) => this.#guard(() => this.#founding.step({ kind: 'message', from, message })),
+      denied: (peer) => this.#guard(() => this.#denials.denied(peer)),
       fatal: (error) => this.#fail(error),
     })
     this.#removals = new Removals({ disconnect: (peer) => this.#transport.disconnect(peer), log })
@@ -195,6 +197,7 @@ export class ConsensusLoop implements Consensus {
   #laneOpened(peer: PeerHello, lane: string): void {
     this.#report.changed()
     const { node, clusterId, promised } = peer
+    this.#denials.admitted(node)
     if (lane === 'ctl') this.#founding.step({ kind: 'peer-opened', peer: node, clusterId, promised })
     if (lane === 'bulk') this.#raft?.snapshots.laneOpened(node)
     // Lanes to two clusters may have been opened before this node joined one of them.
@@ -263,6 +266,7 @@ export class ConsensusLoop implements Consensus {
     this.#stalls.raftChanged(before, status)
     this.#quarantine.raftChanged(status)
     this.#removals.raftChanged(status)
+    this.#denials.raftChanged(status)
     this.#founding.showWaiting()
     if (before?.leader !== leader) this.#report.leaderChanged()
     else this.#report.changed()
@@ -339,6 +343,7 @@ export class ConsensusLoop implements Consensus {
         ...this.#counters,
         loopDelayMs: this.#ports.takeLoopDelayMs(),
         oldestWriteMs: this.#writer.oldestMs,
+        syncP99Ms: this.#writer.syncP99Ms,
         diskFreeBytes: this.#disk.freeBytes,
       },
     })

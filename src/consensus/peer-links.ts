@@ -58,18 +58,20 @@ export class PeerLinks implements TransportEvents {
     this.#send(to, 'bulk', encodeSnapshotMessage(message))
   }
 
-  /** Dials where the peer is now, and no longer where it was. */
+  /**
+   * Dials where the peer is now, and no longer where it was. Of too many the one learned longest ago gives way to whom there
+   * is no link: nodes come and go under ever new ids.
+   */
   learn(peer: NodeId, address: string): void {
     const before = this.#addresses.get(peer)
     if (before === address || peer === this.#options.self) return
-    if (before === undefined && this.#addresses.size >= learnedPeersMax) {
+    if (before === undefined && this.#addresses.size >= learnedPeersMax && !this.#forgetOne()) {
       this.#options.log('warn', 'peer-not-dialled', { peer, address, limit: learnedPeersMax })
       return
     }
     const dialled = new Set(this.#addresses.values())
     this.#addresses.set(peer, address)
-    const needed = new Set(this.#addresses.values())
-    if (before !== undefined && !needed.has(before)) this.#transport.undial(before)
+    if (before !== undefined) this.#undial(before)
     if (!dialled.has(address)) this.#transport.dial(address)
   }
 
@@ -123,10 +125,28 @@ export class PeerLinks implements TransportEvents {
     else this.#options.message(message, { lane, bytes: payload.length })
   }
 
+  denied(peer: NodeId): void {
+    this.#options.denied(peer)
+  }
+
   refused(refusal: Parameters<TransportEvents['refused']>[0]): void {
     const { address, peer, error, fatal } = refusal
     this.#options.log('warn', 'peer-refused', { address, peer, code: error.code, error: describeError(error) })
     if (fatal) this.#options.fatal(error)
+  }
+
+  #forgetOne(): boolean {
+    const away = [...this.#addresses].find(([peer]) => !this.#peers.has(peer))
+    if (away === undefined) return false
+    const [peer, address] = away
+    this.#addresses.delete(peer)
+    this.#undial(address)
+    return true
+  }
+
+  /** Unless another peer is there, too. */
+  #undial(address: string): void {
+    if (![...this.#addresses.values()].includes(address)) this.#transport.undial(address)
   }
 
   /** What goes to several members alike is encoded once. */
@@ -157,6 +177,8 @@ export type PeerLinksOptions = {
   readonly snapshotMessage: (from: NodeId, message: SnapshotMessage) => void
   /** Its process is gone, as its machine says. */
   readonly gone: (peer: NodeId) => void
+  /** The peer lets this node in no more, or not yet. */
+  readonly denied: (peer: NodeId) => void
   /** This node must not go on. */
   readonly fatal: (error: OperatingError) => void
 }

@@ -1,7 +1,8 @@
 import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
+import { isMember, tallyVotes } from '../raft/quorum.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
-import { isMember } from './admission.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ConsensusEvents } from './consensus.ts'
 
 /** Who was removed hears it: its lanes end once that is committed, and when it dials again it is told why. */
@@ -24,6 +25,47 @@ export class Removals {
       if (peer !== id && peer !== leader && !isMember(configuration, peer)) this.#options.disconnect(peer)
     }
   }
+}
+
+/**
+ * Whether this node was removed: since it heard a leader last, so many voters of the configuration that it knows have denied
+ * it that no majority of them can know it. Who takes it in again is a majority, and one of them leads.
+ */
+export class Denials {
+  readonly #removed: () => void
+  readonly #by = new Set<NodeId>()
+  #status: RaftStatus | null = null
+
+  constructor(removed: () => void) {
+    this.#removed = removed
+  }
+
+  denied(peer: NodeId): void {
+    if (this.#status === null) return
+    const { configuration, leader, isRecovering } = this.#status
+    // Who joins has no log, or not all of it: it waits to be let in.
+    if (configuration.voters.length === 0 || isRecovering || leader !== null) return
+    this.#by.add(peer)
+    const denials = new Map([...this.#by].map((voter) => [voter, false]))
+    if (tallyVotes(configuration, denials) === 'lost') this.#removed()
+  }
+
+  admitted(peer: NodeId): void {
+    this.#by.delete(peer)
+  }
+
+  raftChanged(status: RaftStatus): void {
+    this.#status = status
+    if (status.leader !== null) this.#by.clear()
+  }
+}
+
+/** Says how to come back. */
+export function removedError(node: NodeId): OperatingError {
+  return new OperatingError(
+    'removed',
+    `run node ${node}: it was taken out of the cluster; to take it in again, run "quorate token create" on a member and start it with that token and an empty node.dataDir; or, with the data that it has, run "quorate raft add-learner ${node}" on a member and start it again`,
+  )
 }
 
 export type RemovalsOptions = {

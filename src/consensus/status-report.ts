@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../std/clock.ts'
 import type { ConsensusCounters } from './consensus.ts'
 import { statusIntervalMs, statusRefreshMs } from './limits.ts'
 
-type Gauges = 'loopDelayMs' | 'oldestWriteMs' | 'diskFreeBytes'
+type Gauges = 'loopDelayMs' | 'oldestWriteMs' | 'syncP99Ms' | 'diskFreeBytes'
 
 /** What the loop's parts count as they go. The gauges are read when a status is made. */
 export type MutableCounters = { -readonly [Key in Exclude<keyof ConsensusCounters, Gauges>]: number }

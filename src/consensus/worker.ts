@@ -129,7 +129,7 @@ function makePorts(): ConsensusPorts {
   const random = new Random(randomBytes(4).readUInt32LE())
   const { listen, heartbeatMs, electionTimeoutMs } = options
   return {
-    store: new LevelLogStore(options.dataDir),
+    store: new LevelLogStore(options.dataDir, { firstGeneration: Math.floor(realClock.now() / 1000) }),
     snapshots: new SnapshotFileStore(options.dataDir),
     makeTransport: (link) =>
       new WebSocketTransport({

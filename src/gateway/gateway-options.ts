@@ -14,6 +14,8 @@ export type GatewayOptions = {
   /** Performs a call anywhere in the cluster. */
   readonly calls: Upstreams
   nextCallId(): CallId
+  /** What is taken now; the rest is refused as `draining`. */
+  takes(): Takes
   readonly version: string
   /** Beside loopback: `HOST` or `HOST:PORT`, and `scheme://host[:port]`. */
   readonly allowedHosts: readonly string[]
@@ -21,6 +23,9 @@ export type GatewayOptions = {
   readonly clock: Clock
   readonly log: Log
 }
+
+/** `known-sessions`: no new ones. `endings`: what can end a call or a session, and nothing that begins something. */
+export type Takes = 'everything' | 'known-sessions' | 'endings' | 'nothing'
 
 /** The same, as a protocol era sees it. */
 export type EraOptions = GatewayOptions & { readonly limits: GatewayLimits }

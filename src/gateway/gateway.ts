@@ -4,7 +4,7 @@ import { makeOriginCheck } from '../vocabulary/http-origin.ts'
 import { isServerName } from '../vocabulary/ids.ts'
 import { rpcCodes } from './errors.ts'
 import type { GatewayOptions } from './gateway-options.ts'
-import { LegacyEra, stoppedRefusal } from './legacy-era.ts'
+import { drainingRefusal, LegacyEra, stoppedRefusal } from './legacy-era.ts'
 import type { LegacyEraCounters } from './legacy-era.ts'
 import type { CallCounters } from './legacy-requests.ts'
 import { defaultLimits } from './limits.ts'
@@ -23,6 +23,8 @@ export type Gateway = {
   sessions(): readonly SessionInfo[]
   /** Ends a session as its client could; false when there is none. */
   closeSession(id: string): boolean
+  /** Ends all sessions as for a node that stops: the calls in work are answered with an error. */
+  abandonSessions(): void
   counters(): GatewayCounters
   /** Answers the calls in work with an error, ends every stream; afterwards no timer or listener is left. */
   stop(): Promise<void>
@@ -46,10 +48,12 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
   const serve = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const forbidden = checkOrigin(req.headers)
     const scope = scopeOfPath(pathOf(req))
-    if (!stopped && forbidden === null && scope !== undefined) return era.serve(scope, req, res)
+    const isDrained = options.takes() === 'nothing'
+    if (!stopped && !isDrained && forbidden === null && scope !== undefined) return era.serve(scope, req, res)
     refusedAtDoor += 1
     if (stopped) refuse(res, stoppedRefusal)
     else if (forbidden !== null) refuse(res, { status: 403, message: forbidden.message })
+    else if (isDrained) refuse(res, drainingRefusal)
     else refuse(res, { status: 404, message: 'there is no such MCP address' })
   }
 
@@ -75,6 +79,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
       if (session !== undefined) era.close(session)
       return session !== undefined
     },
+    abandonSessions: () => era.abandon(),
     counters: () => ({
       ...era.counters,
       ...era.requests.counters,

@@ -97,6 +97,15 @@ export class LegacyEra {
     this.#logSession('mcp-session-closed', session)
   }
 
+  /** Ends all sessions; who waits for a call is told that it may have been done. */
+  abandon(): void {
+    for (const session of this.sessions.all()) {
+      this.counters.sessionsClosed += 1
+      this.#logSession('mcp-session-closed', session)
+    }
+    this.sessions.abandon()
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
     this.sessions.stop()
@@ -119,6 +128,8 @@ export class LegacyEra {
     this.counters.messages += 1
     if (message.kind === 'bad')
       return this.#refuse(res, { status: 400, message: message.message, code: message.code, id: message.id })
+    if (message.kind === 'request' && !this.#takes(message.method))
+      return this.#refuse(res, { ...drainingRefusal, id: message.id })
     if (message.kind === 'request' && message.method === 'initialize')
       return this.#initialize(scope, message.id, { params: message.params, res })
     const session = this.#sessionOf(scope, res.req, res)
@@ -128,6 +139,11 @@ export class LegacyEra {
       return this.requests.answer({ session, request: message, lists: scopeOf(this.#options.catalog(), scope), res })
     if (message.kind === 'notification') cancelIfAsked(session, message)
     res.writeHead(202).end()
+  }
+
+  #takes(method: string): boolean {
+    const takes = this.#options.takes()
+    return takes === 'everything' || (takes === 'known-sessions' && method !== 'initialize')
   }
 
   #initialize(
@@ -175,6 +191,7 @@ export class LegacyEra {
   #listen(scope: SessionScope, req: IncomingMessage, res: ServerResponse): void {
     if (!accepts(req, 'text/event-stream'))
       return this.#refuse(res, { status: 406, message: 'Accept must list text/event-stream' })
+    if (this.#options.takes() === 'endings') return this.#refuse(res, drainingRefusal)
     const session = this.#sessionOf(scope, req, res)
     if (session === undefined) return
     if (session.isListening)
@@ -249,6 +266,15 @@ export class LegacyEra {
       client: session.client,
     })
   }
+}
+
+/** Provably nothing was begun, so the client may go elsewhere, or come back. */
+export const drainingRefusal: Refusal = {
+  status: 503,
+  message: 'this node is being drained; another node of the cluster takes the request',
+  code: rpcCodes.unavailable,
+  data: { code: 'draining', retry: 'elsewhere', retryAfterMs: 1000 },
+  headers: { 'Retry-After': '1', Connection: 'close' },
 }
 
 export const stoppedRefusal: Refusal = {

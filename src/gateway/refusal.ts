@@ -10,12 +10,13 @@ export type Refusal = {
   readonly message: string
   /** JSON-RPC code; the general one when absent. */
   readonly code?: number
+  readonly data?: Readonly<Record<string, unknown>>
   readonly id?: RequestId | null
   readonly headers?: Readonly<Record<string, string>>
 }
 
 export function refuse(res: ServerResponse, refusal: Refusal): void {
-  const { status, message, code = rpcCodes.refusedRequest, id = null, headers = {} } = refusal
+  const { status, message, code = rpcCodes.refusedRequest, data, id = null, headers = {} } = refusal
   if (res.headersSent || res.destroyed) return
-  sendJson(res, errorMessage(id, rpcError(code, message)), { status, headers })
+  sendJson(res, errorMessage(id, rpcError(code, message, data)), { status, headers })
 }

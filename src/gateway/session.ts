@@ -193,10 +193,15 @@ export class SessionTable {
     session.close()
   }
 
-  stop(): void {
-    this.#sweep.cancel()
+  /** Ends them all; the clients of calls in work are told. */
+  abandon(): void {
     for (const session of this.all()) session.abandon()
     this.#sessions.clear()
+  }
+
+  stop(): void {
+    this.#sweep.cancel()
+    this.abandon()
   }
 
   #armSweep(): Timer {

@@ -305,7 +305,7 @@ function yieldsTo(own: PeerHello, peer: PeerHello): boolean {
 }
 
 /** Foreign text on its way to a log or a terminal. */
-function printable(text: string): string {
+export function printable(text: string): string {
   const cut = text.length > refusalMessageCharsMax ? `${text.slice(0, refusalMessageCharsMax - 3)}...` : text
   // Half a character, too, which would not arrive as it was proven.
   return cut.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, ' ')

@@ -1,5 +1,6 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { secretBytesMin } from '../vocabulary/handshake.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import { isSameProof, proofBy } from './proof.ts'
 
 /**
  * The cluster's shared secret. It is checked once, then used only as an HMAC key: no method gives it back, and printing
@@ -24,23 +25,12 @@ export class ClusterSecret {
     return new ClusterSecret(key)
   }
 
-  /** HMAC-SHA-256 over the parts, each preceded by its length, so that no two lists of parts look alike. */
+  /** See identity/proof. */
   prove(label: string, parts: readonly Uint8Array[]): Uint8Array {
-    const hmac = createHmac('sha256', this.#key)
-    const length = Buffer.alloc(4)
-    for (const part of [Buffer.from(label, 'utf8'), ...parts]) {
-      length.writeUInt32BE(part.length)
-      hmac.update(length)
-      hmac.update(part)
-    }
-    return new Uint8Array(hmac.digest())
+    return proofBy(this.#key, label, parts)
   }
 
-  /** Compares in constant time. */
   verify(proof: Uint8Array, label: string, parts: readonly Uint8Array[]): boolean {
-    const expected = this.prove(label, parts)
-    return proof.length === expected.length && timingSafeEqual(proof, expected)
+    return isSameProof(proof, this.prove(label, parts))
   }
 }
-
-export const secretBytesMin = 32

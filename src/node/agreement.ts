@@ -85,7 +85,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
   const { cluster: settings, node, consensus } = config
   await refuseUnfinished(node.dataDir)
   const { maxVoters: votersMax, ...timing } = consensus
-  assert(settings.secret !== null, 'a loaded configuration has a secret')
+  assert(settings.secret !== null, 'a node knows its cluster and the secret before it starts')
   started = await options.startConsensus(
     {
       nodeId: node.id,
@@ -157,6 +157,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     onStatus: (listener) => statusListeners.push(listener),
     async stop() {
       checks.stop()
+      leadership.stop()
       cluster.stop()
       await snapshots.stop()
       await thread.stop()
@@ -197,5 +198,5 @@ const startingStatus: ConsensusStatus = {
   connected: [],
   quarantine: null,
   isDiskFull: false,
-  counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, diskFreeBytes: null },
+  counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, syncP99Ms: 0, diskFreeBytes: null },
 }

@@ -1,10 +1,13 @@
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ClusterEventView, ClusterEventsView } from '../admin/needs.ts'
 import type { Configuration } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
+import { isMember } from '../raft/quorum.ts'
 import type { MemberEvent } from '../gossip/effects.ts'
+import type { SaidDraining } from './draining-members.ts'
 
 /**
  * What happens in the cluster as this node sees it: gossip's events and Raft's, told to whoever listens. A listener that
@@ -15,6 +18,10 @@ export class ClusterEvents {
   readonly #feeds = new Set<Feed>()
   #leader: string | null = null
   #configuration: Configuration | null = null
+  /** The newest that is not joint. */
+  #settled: Configuration | null = null
+  /** Why this node's autopilot changes how the node counts; told once. */
+  #explained: { readonly node: NodeId; readonly why: string } | null = null
   #isStopped = false
 
   /** `now`: wall time, ms. */
@@ -25,6 +32,10 @@ export class ClusterEvents {
   memberChanged({ kind, node, generation, incarnation, by }: MemberEvent): void {
     const told = kind === 'refuted' ? 'alive' : kind
     this.#tell({ kind: told, time: this.#now(), node, generation, incarnation, by })
+  }
+
+  drainingChanged(node: NodeId, kind: SaidDraining): void {
+    this.#tell({ kind, time: this.#now(), node })
   }
 
   raftChanged(raft: RaftStatus | null): void {
@@ -39,6 +50,25 @@ export class ClusterEvents {
     this.#configuration = configuration
     const { voters, votersOutgoing, learners } = configuration
     if (!isFirst) this.#tell({ kind: 'configuration-changed', time: this.#now(), voters, votersOutgoing, learners })
+    if (votersOutgoing.length > 0) return
+    if (this.#settled !== null) this.#tellChanges(this.#settled, configuration)
+    this.#settled = configuration
+  }
+
+  /** What is about to happen to the node, and why; null: it did not happen. */
+  explain(node: NodeId, why: string | null): void {
+    this.#explained = why === null ? null : { node, why }
+  }
+
+  #tellChanges(from: Configuration, to: Configuration): void {
+    for (const node of to.voters) if (!from.voters.includes(node)) this.#tellChange('promoted', node)
+    for (const node of [...from.voters, ...from.learners]) if (!isMember(to, node)) this.#tellChange('removed', node)
+  }
+
+  #tellChange(kind: 'promoted' | 'removed', node: NodeId): void {
+    const reason = this.#explained?.node === node ? this.#explained.why : null
+    if (reason !== null) this.#explained = null
+    this.#tell({ kind, time: this.#now(), node, reason })
   }
 
   /** From now on. Error: `overloaded`. */

@@ -78,6 +78,11 @@ export class Cluster {
     }
   }
 
+  /** Proposals and linearizable reads of this node that wait for their outcome. */
+  get queues(): { readonly proposals: number; readonly reads: number } {
+    return { proposals: this.#waiting.size, reads: this.#reads.waiting }
+  }
+
   /** Resolves to the result of applying the command; see the class for the errors. `timeoutMs` from now. */
   propose(command: Command, timeoutMs: number): Promise<CommandResult> {
     return this.proposeOnce({ command, idempotencyKey: null }, timeoutMs)
@@ -238,7 +243,7 @@ export class Cluster {
     this.#kvWatches.applied(change.kv, appliedIndex)
     this.#reads.applied(appliedIndex)
     this.#options.applied(appliedIndex)
-    if (change.kv.length === 0 && !change.catalog && !change.members && !change.checks) return
+    if (change.kv.length === 0 && !change.catalog && !change.members && !change.tokens && !change.checks) return
     for (const watcher of this.#watchers) watcher(change)
   }
 
@@ -308,6 +313,10 @@ const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], str
   'replica-set': 'publish replica',
   'replica-delete': 'withdraw replica',
   'state-digest': 'report state digest',
+  'token-set': 'create join token',
+  'token-use': 'use join token',
+  'token-revoke': 'revoke join token',
+  'member-drain': 'drain node',
   'add-learner': 'add learner',
   promote: 'promote',
   remove: 'remove',

@@ -6,12 +6,14 @@ import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
 import { makeConfiguration } from '../raft/configuration.ts'
 import type { SnapshotMeta } from '../raft/effects.ts'
 import type { Term } from '../raft/entry.ts'
+import { membershipFileName } from '../config/check.ts'
 import { encodeSnapshot } from '../state/snapshot.ts'
 import type { StateImage } from '../state/snapshot.ts'
 import { LevelLogStore } from '../storage/level-log-store.ts'
 import { SnapshotFileStore } from '../storage/snapshot-file-store.ts'
 import { syncFolder } from '../storage/sync-folder.ts'
 import { namesIn, stagingName } from './data-dir.ts'
+import { readMembership, writeMembership } from './membership-file.ts'
 
 /**
  * The data directory of a voter of a new cluster that begins with a state that there is already: from a saved snapshot, or
@@ -81,8 +83,11 @@ export async function finishFounding(dataDir: string): Promise<Founded | null> {
   return founded
 }
 
-/** Not moved aside: what ends the processes that the node has left behind, and what is at work here. */
-const keptNames = ['children', stagingName]
+/**
+ * Not moved aside: what ends the processes that the node has left behind, what is at work here, and what a node without a
+ * secret of its own starts from.
+ */
+const keptNames = ['children', stagingName, membershipFileName]
 export const asidePrefix = 'before-'
 
 /** Unless it holds something; an empty one keeps no node from its start. */
@@ -122,7 +127,7 @@ async function writeNode(
 }
 
 /** In two phases, each of which can be begun again: what is there moves out, then what is new moves in. */
-async function finish(dataDir: string, { aside }: Founded): Promise<void> {
+async function finish(dataDir: string, { clusterId, aside }: Founded): Promise<void> {
   const staging = path.join(dataDir, stagingName)
   const built = path.join(staging, 'new')
   if ((await namesIn(staging)).includes('built')) {
@@ -132,11 +137,19 @@ async function finish(dataDir: string, { aside }: Founded): Promise<void> {
   }
   for (const name of await namesIn(built)) await rename(path.join(built, name), path.join(dataDir, name))
   await syncFolder(dataDir)
+  await rebind(dataDir, clusterId)
   for (const name of await namesIn(staging))
     if (name !== 'placing') await rm(path.join(staging, name), { recursive: true })
   await rm(path.join(staging, 'placing'))
   await syncFolder(staging)
   await removeStaging(dataDir)
+}
+
+/** A node that has joined by a token belongs to the new cluster now, whose nodes it is told of when they join it. */
+async function rebind(dataDir: string, clusterId: ClusterId): Promise<void> {
+  const kept = await readMembership(dataDir)
+  if (!kept?.joined) return
+  await writeMembership(dataDir, { ...kept, joined: { ...kept.joined, clusterId, peers: [] } })
 }
 
 async function moveAside(dataDir: string, aside: string): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Clock } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
+import type { Deferred } from '../std/deferred.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { RaftStatus } from '../raft/effects.ts'
@@ -12,6 +13,7 @@ import type { StateReader } from '../state/reader.ts'
 export class Leadership {
   readonly #options: LeadershipOptions
   readonly #listeners = new Set<() => void>()
+  readonly #waiting = new Set<Deferred<NodeId>>()
   #transfers = 0
 
   constructor(options: LeadershipOptions) {
@@ -23,9 +25,28 @@ export class Leadership {
     return this.#transfers
   }
 
+  /** Who waits for a transfer is told `stopped`. */
+  stop(): void {
+    const stopped = new OperatingError('stopped', 'transfer: this node is stopping')
+    for (const found of this.#waiting) found.reject(stopped)
+  }
+
   /** Raft's status is another. */
   changed(): void {
     for (const listener of this.#listeners) listener()
+  }
+
+  /** While this node leads: the voters that could in its place and are not spared, the furthest first; else empty. */
+  successors(isSpared: (node: NodeId) => boolean): NodeId[] {
+    const raft = this.#options.raft()
+    if (raft === null || raft.role !== 'leader') return []
+    return raft.progress
+      .filter(({ node, isActive, isRecovering, isDiskFull }) => {
+        const isWell = isActive && !isRecovering && !isDiskFull
+        return isWell && raft.configuration.voters.includes(node) && !isSpared(node)
+      })
+      .sort((a, b) => b.match - a.match)
+      .map(({ node }) => node)
   }
 
   /**
@@ -79,11 +100,13 @@ export class Leadership {
       ),
     )
     this.#listeners.add(look)
+    this.#waiting.add(found)
     look()
     try {
       return await found.promise
     } finally {
       this.#listeners.delete(look)
+      this.#waiting.delete(found)
       timer.cancel()
     }
   }

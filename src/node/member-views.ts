@@ -4,7 +4,9 @@ import type { MemberView } from '../admin/needs.ts'
 import type { MemberView as GossipMember } from '../gossip/effects.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { RaftStatus } from '../raft/effects.ts'
-import type { Member } from '../state/command.ts'
+import type { Drain, Member } from '../state/command.ts'
+import { saidCapacity } from './capacity.ts'
+import { drainingKey } from './draining-members.ts'
 
 /**
  * Gossip's view of the members beside Raft's: everyone whom either knows, or the directory, but for who has left and counts
@@ -27,6 +29,7 @@ export function memberViews(sources: MemberSources): MemberView[] {
       status,
       raft: role,
       disagrees: disagreement({ status, role, says, isSilent, isFormed: raft !== null }),
+      draining: drainingOf(id, sources),
       ...describe(id, { sources, listed: listed.get(id), seen }),
       incarnation: id === self ? gossip.status().incarnation : (seen?.incarnation ?? 0),
       metrics: Object.fromEntries(gossip.said(id).gauges),
@@ -39,6 +42,8 @@ export type MemberSources = {
   readonly self: NodeId
   readonly generation: number
   readonly directory: readonly Member[]
+  /** What operators want. */
+  readonly drains: ReadonlyMap<NodeId, Drain>
   /** Null before the cluster has formed. */
   readonly raft: RaftStatus | null
   readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status'>
@@ -53,7 +58,7 @@ type Known = {
 function describe(
   id: NodeId,
   { sources, listed, seen }: Known,
-): Pick<MemberView, 'addresses' | 'generation' | 'labels' | 'version' | 'startedAt'> {
+): Pick<MemberView, 'addresses' | 'generation' | 'labels' | 'capacity' | 'version' | 'startedAt'> {
   const { state } = sources.gossip.said(id)
   const generation = id === sources.self ? sources.generation : (seen?.generation ?? listed?.generation ?? 0)
   const of = (name: 'http' | 'peer' | 'raft'): string =>
@@ -65,9 +70,16 @@ function describe(
     addresses: { http: of('http'), peer: of('peer'), raft: of('raft') },
     generation,
     labels: state.size > 0 ? Object.fromEntries(labels) : (listed?.labels ?? {}),
+    capacity: saidCapacity(state),
     version: state.get('version') ?? listed?.version ?? '',
     startedAt: Number(state.get('startedAt') ?? listed?.startedAt ?? 0),
   }
+}
+
+function drainingOf(id: NodeId, { drains, gossip }: MemberSources): MemberView['draining'] {
+  const says = gossip.said(id).state.get(drainingKey)
+  if (says === 'draining' || says === 'drained') return says
+  return drains.has(id) ? 'draining' : 'no'
 }
 
 const labelPrefix = 'label.'

@@ -9,31 +9,43 @@ import { makeAdmin } from '../admin/admin.ts'
 import { Metrics } from '../admin/metrics.ts'
 import { makeCallIds } from '../calls/call-ids.ts'
 import { Dispatch } from '../calls/dispatch.ts'
+import { MeasuredUpstreams } from '../calls/measured-upstreams.ts'
 import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
 import { upstreamServersOf } from '../config/servers.ts'
 import { startConsensusThread } from '../consensus/thread.ts'
 import { makeGateway } from '../gateway/gateway.ts'
+import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
 import { makeLog } from '../log/pino-log.ts'
 import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
+import { AutopilotDriver } from './autopilot.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
+import { Draining } from './draining.ts'
+import { DrainingMembers } from './draining-members.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
+import { NodeCommands } from './node-commands.ts'
+import { OperatorTokens } from './operator-tokens.ts'
+import { settleMembership } from './membership.ts'
 import { OperatorViews } from './operator-views.ts'
 import { openPeerNetwork } from './peer-network.ts'
 import { Publisher } from './publisher.ts'
+import { goneByGossip } from './removal.ts'
 import { SelfReport } from './self-report.ts'
 import { Stops } from './stops.ts'
+import { ToolCalls } from './tool-calls.ts'
+import { Traffic } from './traffic.ts'
 
 /**
  * One node, put together: reads as its table of contents, and `stop` runs it backwards. Holds no rule of the domain.
  *
- * HTTP is bound first, so that its address can be advertised; consensus next, because it takes the lock of the data directory:
- * nothing that belongs to the directory (the children of an earlier life) is touched before.
+ * HTTP is bound first, so that its address can be advertised, and so that a node that waits to be let into a cluster says so;
+ * consensus next, because it takes the lock of the data directory: nothing that belongs to the directory (the children of an
+ * earlier life) is touched before, but for what a join keeps there.
  */
 export async function startNode(config: Config, options: NodeOptions, ports = realPorts(config)): Promise<RunningNode> {
   const stops = new Stops(ports.log)
@@ -48,13 +60,23 @@ export async function startNode(config: Config, options: NodeOptions, ports = re
 export type RunningNode = {
   readonly id: NodeId
   readonly urls: { readonly http: string; readonly mcp: string; readonly peer: string; readonly raft: string }
+  /** Something is in flight here, or may be soon: a stop without a drain before would break it off. */
+  readonly isBusy: boolean
+  /** Takes nothing new, and resolves when nothing is in flight, within `node.drainTimeoutMs`. */
+  drain(): Promise<void>
   stop(): Promise<void>
 }
 
 export type NodeOptions = {
   readonly version: string
+  /** The cluster's name is configured, rather than the default. */
+  readonly isNameGiven: boolean
+  /** Ends a start that waits for a cluster to let the node in, with `stopped`; a node that has started has its `stop`. */
+  readonly stopAsked: AbortSignal
   /** The node can not go on and has to be stopped. Called at most once. */
   readonly onFatal: (error: OperatingError) => void
+  /** The node has left the cluster, as an operator wanted, and has to be stopped. Called at most once. */
+  readonly onLeft: () => void
 }
 
 /** What a test may replace; sockets, disk, threads and child processes are real. */
@@ -66,18 +88,30 @@ export function realPorts(config: Config): NodePorts {
 }
 
 async function startParts(
-  config: Config,
-  { version, onFatal }: NodeOptions,
+  configured: Config,
+  { version, isNameGiven, stopAsked, onFatal, onLeft }: NodeOptions,
   { clock, random, log, stops }: NodePorts & { readonly stops: Stops },
 ): Promise<RunningNode> {
   const startedAt = clock.now()
-  const failed = onceOnly(onFatal)
+  let wasWanted: (error: OperatingError) => boolean = () => false
+  const failed = onceOnly((error) => {
+    if (!wasWanted(error)) onFatal(error)
+  })
 
-  const { health } = config.http
+  const { health } = configured.http
   const http = new HttpListener({ health, log })
   stops.add('http', () => http.close(httpGraceMs))
-  const bound = await http.open(listenAddress(config.listen.http))
-  const httpAddress = advertisedAddress({ advertised: config.advertise.http, bound, listener: 'http' })
+  const bound = await http.open(listenAddress(configured.listen.http))
+  const httpAddress = advertisedAddress({ advertised: configured.advertise.http, bound, listener: 'http' })
+  const config = await settleMembership(configured, {
+    isNameGiven,
+    version,
+    signal: stopAsked,
+    waiting: (why) => http.refuse(why),
+    clock,
+    random,
+    log,
+  })
 
   const agreement = await startAgreement({
     config,
@@ -93,6 +127,35 @@ async function startParts(
   const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
   const nextCallId = makeCallIds(node, generation)
+  const traffic = new Traffic(clock)
+  const drainingMembers = new DrainingMembers(() => cluster.state.drains())
+  let hasLeft = false
+  const draining = new Draining({
+    node,
+    limitMs: config.node.drainTimeoutMs,
+    traffic,
+    sessions: () => gateway.sessions().length,
+    wanted: () => cluster.state.drains().get(node) ?? null,
+    successors: () => leadership.successors((other) => drainingMembers.has(other)),
+    handOver: (to) => leadership.transfer(to, changeMs),
+    said(how) {
+      selfReport.draining(how)
+      events.drainingChanged(node, how)
+    },
+    abandon() {
+      gateway.abandonSessions()
+      toolCalls.abandon()
+      peers.abandonServed(abandoned(node))
+    },
+    leave: () => nodeCommands.leaveConfiguration(changeMs),
+    left() {
+      hasLeft = true
+      onLeft()
+    },
+    clock,
+    log,
+  })
+  wasWanted = (error) => error.code === 'removed' && draining.removed()
 
   const servers = upstreamServersOf(config, { ...config.node.labels, node })
   const upstreams = makeUpstreams({
@@ -109,12 +172,17 @@ async function startParts(
       publisher.setReplica({ node, generation, server: name, transport: link.kind, priority, ...upstream })
     },
   })
-  const serve = new Serve({ upstreams, runs: (server) => upstreams.has(server) })
+  const measured = new MeasuredUpstreams(upstreams, clock)
+  const serve = new Serve({
+    upstreams: measured,
+    runs: (server) => upstreams.has(server),
+    takes: () => draining.takesCalls,
+  })
   const peers = await openPeerNetwork({
     config,
     version,
     agreement,
-    serve: (call, notify, signal) => serve.call(call, notify, signal),
+    serve: (call, notify, signal) => traffic.during(() => serve.call(call, notify, signal)),
     http: httpAddress,
     clock,
     random,
@@ -126,9 +194,14 @@ async function startParts(
   const metrics = new Metrics()
   stops.add('metrics', () => metrics.stop())
   const calls = new Dispatch({
-    view: new View({ self: node, state: cluster.state, reachable: (other) => peers.reachable(other) }),
+    view: new View({
+      self: node,
+      state: cluster.state,
+      reachable: (other) => peers.reachable(other),
+      draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
+    }),
     roundRobin: new RoundRobin(),
-    upstreams,
+    upstreams: measured,
     peers: peers.calls,
     clock,
     log,
@@ -139,8 +212,11 @@ async function startParts(
   const selfReport = new SelfReport({
     gossip: peers.gossip,
     member,
+    capacity: config.node.capacity,
     consensus: () => agreement.status(),
-    activeCalls: () => calls.counters.active + serve.counters.active,
+    cluster,
+    calls: () => ({ ...calls.counters, active: calls.counters.active + serve.counters.active }),
+    takeServers: () => measured.take(),
     clock,
   })
   stops.add('self-report', () => selfReport.stop())
@@ -173,7 +249,8 @@ async function startParts(
   directory.trigger()
   publisher.trigger()
   stops.add('upstreams', () => upstreams.stop())
-  stops.add('publisher', () => publisher.stop(withdrawMs))
+  // Who has left the configuration is taken out of the directory with all that it has published.
+  stops.add('publisher', () => publisher.stop(hasLeft ? 0 : withdrawMs))
   await upstreams.start()
 
   const { allowedHosts, allowedOrigins } = config.http
@@ -183,6 +260,7 @@ async function startParts(
     onCatalogChanged: (listener) => catalog.onChanged(listener),
     calls,
     nextCallId,
+    takes: () => draining.takes,
     version,
     ...origins,
     clock,
@@ -194,6 +272,41 @@ async function startParts(
   agreement.onStatus(() => events.raftChanged(agreement.status().raft))
   events.raftChanged(agreement.status().raft)
   peers.gossip.onMember((event) => events.memberChanged(event))
+  const autopilot = new AutopilotDriver({
+    ...config.autopilot,
+    votersMax: config.consensus.maxVoters,
+    raft: () => agreement.status().raft,
+    gossip: peers.gossip,
+    state: cluster.state,
+    change: (...change) => cluster.change(...change),
+    events,
+    clock,
+    random,
+    log,
+  })
+  stops.add('autopilot', () => autopilot.stop())
+  agreement.onStatus(() => autopilot.look())
+  agreement.onNews(() => autopilot.look())
+  peers.gossip.onMember(() => autopilot.look())
+  autopilot.start()
+  peers.gossip.onChange((change) => {
+    const said = drainingMembers.told(change)
+    if (said !== null) events.drainingChanged(change.owner, said)
+  })
+  peers.gossip.onEnded((phase) => failed(goneByGossip(node, phase)))
+  const toolCalls = new ToolCalls({ calls, catalog: () => catalog.current(), nextCallId })
+  const nodeCommands = new NodeCommands({
+    self: node,
+    raft: () => agreement.status().raft,
+    state: cluster.state,
+    gossip: peers.gossip,
+    propose: (...proposal) => cluster.propose(...proposal),
+    changeConfiguration: (...change) => cluster.change(...change),
+    clock,
+  })
+  stops.add('draining', () => draining.close())
+  agreement.onStatus(() => draining.look())
+  agreement.onNews(() => draining.look())
   const needs = new OperatorViews({
     node,
     generation,
@@ -204,13 +317,23 @@ async function startParts(
     leadership,
     snapshots,
     checks,
+    autopilot,
+    tokens: new OperatorTokens({
+      cluster,
+      secret: ClusterSecret.from(config.cluster.secret ?? ''),
+      clusterId: () => agreement.status().clusterId,
+      now: () => clock.now(),
+      log,
+    }),
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
-    calls,
     catalog: () => catalog.current(),
     consensus: () => agreement.status(),
     gateway: () => gateway,
     upstreamStatuses: () => upstreams.statuses(),
-    nextCallId,
+    draining,
+    traffic,
+    nodeCommands,
+    toolCalls,
     reachable: (other) => peers.reachable(other),
     peerFigures: () => peers.figures(),
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
@@ -219,15 +342,25 @@ async function startParts(
   })
   const admin = makeAdmin({ needs, metrics, clock, log, origins, health, onBroken: (error) => failed(broken(error)) })
   http.serve((req, res) => {
-    if (gateway.serves(pathOf(req.url))) gateway.handle(req, res)
+    const path = pathOf(req.url)
+    // A connection that stays would bring the next request here too.
+    if (draining.phase !== 'serving') res.setHeader('Connection', 'close')
+    if (isWork(req.method, path)) traffic.beginUntilClosed(res)
+    if (gateway.serves(path)) gateway.handle(req, res)
     else admin.listener(req, res)
   })
+  // What is wanted of this node may be known already.
+  draining.look()
 
   const { addresses } = peers
   log.info('node-started', { node, generation, version, addresses })
   return {
     id: node,
     urls: { ...addresses, http: `http://${addresses.http}`, mcp: `http://${addresses.http}/mcp` },
+    get isBusy() {
+      return draining.isBusy
+    },
+    drain: () => draining.stop(),
     stop: () => stops.run(),
   }
 }
@@ -236,6 +369,8 @@ async function startParts(
 const httpGraceMs = 1000
 /** So long the stop waits for the cluster to take note that this node's replicas are gone. */
 const withdrawMs = 1000
+/** A hand-over, and a change of the configuration, that a drain asks for; it asks again. */
+const changeMs = 5000
 
 function onceOnly(onFatal: NodeOptions['onFatal']): NodeOptions['onFatal'] {
   let told = false
@@ -248,6 +383,15 @@ function onceOnly(onFatal: NodeOptions['onFatal']): NodeOptions['onFatal'] {
 
 function broken(cause: InvariantError): OperatingError {
   return new OperatingError('internal', 'an invariant of this node broke; it stops before it does harm', { cause })
+}
+
+function abandoned(node: NodeId): OperatingError {
+  return new OperatingError('outcome-unknown', `node ${node} was drained and ended the call; it may have been done`)
+}
+
+/** Requests that a drain lets end: all that may change something, but for what operators want of the cluster. */
+function isWork(method: string | undefined, path: string): boolean {
+  return method !== 'GET' && method !== 'HEAD' && /^\/(?:mcp|v1\/kv|v1\/tools)(?:\/|$)/.test(path)
 }
 
 function pathOf(url: string | undefined): string {

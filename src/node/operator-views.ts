@@ -1,12 +1,12 @@
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { MetricsSample } from '../admin/metrics-sample.ts'
 import type {
   AdminNeeds,
   CatalogItem,
   ClusterEventsView,
   MemberView,
-  MetricsSample,
   QuarantineView,
   RaftView,
   ReadLimits,
@@ -17,7 +17,6 @@ import type {
   ToolAnswer,
   ToolCall,
 } from '../admin/needs.ts'
-import type { Call, Upstreams } from '../calls/call.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
 import type { Gateway } from '../gateway/gateway.ts'
@@ -26,12 +25,20 @@ import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Listing } from '../routing/listing.ts'
 import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
+import type { AutopilotDriver } from './autopilot.ts'
+import { autopilotView, voterWarnings } from './autopilot-views.ts'
 import type { Cluster } from './cluster.ts'
 import type { ClusterEvents } from './cluster-events.ts'
+import type { Draining } from './draining.ts'
 import type { Leadership } from './leadership.ts'
 import { memberViews } from './member-views.ts'
+import { metricsSample } from './metrics-sample.ts'
+import type { NodeCommands } from './node-commands.ts'
+import type { OperatorTokens } from './operator-tokens.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { StateChecks } from './state-checks.ts'
+import type { ToolCalls } from './tool-calls.ts'
+import type { Traffic } from './traffic.ts'
 
 /**
  * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
@@ -45,12 +52,24 @@ export class OperatorViews implements AdminNeeds {
   }
 
   status(): ReturnType<AdminNeeds['status']> {
-    const { node, version, consensus, checks } = this.#parts
+    const { node, version, consensus, checks, autopilot } = this.#parts
     const { leader, term, commitIndex, appliedIndex, quarantine } = this.raft()
-    const { isDiskFull: diskFull } = consensus()
+    const { isDiskFull: diskFull, raft } = consensus()
     const { index, agreed, diverged } = checks.outcome
     const stateCheck = { index, agreed, diverged }
-    return { node, leader, term, commitIndex, appliedIndex, version, stateCheck, quarantine, diskFull }
+    return {
+      node,
+      leader,
+      term,
+      commitIndex,
+      appliedIndex,
+      version,
+      stateCheck,
+      quarantine,
+      diskFull,
+      autopilot: autopilotView(autopilot.verdict),
+      warnings: voterWarnings(raft),
+    }
   }
 
   raft(): RaftView {
@@ -91,6 +110,7 @@ export class OperatorViews implements AdminNeeds {
       self: node,
       generation,
       directory: cluster.state.members(),
+      drains: cluster.state.drains(),
       raft: consensus().raft,
       gossip,
     })
@@ -132,39 +152,29 @@ export class OperatorViews implements AdminNeeds {
     return items(this.#parts.catalog().all.prompts)
   }
 
-  async callTool({ name, arguments: given, timeoutMs, signal }: ToolCall): Promise<ToolAnswer> {
-    const tool = this.#parts.catalog().all.tools.find(name)
-    if (tool === undefined) throw new OperatingError('not-found', `there is no tool ${JSON.stringify(name)}`)
-    const params = `{"name":${JSON.stringify(tool.own)},"arguments":${given}}` as Call['params']
-    const call: Call = { id: this.#parts.nextCallId(), server: tool.server, method: 'tools/call', params, timeoutMs }
-    const outcome = await this.#parts.calls.call(call, () => undefined, signal)
-    switch (outcome.kind) {
-      case 'result':
-        return { kind: 'result', result: outcome.result }
-      case 'error':
-        return { kind: 'error', error: outcome.error }
-      case 'not-sent':
-      case 'rejected':
-      case 'unknown':
-        throw outcome.error
-      case 'cancelled':
-        throw new OperatingError('cancelled', `call of ${name}: whoever asked went away`)
-    }
+  async callTool(call: ToolCall): Promise<ToolAnswer> {
+    this.#refuseDrained()
+    return this.#parts.toolCalls.call(call)
   }
 
   readonly kv: AdminNeeds['kv'] = {
     get: async (key, { consistency, timeoutMs }) => {
+      this.#refuseDrained()
       if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
       return this.#parts.cluster.known.kvGet(key)
     },
     list: async (range, { consistency, timeoutMs }) => {
+      this.#refuseDrained()
       if (consistency === 'linearizable') await this.#parts.cluster.barrier(timeoutMs)
       const { known } = this.#parts.cluster
       return { ...known.kvList(range), revision: known.appliedIndex }
     },
     put: (key, value, limits) => this.#write({ kind: 'kv-set', key, value, expect: limits.expect }, limits),
     delete: (key, limits) => this.#write({ kind: 'kv-delete', key, expect: limits.expect }, limits),
-    watch: (options) => this.#parts.cluster.watchKv(options),
+    watch: (options) => {
+      this.#refuseDrained()
+      return this.#parts.cluster.watchKv(options)
+    },
   }
 
   readonly membership: AdminNeeds['membership'] = {
@@ -179,6 +189,14 @@ export class OperatorViews implements AdminNeeds {
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
     remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
+  }
+
+  get nodes(): AdminNeeds['nodes'] {
+    return this.#parts.nodeCommands
+  }
+
+  get tokens(): AdminNeeds['tokens'] {
+    return this.#parts.tokens
   }
 
   async snapshot({ consistency, timeoutMs, signal }: ReadLimits): Promise<SnapshotView> {
@@ -213,8 +231,9 @@ export class OperatorViews implements AdminNeeds {
 
   /** Ready once formed, a member, led, and caught up with what the leader had committed when this process came; until it stops. */
   readiness(): Readiness {
-    const { node, consensus, caughtUp, isStopping } = this.#parts
+    const { node, consensus, caughtUp, isStopping, draining } = this.#parts
     if (isStopping()) return notReady('this node is stopping')
+    if (draining.reason !== null) return notReady(draining.reason)
     const { raft, waitingFor } = consensus()
     if (raft === null) return notReady(waitingFor ?? 'the cluster has not formed yet')
     if (!isMember(raft.configuration, node))
@@ -225,77 +244,14 @@ export class OperatorViews implements AdminNeeds {
   }
 
   sample(): MetricsSample {
-    const { consensus, node, version, cluster, gateway, upstreamStatuses } = this.#parts
-    const { raft, counters, connected, isDiskFull, quarantine } = consensus()
-    return {
-      node,
-      version,
-      raft:
-        raft === null
-          ? null
-          : {
-              role: raft.role,
-              hasLeader: raft.leader !== null,
-              term: raft.term,
-              commitIndex: raft.commitIndex,
-              appliedIndex: cluster.state.appliedIndex,
-              lastIndex: raft.lastIndex,
-              snapshotIndex: raft.snapshotIndex,
-              logBytes: raft.logBytes,
-              voters: raft.configuration.voters.length,
-              learners: raft.configuration.learners.length,
-              isChanging: raft.configuration.votersOutgoing.length > 0 || !raft.isConfigurationCommitted,
-            },
-      cluster: this.#clusterSample(),
-      consensus: {
-        ...counters,
-        connectedPeersNow: connected.length,
-        loopDelayMsNow: counters.loopDelayMs,
-        oldestWriteMsNow: counters.oldestWriteMs,
-        diskFreeBytesNow: counters.diskFreeBytes,
-        isDiskFullNow: isDiskFull,
-        isQuarantinedNow: quarantine !== null && !quarantine.isOver,
-      },
-      peers: this.#parts.peerFigures(),
-      gossip: this.#gossipSample(),
-      sessions: gateway().sessions().length,
-      upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
-    }
-  }
-
-  #gossipSample(): MetricsSample['gossip'] {
-    const { members, health } = this.#parts.gossip.status()
-    const { openNow, ...counters } = this.#parts.gossip.counters
-    return { ...counters, membersNow: members, localHealthNow: health, lanesNow: openNow }
-  }
-
-  #clusterSample(): MetricsSample['cluster'] {
-    const { cluster, leadership, snapshots, checks } = this.#parts
-    const { reads, readsFailed, readRequests, restores, changes, sessions, kvWatches } = cluster.figures
-    const { taken, takenMs, lastBytes, longestSliceMs } = snapshots.figures
-    const { index, diverged } = checks.outcome
-    return {
-      reads,
-      readsFailed,
-      readRequests,
-      snapshotsTaken: taken,
-      snapshotsRestored: restores,
-      snapshotMs: takenMs,
-      snapshotBytesLast: lastBytes,
-      snapshotSliceMsLongest: longestSliceMs,
-      transfers: leadership.transfers,
-      changes,
-      idempotencyKeysNow: sessions,
-      kvWatchesNow: kvWatches,
-      stateCheckedIndexNow: index,
-      stateDivergedNow: diverged.length,
-    }
+    return metricsSample(this.#parts)
   }
 
   async #write(
     command: KvWrite,
     { idempotencyKey, timeoutMs }: { readonly idempotencyKey: string | null; readonly timeoutMs: number },
   ): Promise<{ revision: number }> {
+    this.#refuseDrained()
     const result = await this.#parts.cluster.proposeOnce({ command, idempotencyKey }, timeoutMs)
     switch (result.kind) {
       case 'done':
@@ -312,6 +268,14 @@ export class OperatorViews implements AdminNeeds {
       case 'refused':
         throw new OperatingError('bad-request', `the key ${JSON.stringify(command.key)}: ${result.reason}`)
     }
+  }
+
+  /** Clients' requests, once nothing more is taken in; what operators see and want is answered as ever. */
+  #refuseDrained(): void {
+    const { takes } = this.#parts.draining
+    if (takes === 'everything' || takes === 'known-sessions') return
+    const message = `node ${this.#parts.node} is drained and takes no requests; another node of the cluster does`
+    throw new OperatingError('draining', message, { retry: 'elsewhere', retryAfterMs: 1000 })
   }
 
   /** As its node published it, unless that node can not be reached: then no call of ours can get there. */
@@ -333,16 +297,20 @@ export type OperatorParts = {
   readonly version: string
   readonly cluster: Cluster
   readonly leadership: Leadership
+  readonly tokens: OperatorTokens
   readonly snapshots: Snapshots
   readonly checks: StateChecks
+  readonly autopilot: AutopilotDriver
   /** Where the raft listener is of a node that is, or comes to be, a learner; by an operator's word. */
   readonly introduce: (learner: NodeId, raftAddress: string) => void
-  readonly calls: Upstreams
+  readonly draining: Pick<Draining, 'phase' | 'takes' | 'reason'>
+  readonly traffic: Pick<Traffic, 'active'>
+  readonly nodeCommands: NodeCommands
+  readonly toolCalls: ToolCalls
   readonly catalog: () => Catalog
   readonly consensus: () => ConsensusStatus
   readonly gateway: () => Gateway
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
-  readonly nextCallId: () => Call['id']
   readonly reachable: (node: NodeId) => boolean
   readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status' | 'counters'>
   readonly events: ClusterEvents

@@ -1,12 +1,15 @@
+import { assert } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
 import type { Addresses } from '../vocabulary/addresses.ts'
 import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
+import { joinPath } from '../vocabulary/join.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
-import type { MetricsSample } from '../admin/needs.ts'
+import type { MetricsSample } from '../admin/metrics-sample.ts'
 import type { Peers } from '../calls/call.ts'
 import type { Config } from '../config/schema.ts'
+import { isLive } from '../gossip/member.ts'
 import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
@@ -19,6 +22,8 @@ import { startGossip } from './gossip.ts'
 import { listenAddress } from './agreement.ts'
 import type { Agreement } from './agreement.ts'
 import { advertisedAddress } from './http-listener.ts'
+import { joinAnswerMs, Joins } from './joins.ts'
+import { PeerAddresses } from './peer-addresses.ts'
 import { VersionMismatch } from './version-mismatch.ts'
 
 /**
@@ -36,6 +41,8 @@ export type PeerNetwork = {
   figures(): MetricsSample['peers']
   /** Told when a link opens. */
   onLinked(listener: () => void): void
+  /** Ends what this node performs for others: they are told that it may have been done. */
+  abandonServed(why: OperatingError): void
   /** Says goodbye to the members first. */
   close(): Promise<void>
 }
@@ -47,6 +54,21 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   // The listener's port is known only once it listens; nobody can say hello before.
   let addresses: Addresses = { http, peer: listen.peer, raft: raftAddress }
 
+  const linked = new Map<NodeId, PeerHello>()
+  let gossip: GossipDriver | null = null
+  assert(cluster.secret !== null, 'a node knows its cluster and the secret before it speaks to others')
+  const joins = new Joins({
+    clusterName: cluster.name,
+    secret: cluster.secret,
+    clusterId: () => agreement.status().clusterId,
+    cluster: agreement.cluster,
+    isAlive: (peer) =>
+      peer === node ||
+      linked.has(peer) ||
+      gossip?.members().some((member) => member.node === peer && isLive(member)) === true,
+    clock,
+    log,
+  })
   const transport = new WebSocketTransport({
     ...transportDefaults,
     heartbeatMs,
@@ -58,24 +80,17 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
       const { clusterId, promised } = agreement.status()
       return { node, generation, boot, clusterName: cluster.name, clusterId, promised, addresses, version }
     },
-    secret: ClusterSecret.from(cluster.secret ?? ''),
+    secret: ClusterSecret.from(cluster.secret),
     admit: () => null,
+    posts: { path: joinPath, answer: joins.answer, answerMs: joinAnswerMs },
     log,
     clock,
     random,
   })
   const calls = new PeerCalls({ ...peerCallsDefaults, transport, serve, log, clock, limits: peerLanes.calls })
   const links = new PeerLinks({ transport, calls, join: cluster.join, log })
-  const linked = new Map<NodeId, PeerHello>()
   const listeners: (() => void)[] = []
-  /** The newest generation of each node whose raft address was learned: what is older must not replace it. */
-  const learned = new Map<NodeId, number>()
-  const learn = (peer: NodeId, at: { readonly generation: number; readonly raft: string }): void => {
-    learned.set(peer, at.generation)
-    consensus.learnPeer(peer, at.raft)
-  }
   const mismatch = new VersionMismatch(failed)
-  let gossip: GossipDriver | null = null
   const bound = await links.open({
     gossip: {
       opened: (hello) => gossip?.opened(hello),
@@ -86,7 +101,6 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     opened(hello) {
       mismatch.linked(hello.node)
       linked.set(hello.node, hello)
-      learn(hello.node, { generation: hello.generation, raft: hello.addresses.raft })
       for (const listener of listeners) listener()
     },
     closed: (peer) => linked.delete(peer),
@@ -107,18 +121,28 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     log,
   })
   const driver = gossip
-  const followDirectory = (): void => {
-    const others = agreement.cluster.state.members().filter((member) => member.node !== node)
-    links.setDirectory(others.map((member) => member.addresses.peer).filter((address) => address !== ''))
-    for (const { node: peer, generation, addresses: told } of others) {
-      if (generation > (learned.get(peer) ?? -1)) learn(peer, { generation, raft: told.raft })
-    }
+  const others = new PeerAddresses({
+    node,
+    directory: () => agreement.cluster.state.members(),
+    linked: () => linked.values(),
+    gossiped: () => driver.members(),
+    configuration: () => agreement.status().raft?.configuration ?? null,
+    dial: (peers) => links.setDirectory(peers),
+    learn: (peer, raft) => consensus.learnPeer(peer, raft),
+  })
+  let voters = ''
+  const followStatus = (): void => {
+    const { raft } = agreement.status()
+    mismatch.status(raft)
+    const votersNow = `${raft?.configuration.voters.join()} ${raft?.configuration.votersOutgoing.join()}`
+    if (votersNow !== voters) others.follow()
+    voters = votersNow
   }
-  const followStatus = (): void => mismatch.status(agreement.status().raft)
   agreement.onStatus(followStatus)
   followStatus()
-  agreement.onNews(followDirectory)
-  followDirectory()
+  agreement.onNews(() => others.follow())
+  listeners.push(() => others.follow())
+  driver.onMember(() => others.follow())
   return {
     calls,
     gossip: driver,
@@ -131,6 +155,7 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
       framesRejected: transport.counters.framesRejected + calls.counters.framesMalformed,
       notificationsDropped: calls.counters.notificationsDropped,
     }),
+    abandonServed: (why) => calls.abandonServed(why),
     async close() {
       await driver.leave(leaveMs)
       driver.stop()

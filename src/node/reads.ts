@@ -28,6 +28,11 @@ export class Reads {
     return this.#figures
   }
 
+  /** Reads that are not answered. */
+  get waiting(): number {
+    return this.#open
+  }
+
   read(timeoutMs: number): Promise<void> {
     this.#figures.reads += 1
     if (this.#open >= readsMax)

@@ -24,6 +24,10 @@ export class CallsUnderWay<T> {
     this.#calls.delete(id)
   }
 
+  entries(): [CallId, T][] {
+    return [...this.#calls].map(([id, { call }]) => [id, call])
+  }
+
   all(): T[] {
     return [...this.#calls.values()].map(({ call }) => call)
   }

@@ -1,5 +1,13 @@
 import { gossipTiming } from '../gossip/effects.ts'
-import type { Contact, GossipCounters, GossipEvent, GossipStatus, MemberEvent, MemberView } from '../gossip/effects.ts'
+import type {
+  Contact,
+  GossipCounters,
+  GossipEvent,
+  GossipStatus,
+  KeyChange,
+  MemberEvent,
+  MemberView,
+} from '../gossip/effects.ts'
 import { Gossip } from '../gossip/gossip.ts'
 import type { GossipMessage } from '../gossip/messages.ts'
 import type { Log } from '../log/log.ts'
@@ -22,6 +30,8 @@ export class GossipDriver {
   readonly #core: Gossip
   readonly #links: GossipLinks
   readonly #listeners: ((event: MemberEvent) => void)[] = []
+  readonly #changeListeners: ((change: KeyChange) => void)[] = []
+  readonly #endListeners: ((phase: 'removed' | 'superseded') => void)[] = []
   readonly #counters = { messagesIn: 0, bytesIn: 0, messagesRefused: 0 }
   #timer: Timer | null = null
   #dueMs = 0
@@ -91,6 +101,21 @@ export class GossipDriver {
   /** Told of everything that happens to members. */
   onMember(listener: (event: MemberEvent) => void): void {
     this.#listeners.push(listener)
+  }
+
+  /** Told of each value that another node says of itself from now on, and of those that are gone. */
+  onChange(listener: (change: KeyChange) => void): void {
+    this.#changeListeners.push(listener)
+  }
+
+  /** Told when another member says that this process is none any more; gossip has ended then. */
+  onEnded(listener: (phase: 'removed' | 'superseded') => void): void {
+    this.#endListeners.push(listener)
+  }
+
+  /** The process of the node that is known counts as left: an operator has removed the node. */
+  remove(node: NodeId): void {
+    this.#step({ kind: 'remove', node })
   }
 
   members(): readonly MemberView[] {
@@ -165,7 +190,7 @@ export class GossipDriver {
 
   /** Returns what provably did not leave. */
   #perform(): GossipMessage[] {
-    const { send, members, refused, status } = this.#core.take()
+    const { send, members, changed, refused, status } = this.#core.take()
     const unsent = send.filter((message) => !this.#links.send(message))
     const { log } = this.#options
     for (const event of members) {
@@ -173,6 +198,7 @@ export class GossipDriver {
       log.info(`member-${kind}`, { member: node, generation, incarnation, address, by })
       for (const listener of this.#listeners) listener(event)
     }
+    for (const change of changed) for (const listener of this.#changeListeners) listener(change)
     for (const { class: of, key, why } of refused) log.warn('gossip-value-refused', { class: of, key, why })
     if (status !== null) this.#follow(status)
     return unsent
@@ -180,8 +206,10 @@ export class GossipDriver {
 
   #follow({ phase }: GossipStatus): void {
     if (phase === 'running' || phase === 'leaving') return
-    if (this.#left === null) this.#options.log.warn('gossip-ended', { phase })
     this.#left?.resolve()
+    if (this.#left !== null || phase === 'left') return
+    this.#options.log.warn('gossip-ended', { phase })
+    for (const listener of this.#endListeners) listener(phase)
   }
 
   #refuse(peer: NodeId, why: string): void {

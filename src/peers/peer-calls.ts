@@ -105,6 +105,19 @@ export class PeerCalls implements Peers {
     }
   }
 
+  /** Ends what this node performs for its peers: they are told that the outcome is unknown. */
+  abandonServed(why: OperatingError): void {
+    for (const [peer, served] of this.#served) {
+      for (const [id, each] of served.entries()) {
+        served.delete(id)
+        if (each.silent) continue
+        each.silent = true
+        each.controller.abort()
+        this.#outbox(peer).push(...frame({ kind: 'call-end', id, outcome: { kind: 'unknown', error: why } }), always)
+      }
+    }
+  }
+
   /** The call is over, but how can not be read: waiting longer would tell nothing more. */
   #endUnreadable(peer: NodeId, id: CallId): void {
     const asked = this.#asked.get(peer)?.get(id)

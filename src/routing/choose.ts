@@ -5,7 +5,8 @@ import type { View } from './view.ts'
 
 /**
  * Where a call may go: the nodes that run a ready replica of its server and can be reached, in the order in which to try
- * them. Round robin per server; a call that no node can take gets an error that says why.
+ * them. Round robin per server, those that are being drained behind all others; a call that no node can take gets an error
+ * that says why.
  */
 export type Route =
   | { readonly kind: 'nodes'; readonly nodes: readonly NodeId[] }
@@ -24,8 +25,11 @@ export class RoundRobin {
       .map((replica) => replica.node)
     if (nodes.length === 0) return { kind: 'nobody', error: nobodyError(view, server, replicas) }
     if (nodes.length === 1) return { kind: 'nodes', nodes }
-    const turn = this.#nextTurn(server) % nodes.length
-    return { kind: 'nodes', nodes: [...nodes.slice(turn), ...nodes.slice(0, turn)] }
+    const turn = this.#nextTurn(server)
+    const draining = nodes.filter((node) => view.isDraining(node))
+    if (draining.length === 0) return { kind: 'nodes', nodes: fromTurn(nodes, turn) }
+    const others = nodes.filter((node) => !draining.includes(node))
+    return { kind: 'nodes', nodes: [...fromTurn(others, turn), ...fromTurn(draining, turn)] }
   }
 
   #nextTurn(server: ServerName): number {
@@ -34,6 +38,11 @@ export class RoundRobin {
     this.#turns.set(server, (turn + 1) % Number.MAX_SAFE_INTEGER)
     return turn
   }
+}
+
+function fromTurn(nodes: readonly NodeId[], turn: number): NodeId[] {
+  const first = turn % Math.max(1, nodes.length)
+  return [...nodes.slice(first), ...nodes.slice(0, first)]
 }
 
 function nobodyError(view: View, server: ServerName, replicas: readonly Replica[]): OperatingError {

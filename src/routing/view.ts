@@ -11,12 +11,15 @@ export type ViewOptions = {
   readonly state: Pick<StateReader, 'catalogVersion' | 'members' | 'replicas'>
   /** Whether a call to that other node could be sent now. */
   reachable(node: NodeId): boolean
+  /** Whether calls are to go elsewhere if they can. */
+  draining(node: NodeId): boolean
 }
 
 export class View {
   readonly self: NodeId
   readonly #state: ViewOptions['state']
   readonly #reachable: (node: NodeId) => boolean
+  readonly #draining: (node: NodeId) => boolean
   #version = -1
   #replicas: ReadonlyMap<ServerName, readonly Replica[]> = new Map()
 
@@ -24,6 +27,7 @@ export class View {
     this.self = options.self
     this.#state = options.state
     this.#reachable = (node) => options.reachable(node)
+    this.#draining = (node) => options.draining(node)
   }
 
   /** By node id; only those that their node published in its present generation. */
@@ -37,6 +41,10 @@ export class View {
 
   canReach(node: NodeId): boolean {
     return node === this.self || this.#reachable(node)
+  }
+
+  isDraining(node: NodeId): boolean {
+    return this.#draining(node)
   }
 }
 

@@ -2,9 +2,12 @@ import { Packr } from 'msgpackr'
 import { unreachable } from '../std/assert.ts'
 import { unpackArray } from '../std/message-pack.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
+import { isJoinTokenId } from '../vocabulary/join-token-limits.ts'
 import { isDigest } from './checks.ts'
+import { drains } from './command.ts'
 import type { Command, Envelope, Revision } from './command.ts'
 import {
+  drainAt,
   isKey,
   isServer,
   isText,
@@ -14,6 +17,8 @@ import {
   memberOf,
   replicaFields,
   replicaOf,
+  tokenFields,
+  tokenOf,
 } from './fields.ts'
 import { isIdempotencyKey } from './sessions.ts'
 
@@ -60,6 +65,10 @@ const kindNumbers = {
   'replica-delete': 5,
   'member-delete': 7,
   'state-digest': 8,
+  'token-set': 9,
+  'token-use': 10,
+  'token-revoke': 11,
+  'member-drain': 12,
 } as const satisfies Record<Command['kind'], number>
 
 /** What the command says, in one order: equal commands have equal fields. */
@@ -80,6 +89,14 @@ export function commandFields(command: Command): unknown[] {
       return [kind, command.node, command.generation, command.server]
     case 'state-digest':
       return [kind, command.node, command.index, command.digest]
+    case 'token-set':
+      return [kind, ...tokenFields(command.token)]
+    case 'token-use':
+      return [kind, command.id, command.node]
+    case 'token-revoke':
+      return [kind, command.id]
+    case 'member-drain':
+      return [kind, command.node, command.drain && drains.indexOf(command.drain)]
     default:
       return unreachable(command)
   }
@@ -105,6 +122,18 @@ function commandOf(kind: unknown, fields: readonly unknown[]): Command | undefin
       return replicaDeleteOf(fields)
     case kindNumbers['state-digest']:
       return stateDigestOf(fields)
+    case kindNumbers['token-set']: {
+      const token = tokenOf(fields)
+      return token === undefined || token.usedBy.length > 0 || token.isRevoked
+        ? undefined
+        : { kind: 'token-set', token }
+    }
+    case kindNumbers['token-use']:
+      return tokenUseOf(fields)
+    case kindNumbers['token-revoke']:
+      return tokenRevokeOf(fields)
+    case kindNumbers['member-drain']:
+      return memberDrainOf(fields)
     default:
       return undefined
   }
@@ -139,6 +168,25 @@ function stateDigestOf(fields: readonly unknown[]): Command | undefined {
   const [node, index, digest] = fields
   if (fields.length !== 3 || !isText(node) || !isNodeId(node) || !isWhole(index) || !isDigest(digest)) return undefined
   return { kind: 'state-digest', node, index, digest }
+}
+
+function tokenUseOf(fields: readonly unknown[]): Command | undefined {
+  const [id, node] = fields
+  if (fields.length !== 2 || !isText(id) || !isJoinTokenId(id) || !isText(node) || !isNodeId(node)) return undefined
+  return { kind: 'token-use', id, node }
+}
+
+function tokenRevokeOf(fields: readonly unknown[]): Command | undefined {
+  const [id] = fields
+  if (fields.length !== 1 || !isText(id) || !isJoinTokenId(id)) return undefined
+  return { kind: 'token-revoke', id }
+}
+
+function memberDrainOf(fields: readonly unknown[]): Command | undefined {
+  const [node, place] = fields
+  const drain = place === null ? null : drainAt(place)
+  if (fields.length !== 2 || !isText(node) || !isNodeId(node) || drain === undefined) return undefined
+  return { kind: 'member-drain', node, drain }
 }
 
 function isExpect(value: unknown): value is Revision | null {

@@ -17,6 +17,13 @@ export type Command =
   | { readonly kind: 'replica-delete'; readonly node: NodeId; readonly generation: number; readonly server: ServerName }
   /** What a node's state was at a check index; see checks. */
   | ({ readonly kind: 'state-digest' } & DigestReport)
+  /** Makes a join token known that nobody has used. Refused: an id that exists, and what the limits do not allow. */
+  | { readonly kind: 'token-set'; readonly token: JoinToken }
+  /** A node uses it; a repeat by the same node is done without a further use. Refused with a `TokenRefusal` as reason. */
+  | { readonly kind: 'token-use'; readonly id: string; readonly node: NodeId }
+  | { readonly kind: 'token-revoke'; readonly id: string }
+  /** What an operator wants of a node in the directory: null takes it back. */
+  | { readonly kind: 'member-drain'; readonly node: NodeId; readonly drain: Drain | null }
 
 /** A command as it is logged. */
 export type Envelope = {
@@ -53,6 +60,30 @@ export type Replica = {
   /** What it offers; null until it was ready once. */
   readonly offer: Offer | null
 }
+
+/** A short-lived right to join, as all nodes know it: what its holder has to prove is not in it. */
+export type JoinToken = {
+  /** 16 hexadecimal digits. */
+  readonly id: string
+  readonly createdAt: number
+  /** Log time, ms: at this time it lets nobody in any more. */
+  readonly expiresAt: number
+  readonly usesMax: number
+  /** Each once, in the order of their coming. */
+  readonly usedBy: readonly NodeId[]
+  readonly isRevoked: boolean
+  /** What its maker wants to remember. */
+  readonly note: string
+}
+
+/** Why a join token does not let a node in. */
+export const tokenRefusals = ['unknown', 'expired', 'used-up', 'revoked'] as const
+export type TokenRefusal = (typeof tokenRefusals)[number]
+
+/** What an operator wants of a node. `leave`: drained, then out of the configuration, then its process ends. */
+export type Drain = (typeof drains)[number]
+/** Their places are numbers on the disk; never used again for another meaning. */
+export const drains = ['drain', 'leave'] as const
 
 /** What applying a command answered to its proposer. */
 export type CommandResult =

@@ -44,7 +44,14 @@ export class RecordSum {
 export class ContentSum {
   readonly #current: CurrentRecords
   readonly #sum: RecordSum
-  readonly #noted: NotedRecords = { kv: new Map(), member: new Map(), replica: new Map(), session: new Map() }
+  readonly #noted: NotedRecords = {
+    kv: new Map(),
+    member: new Map(),
+    replica: new Map(),
+    session: new Map(),
+    token: new Map(),
+    drain: new Map(),
+  }
   #count = 0
   #length = 0
 
@@ -55,11 +62,7 @@ export class ContentSum {
   }
 
   /** The very next change of the state makes the record of that name, which was `before`, what `after` is. */
-  note<Kind extends RecordKind>(
-    kind: Kind,
-    name: string,
-    { before, after }: { before: StateRecords[Kind] | undefined; after: StateRecords[Kind] | undefined },
-  ): void {
+  note<Kind extends RecordKind>(kind: Kind, name: string, { before, after }: RecordChange<StateRecords[Kind]>): void {
     if (this.#count >= notedMax || this.#length >= notedLengthMax) this.#settle()
     if (after !== undefined) this.#length += lengthOf(kind, after)
     const noted = this.#noted[kind]
@@ -92,6 +95,9 @@ export class ContentSum {
   }
 }
 
+/** What a record was and will be; undefined: there is none. */
+export type RecordChange<Item> = { readonly before: Item | undefined; readonly after: Item | undefined }
+
 /** The record of a name that the state has now. */
 export type CurrentRecords = { readonly [Kind in RecordKind]: (name: string) => StateRecords[Kind] | undefined }
 
@@ -100,7 +106,7 @@ export type Sum = { readonly low: number; readonly high: number }
 
 type NotedRecords = { readonly [Kind in RecordKind]: Map<string, StateRecords[Kind] | undefined> }
 
-const seeds: Readonly<Record<RecordKind, number>> = { kv: 1, member: 2, replica: 3, session: 4 }
+const seeds: Readonly<Record<RecordKind, number>> = { kv: 1, member: 2, replica: 3, session: 4, token: 5, drain: 6 }
 /** Changes that are noted, and the text in them, in UTF-16 units: one or two milliseconds' work. */
 const notedMax = 2048
 const notedLengthMax = 1024 * 1024

@@ -1,12 +1,20 @@
 import type { SequenceValue } from '../std/hash.ts'
 import { asJsonText } from '../std/json-text.ts'
 import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
-import type { ServerName } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import {
+  isJoinTokenId,
+  joinTokenLifetimeMaxMs,
+  joinTokenLifetimeMinMs,
+  joinTokenNoteMax,
+  joinTokenUsesMax,
+} from '../vocabulary/join-token-limits.ts'
 import { keyBytesMax, valueBytesMax } from '../vocabulary/kv-limits.ts'
 import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { Member, Replica } from './command.ts'
+import { drains } from './command.ts'
+import type { Drain, JoinToken, Member, Replica } from './command.ts'
 
 /**
  * What commands and snapshots hold, as lists of MessagePack values, and back: checked against every rule and limit, so
@@ -47,6 +55,39 @@ export function replicaOf(fields: readonly unknown[]): Replica | undefined {
   return { node, generation, server, transport, status, reason, priority, offer }
 }
 
+export function tokenFields(token: JoinToken): SequenceValue[] {
+  const { id, createdAt, expiresAt, usesMax, usedBy, isRevoked, note } = token
+  return [id, createdAt, expiresAt, usesMax, [...usedBy], isRevoked ? 1 : 0, note]
+}
+
+export function tokenOf(fields: readonly unknown[]): JoinToken | undefined {
+  const [id, createdAt, expiresAt, usesMax, usedByList, revoked, note] = fields
+  if (fields.length !== 7 || !isText(id) || !isJoinTokenId(id) || !isText(note, joinTokenNoteMax)) return undefined
+  if (!isWhole(createdAt) || !isWhole(expiresAt) || (revoked !== 0 && revoked !== 1)) return undefined
+  const lifetimeMs = expiresAt - createdAt
+  if (lifetimeMs < joinTokenLifetimeMinMs || lifetimeMs > joinTokenLifetimeMaxMs) return undefined
+  if (!isWhole(usesMax) || usesMax < 1 || usesMax > joinTokenUsesMax) return undefined
+  const usedBy = nodesOf(usedByList, usesMax)
+  return usedBy && { id, createdAt, expiresAt, usesMax, usedBy, isRevoked: revoked === 1, note }
+}
+
+export function drainFields({ node, drain }: DrainRecord): SequenceValue[] {
+  return [node, drains.indexOf(drain)]
+}
+
+export function drainOf(fields: readonly unknown[]): DrainRecord | undefined {
+  const [node, place] = fields
+  const drain = drainAt(place)
+  if (fields.length !== 2 || !isText(node) || !isNodeId(node) || drain === undefined) return undefined
+  return { node, drain }
+}
+
+export type DrainRecord = { readonly node: NodeId; readonly drain: Drain }
+
+export function drainAt(place: unknown): Drain | undefined {
+  return typeof place === 'number' ? drains[place] : undefined
+}
+
 const transports = ['stdio', 'http'] as const
 const statuses = ['starting', 'ready', 'failed'] as const
 
@@ -69,6 +110,17 @@ function labelsOf(value: unknown): Record<string, string> | undefined {
     labels.push([name, text])
   }
   return Object.fromEntries(labels)
+}
+
+/** Each once. */
+function nodesOf(value: unknown, countMax: number): NodeId[] | undefined {
+  if (!Array.isArray(value) || value.length > countMax) return undefined
+  const nodes = new Set<NodeId>()
+  for (const node of value as unknown[]) {
+    if (!isText(node) || !isNodeId(node)) return undefined
+    nodes.add(node)
+  }
+  return nodes.size === value.length ? [...nodes] : undefined
 }
 
 function offerFields(offer: Offer): string[] {

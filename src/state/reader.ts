@@ -1,12 +1,12 @@
 import type { JsonText } from '../std/json-text.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
-import type { Member, Replica, Revision } from './command.ts'
+import type { Drain, JoinToken, Member, Replica, Revision } from './command.ts'
 
 /** What the rest of a node may read of the replicated state. Synchronous; what it returns is never changed afterwards. */
 export type StateReader = {
   /** Raft index of the last applied entry; 0 before the first. */
   readonly appliedIndex: number
-  /** Grows with every change to replicas or members; equal versions mean equal contents. */
+  /** Grows with every change to replicas, members or drains; equal versions mean equal contents. */
   readonly catalogVersion: number
   /** How many results of writes under an idempotency key are kept. */
   readonly sessionCount: number
@@ -20,6 +20,11 @@ export type StateReader = {
   members(): readonly Member[]
   /** Sorted by server, then node id. */
   replicas(): readonly Replica[]
+  /** The join tokens that are known, by creation, then id; those that are over among them. */
+  tokens(): readonly JoinToken[]
+  token(id: string): JoinToken | undefined
+  /** What operators want of nodes. */
+  drains(): ReadonlyMap<NodeId, Drain>
   /** The newest check indexes of which there is anything to say, newest first. */
   checks(): readonly StateCheck[]
 }
@@ -38,8 +43,11 @@ export type KvEntry = { readonly key: string; readonly value: JsonText; readonly
 /** Told after each applied batch of entries. `kv`: every change in the order of its application. */
 export type StateChange = {
   readonly kv: readonly KvEvent[]
+  /** Replicas or drains. */
   readonly catalog: boolean
+  /** Members or drains. */
   readonly members: boolean
+  readonly tokens: boolean
   /** A check index was reached, or a report of one came. */
   readonly checks: boolean
 }

@@ -1,11 +1,12 @@
-import type { CommandResult, Member, Replica } from './command.ts'
-import { memberFields, replicaFields } from './fields.ts'
+import type { CommandResult, JoinToken, Member, Replica } from './command.ts'
+import { drainFields, memberFields, replicaFields, tokenFields } from './fields.ts'
+import type { DrainRecord } from './fields.ts'
 import type { KvEntry } from './reader.ts'
 import type { SequenceValue } from '../std/hash.ts'
 import type { SessionRecord } from './sessions.ts'
 
 /**
- * What the state consists of: records of four kinds, each as a list of plain values. Snapshots hold these lists, and the
+ * What the state consists of: records of six kinds, each as a list of plain values. Snapshots hold these lists, and the
  * state's digest is made of them: equal records have equal lists, and each says all of its record.
  */
 export type StateRecords = {
@@ -13,10 +14,19 @@ export type StateRecords = {
   readonly member: Member
   readonly replica: Replica
   readonly session: SessionRecord
+  readonly token: JoinToken
+  readonly drain: DrainRecord
 }
 
 export type RecordKind = keyof StateRecords
-export const recordKinds = ['kv', 'member', 'replica', 'session'] as const satisfies readonly RecordKind[]
+export const recordKinds = [
+  'kv',
+  'member',
+  'replica',
+  'session',
+  'token',
+  'drain',
+] as const satisfies readonly RecordKind[]
 
 export function fieldsOf<Kind extends RecordKind>(kind: Kind, record: StateRecords[Kind]): SequenceValue[] {
   return fieldsByKind[kind](record)
@@ -27,6 +37,8 @@ const fieldsByKind: { readonly [Kind in RecordKind]: (record: StateRecords[Kind]
   member: memberFields,
   replica: replicaFields,
   session: ({ key, fingerprint, time, result }) => [key, fingerprint, time, ...resultFields(result)],
+  token: tokenFields,
+  drain: drainFields,
 }
 
 /** Numbers on the disk; never used again for another meaning. */

@@ -1,5 +1,6 @@
 import { assert } from '../std/assert.ts'
 import type { CommandResult } from './command.ts'
+import type { RecordChange } from './content-sum.ts'
 
 /**
  * What writes under an idempotency key answered, so that a repeated one is answered alike and applied only once.
@@ -11,10 +12,10 @@ export class Sessions {
   /** In the order of first application; log time never falls, so the oldest is the first to expire. */
   #records = new Map<string, SessionRecord>()
   #time = 0
-  readonly #changing: (key: string, change: SessionChange) => void
+  readonly #changing: (key: string, change: RecordChange<SessionRecord>) => void
 
   /** `changing` is told of each record that is about to come or go, except in `restore`. */
-  constructor(changing: (key: string, change: SessionChange) => void) {
+  constructor(changing: (key: string, change: RecordChange<SessionRecord>) => void) {
     this.#changing = changing
   }
 
@@ -67,8 +68,6 @@ export class Sessions {
     this.#records.delete(record.key)
   }
 }
-
-type SessionChange = { readonly before: SessionRecord | undefined; readonly after: SessionRecord | undefined }
 
 export type SessionRecord = {
   readonly key: string

@@ -4,11 +4,12 @@ import { isNodeId } from '../vocabulary/ids.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { checksMax, isCheckIndex, isDigest } from './checks.ts'
 import type { CheckRecord } from './checks.ts'
-import type { CommandResult, Member, Replica, Revision } from './command.ts'
+import type { CommandResult, JoinToken, Member, Replica, Revision } from './command.ts'
 import type { Malformed } from './command-codec.ts'
 import { RecordSum } from './content-sum.ts'
 import type { Sum } from './content-sum.ts'
-import { isKey, isText, isValue, isWhole, memberOf, replicaOf } from './fields.ts'
+import { drainOf, isKey, isText, isValue, isWhole, memberOf, replicaOf, tokenOf } from './fields.ts'
+import type { DrainRecord } from './fields.ts'
 import type { KvEntry } from './reader.ts'
 import { fieldsOf, resultKinds } from './records.ts'
 import type { RecordKind, StateRecords } from './records.ts'
@@ -31,9 +32,12 @@ export type StateImage = {
   readonly replicas: readonly Replica[]
   /** Oldest first. */
   readonly sessions: readonly SessionRecord[]
+  /** In the order in which they became known. */
+  readonly tokens: readonly JoinToken[]
+  readonly drains: readonly DrainRecord[]
   /** Oldest index first. */
   readonly checks: readonly CheckRecord[]
-  /** Of kv, members, replicas and sessions, as they were when they came to be. */
+  /** Of all but the checks, as they were when they came to be. */
   readonly sum: Sum
 }
 
@@ -42,16 +46,18 @@ export type StateImage = {
  * the sum of what it has written: another than the image's says that a record was damaged in memory.
  */
 export function* encodeSnapshot(image: StateImage): Generator<Uint8Array, Sum, void> {
-  const { kv, members, replicas, sessions, checks } = image
+  const { kv, members, replicas, sessions, tokens, drains, checks } = image
   const content = new RecordSum()
   yield block([sections.head, format, image.appliedIndex, image.time])
   yield* blocks('kv', kv, content)
   yield* blocks('member', members, content)
   yield* blocks('replica', replicas, content)
   yield* blocks('session', sessions, content)
+  yield* blocks('token', tokens, content)
+  yield* blocks('drain', drains, content)
   if (checks.length > 0) yield block([sections.checks, ...checks.map(checkFields)])
   const sum = content.value
-  const counts = [kv, members, replicas, sessions, checks].map((list) => list.length)
+  const counts = [kv, members, replicas, sessions, tokens, drains, checks].map((list) => list.length)
   yield block([sections.end, ...counts, sum.low, sum.high])
   return sum
 }
@@ -95,8 +101,8 @@ export function* decodingSnapshot(bytes: Uint8Array): Generator<void, StateImage
 }
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
-const format = 2
-const sections = { head: 0, kv: 1, member: 2, replica: 3, session: 4, end: 5, checks: 6 } as const
+const format = 3
+const sections = { head: 0, kv: 1, member: 2, replica: 3, session: 4, end: 5, checks: 6, token: 7, drain: 8 } as const
 /** Text of one block, in UTF-16 units, about; its last record may pass it. */
 const blockLengthMax = 64 * 1024
 /** More than any block has. */
@@ -109,14 +115,16 @@ class Found {
     members: [] as Member[],
     replicas: [] as Replica[],
     sessions: [] as SessionRecord[],
+    tokens: [] as JoinToken[],
+    drains: [] as DrainRecord[],
     checks: [] as CheckRecord[],
   }
   readonly #names = new Set<string>()
   readonly #content = new RecordSum()
 
   get counts(): readonly number[] {
-    const { kv, members, replicas, sessions, checks } = this.lists
-    return [kv, members, replicas, sessions, checks].map((list) => list.length)
+    const { kv, members, replicas, sessions, tokens, drains, checks } = this.lists
+    return [kv, members, replicas, sessions, tokens, drains, checks].map((list) => list.length)
   }
 
   get sum(): Sum {
@@ -124,7 +132,7 @@ class Found {
   }
 
   take(section: unknown, records: readonly unknown[]): boolean {
-    const { kv, members, replicas, sessions, checks } = this.lists
+    const { kv, members, replicas, sessions, tokens, drains, checks } = this.lists
     switch (section) {
       case sections.kv:
         return this.#takeAll('kv', { records, into: kv, itemOf: kvOf, nameOf: ({ key }) => key })
@@ -136,6 +144,10 @@ class Found {
       }
       case sections.session:
         return this.#takeAll('session', { records, into: sessions, itemOf: sessionOf, nameOf: ({ key }) => key })
+      case sections.token:
+        return this.#takeAll('token', { records, into: tokens, itemOf: tokenOf, nameOf: ({ id }) => id })
+      case sections.drain:
+        return this.#takeAll('drain', { records, into: drains, itemOf: drainOf, nameOf: ({ node }) => node })
       case sections.checks:
         return takeAll(records, checks, checkOf) && areChecks(checks)
       default:

@@ -2,38 +2,45 @@ import { assert, unreachable } from '../std/assert.ts'
 import { SequenceHash, sha256Hex } from '../std/hash.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import { byName } from './by-name.ts'
 import { Checks, checksMax, isCheckIndex } from './checks.ts'
 import type { DigestReport } from './checks.ts'
 import { commandFields } from './command-codec.ts'
 import type { Malformed } from './command-codec.ts'
-import type { Command, CommandResult, Envelope, Member, Replica, Revision } from './command.ts'
+import type { Command, CommandResult, Drain, Envelope, JoinToken, Member, Replica, Revision } from './command.ts'
 import { ContentSum } from './content-sum.ts'
-import type { CurrentRecords } from './content-sum.ts'
-import type { KvEntry, KvEvent, StateChange, StateCheck, StateReader } from './reader.ts'
+import type { CurrentRecords, RecordChange } from './content-sum.ts'
+import type { DrainRecord } from './fields.ts'
+import { JoinTokens } from './join-tokens.ts'
+import { KeyValues } from './key-values.ts'
+import type { KvEntry, StateChange, StateCheck, StateReader } from './reader.ts'
 import { sameMember, sameReplica } from './same-record.ts'
 import { Sessions } from './sessions.ts'
 import type { StateImage } from './snapshot.ts'
-import { SortedKeys, compareBytewise, lowerBound } from './sorted-keys.ts'
 
 /**
- * What all nodes agree on: key-value pairs, the directory of members, the replicas of servers, what repeated writes were
- * answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
+ * What all nodes agree on: key-value pairs, the directory of members and what operators want of them, the replicas of
+ * servers, who may join, what repeated writes were answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
  * image of the state with the entries behind it.
  *
  * The pairs are bounded by the log, which refuses to grow past its own limit; members and replicas by the limits below.
  * Those limits and the codec's decide what is refused, so they belong to what nodes agree on: see command-codec.
  */
 export class ClusterState implements StateReader {
-  #kv = new Map<string, KvEntry>()
-  #keys = new SortedKeys()
+  readonly #kv = new KeyValues((key, change) => this.#content.note('kv', key, change))
   #members = new Map<NodeId, Member>()
+  /** Of members. */
+  #drains = new Map<NodeId, Drain>()
   #replicas = new Map<string, Replica>()
   readonly #sessions = new Sessions((key, change) => this.#content.note('session', key, change))
+  readonly #tokens = new JoinTokens((id, change) => this.#noteToken(id, change))
   readonly #records: CurrentRecords = {
-    kv: (key) => this.#kv.get(key),
+    kv: (key) => this.#kv.find(key),
     member: (node) => this.#members.get(node as NodeId),
     replica: (key) => this.#replicas.get(key),
     session: (key) => this.#sessions.find(key),
+    token: (id) => this.#tokens.find(id),
+    drain: (node) => this.#drainRecord(node as NodeId),
   }
   #content = new ContentSum(this.#records)
   readonly #checks = new Checks()
@@ -43,9 +50,9 @@ export class ClusterState implements StateReader {
   #sortedReplicas: readonly Replica[] | null = null
   #appliedIndex = 0
   #catalogVersion = 0
-  #kvEvents: KvEvent[] = []
   #catalogChanged = false
   #membersChanged = false
+  #tokensChanged = false
   #checksChanged = false
 
   get appliedIndex(): number {
@@ -73,6 +80,7 @@ export class ClusterState implements StateReader {
     assert(index === this.#appliedIndex + 1, `state: entry ${index} does not follow ${this.#appliedIndex}`)
     this.#appliedIndex = index
     this.#sessions.advance(time)
+    this.#tokens.advance(this.#sessions.time)
     const result = this.#applyEnvelope(command, index)
     if (isCheckIndex(index)) this.#noteOwnDigest()
     return result
@@ -99,10 +107,12 @@ export class ClusterState implements StateReader {
     return {
       appliedIndex: this.#appliedIndex,
       time: this.#sessions.time,
-      kv: [...this.#kv.values()],
+      kv: this.#kv.all(),
       members: [...this.#members.values()],
       replicas: [...this.#replicas.values()],
       sessions: this.#sessions.all(),
+      tokens: this.#tokens.all(),
+      drains: [...this.#drains].map(([node, drain]) => ({ node, drain })),
       checks: this.#checks.all(),
       sum: this.#content.total(),
     }
@@ -115,24 +125,24 @@ export class ClusterState implements StateReader {
 
   /**
    * Begins anew from the image, which a decoder has found to be whole. Whoever asks may rest between the steps: the state is
-   * what it was until the last. Changes that nobody has taken yet are lost: the next take tells of catalog and members.
+   * what it was until the last. Changes that nobody has taken yet are lost: the next take tells of catalog, members and tokens.
    */
   *restoring(image: StateImage): Generator<void, void, void> {
-    const kv = yield* byName(image.kv, ({ key }) => key)
-    const keys = yield* SortedKeys.sorting([...kv.keys()])
+    const kv = yield* this.#kv.restoring(image.kv)
     const sessions = yield* byName(image.sessions, ({ key }) => key)
     this.#appliedIndex = image.appliedIndex
-    this.#kv = kv
-    this.#keys = keys
+    kv.commit()
     this.#members = new Map(image.members.map((member) => [member.node, member]))
     this.#replicas = new Map(image.replicas.map((replica) => [replicaKey(replica.node, replica.server), replica]))
+    this.#drains = new Map(image.drains.map(({ node, drain }) => [node, drain]))
     this.#sessions.restore(image.time, sessions)
+    this.#tokens.restore(image.tokens)
     this.#content = new ContentSum(this.#records, image.sum)
     this.#checks.restore(image.checks)
-    this.#kvEvents = []
     this.#noteMembers()
     this.#noteReplicas()
     this.#ownDigests.clear()
+    this.#tokensChanged = true
     this.#checksChanged = true
     if (isCheckIndex(image.appliedIndex)) this.#noteOwnDigest()
   }
@@ -140,41 +150,25 @@ export class ClusterState implements StateReader {
   /** What changed since the last take; at most what the entries applied since then can name. */
   takeChange(): StateChange {
     const change = {
-      kv: this.#kvEvents,
+      kv: this.#kv.takeEvents(),
       catalog: this.#catalogChanged,
       members: this.#membersChanged,
+      tokens: this.#tokensChanged,
       checks: this.#checksChanged,
     }
-    this.#kvEvents = []
     this.#catalogChanged = false
     this.#membersChanged = false
+    this.#tokensChanged = false
     this.#checksChanged = false
     return change
   }
 
   kvGet(key: string): KvEntry | undefined {
-    return this.#kv.get(key)
+    return this.#kv.find(key)
   }
 
-  kvList(options: { prefix: string; after: string | null; limit: number }): {
-    readonly entries: readonly KvEntry[]
-    readonly next: string | null
-  } {
-    const { prefix, after, limit } = options
-    assert(limit >= 1, 'kvList: limit is at least 1')
-    const keys = this.#keys.all()
-    let at = lowerBound(keys, after !== null && compareBytewise(after, prefix) >= 0 ? after : prefix)
-    if (keys[at] === after) at += 1
-    const entries: KvEntry[] = []
-    for (; entries.length < limit; at += 1) {
-      const key = keys[at]
-      if (key === undefined || !key.startsWith(prefix)) return { entries, next: null }
-      const found = this.#kv.get(key)
-      assert(found !== undefined, `state: key ${at} is listed but not held`)
-      entries.push(found)
-    }
-    const more = keys[at]?.startsWith(prefix) ?? false
-    return { entries, next: more ? (entries.at(-1)?.key ?? null) : null }
+  kvList(options: { prefix: string; after: string | null; limit: number }): ReturnType<StateReader['kvList']> {
+    return this.#kv.list(options)
   }
 
   members(): readonly Member[] {
@@ -187,6 +181,18 @@ export class ClusterState implements StateReader {
       (a, b) => compareIds(a.server, b.server) || compareIds(a.node, b.node),
     )
     return this.#sortedReplicas
+  }
+
+  tokens(): readonly JoinToken[] {
+    return this.#tokens.sorted()
+  }
+
+  token(id: string): JoinToken | undefined {
+    return this.#tokens.find(id)
+  }
+
+  drains(): ReadonlyMap<NodeId, Drain> {
+    return this.#drains
   }
 
   checks(): readonly StateCheck[] {
@@ -221,9 +227,9 @@ export class ClusterState implements StateReader {
   #applyCommand(command: Command, index: Revision): CommandResult {
     switch (command.kind) {
       case 'kv-set':
-        return this.#setKey(command, index)
+        return this.#kv.set(command, index)
       case 'kv-delete':
-        return this.#deleteKey(command, index)
+        return this.#kv.delete(command, index)
       case 'member-set':
         return this.#setMember(command.member, index)
       case 'member-delete':
@@ -234,36 +240,17 @@ export class ClusterState implements StateReader {
         return this.#deleteReplica(command, index)
       case 'state-digest':
         return this.#report(command, index)
+      case 'token-set':
+        return this.#tokens.set(command.token, { index, time: this.#sessions.time })
+      case 'token-use':
+        return this.#tokens.use(command.id, command.node, { index, time: this.#sessions.time })
+      case 'token-revoke':
+        return this.#tokens.revoke(command.id, index)
+      case 'member-drain':
+        return this.#wantDrain(command, index)
       default:
         return unreachable(command)
     }
-  }
-
-  #setKey(command: Command & { kind: 'kv-set' }, index: Revision): CommandResult {
-    const { key, value, expect } = command
-    const known = this.#kv.get(key)
-    const current = revisionOf(known)
-    if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
-    if (known === undefined) this.#keys.add(key)
-    const entry = { key, value, revision: index }
-    this.#content.note('kv', key, { before: known, after: entry })
-    this.#kv.set(key, entry)
-    this.#kvEvents.push({ kind: 'put', ...entry })
-    return { kind: 'done', revision: index }
-  }
-
-  /** The comparison comes first: an absent key has revision 0. */
-  #deleteKey(command: Command & { kind: 'kv-delete' }, index: Revision): CommandResult {
-    const { key, expect } = command
-    const known = this.#kv.get(key)
-    const current = revisionOf(known)
-    if (expect !== null && expect !== current) return { kind: 'revision-mismatch', revision: current }
-    if (known === undefined) return { kind: 'not-found' }
-    this.#content.note('kv', key, { before: known, after: undefined })
-    this.#kv.delete(key)
-    this.#keys.remove(key)
-    this.#kvEvents.push({ kind: 'delete', key, revision: index })
-    return { kind: 'done', revision: index }
   }
 
   #setMember(member: Member, index: Revision): CommandResult {
@@ -290,6 +277,7 @@ export class ClusterState implements StateReader {
     this.#content.note('member', node, { before: known, after: undefined })
     this.#members.delete(node)
     this.#checks.forget(node)
+    this.#setDrain(node, null)
     this.#noteMembers()
     this.#withdraw((replica) => replica.node === node)
     return { kind: 'done', revision: index }
@@ -338,6 +326,29 @@ export class ClusterState implements StateReader {
     this.#noteReplicas()
   }
 
+  #wantDrain({ node, drain }: Command & { kind: 'member-drain' }, index: Revision): CommandResult {
+    if (!this.#members.has(node)) return { kind: 'not-found' }
+    this.#setDrain(node, drain)
+    return { kind: 'done', revision: index }
+  }
+
+  /** The map is another afterwards: readers may hold the old one. */
+  #setDrain(node: NodeId, drain: Drain | null): void {
+    if ((this.#drains.get(node) ?? null) === drain) return
+    const before = this.#drainRecord(node)
+    this.#content.note('drain', node, { before, after: drain === null ? undefined : { node, drain } })
+    this.#drains = new Map(this.#drains)
+    if (drain === null) this.#drains.delete(node)
+    else this.#drains.set(node, drain)
+    this.#noteMembers()
+    this.#catalogChanged = true
+  }
+
+  #drainRecord(node: NodeId): DrainRecord | undefined {
+    const drain = this.#drains.get(node)
+    return drain && { node, drain }
+  }
+
   #report(report: DigestReport, index: Revision): CommandResult {
     if (!this.#members.has(report.node)) return refused(`node ${report.node} is not in the directory`)
     if (report.index >= index) return refused(`index ${report.index} is not before the report of it, which is ${index}`)
@@ -350,6 +361,11 @@ export class ClusterState implements StateReader {
     const [oldest] = this.#ownDigests.keys()
     if (oldest !== undefined && this.#ownDigests.size > checksMax) this.#ownDigests.delete(oldest)
     this.#checksChanged = true
+  }
+
+  #noteToken(id: string, change: RecordChange<JoinToken>): void {
+    this.#content.note('token', id, change)
+    this.#tokensChanged = true
   }
 
   #noteMembers(): void {
@@ -370,11 +386,6 @@ export const membersMax = 1024
 /** Replicas of all servers on all nodes. */
 const replicasMax = 16_384
 
-/** 0: there is no such key. Revisions begin at 1, as the indexes of the log do. */
-function revisionOf(entry: KvEntry | undefined): Revision {
-  return entry?.revision ?? 0
-}
-
 function refused(reason: string): CommandResult {
   return { kind: 'refused', reason }
 }
@@ -382,20 +393,4 @@ function refused(reason: string): CommandResult {
 /** Neither a node's id nor a server's name holds a slash. */
 function replicaKey(node: NodeId, server: ServerName): string {
   return `${node}/${server}`
-}
-
-const namedAtOnce = 1024
-
-/** A step for every thousand: what takes long on one thread is to be done in slices. */
-function* byName<Item>(
-  items: readonly Item[],
-  nameOf: (item: Item) => string,
-): Generator<void, Map<string, Item>, void> {
-  const named = new Map<string, Item>()
-  for (const item of items) {
-    assert(!named.has(nameOf(item)), 'a name stands in an image once')
-    named.set(nameOf(item), item)
-    if (named.size % namedAtOnce === 0) yield
-  }
-  return named
 }

@@ -38,6 +38,7 @@ import type { VoteRecord } from './vote-record.ts'
  */
 export class RecordLogStore implements LogStore {
   readonly #where: string
+  readonly #firstGeneration: number
   readonly #records: Records
   readonly #vote: VoteFile
   readonly #leftBehind: LeftBehind
@@ -55,8 +56,10 @@ export class RecordLogStore implements LogStore {
   /** What the first failed write ended with; every later write ends with it too. */
   #dead: Error | null = null
 
-  constructor({ where, records, voteFile, clock }: RecordLogStoreOptions) {
+  constructor({ where, records, voteFile, clock, firstGeneration = 1 }: RecordLogStoreOptions) {
     this.#where = where
+    // 0 means that no start has come to its end: a clock that began at 0 must not say that for ever.
+    this.#firstGeneration = Math.max(1, firstGeneration)
     this.#records = records
     const failed = (error: unknown): void => void this.#die(error)
     this.#vote = new VoteFile({ file: voteFile, clock, failed })
@@ -108,7 +111,7 @@ export class RecordLogStore implements LogStore {
 
   async quarantine(begin: QuarantinedLog): Promise<StoredNode> {
     const { log, vote, identity } = this.#damaged ?? this.#whole()
-    const generation = identity.generation + 1
+    const generation = this.#generationAfter(identity)
     const seq = Math.max(log.head?.seq ?? 0, vote?.seq ?? 0) + 1
     const end = knownEnd(log, vote)
     const next = quarantinedRecords({ begin, log, end, seq, identity: { ...identity, generation } })
@@ -244,13 +247,18 @@ export class RecordLogStore implements LogStore {
     return isNew && isBroken && this.#vote.hasOneSlot ? null : found
   }
 
+  /** 0: none has come to its end. */
+  #generationAfter({ generation }: Identity): number {
+    return generation === 0 ? this.#firstGeneration : generation + 1
+  }
+
   /** Makes durable that a start has begun, in both homes. */
   async #begin(log: LoadedLog, identity: Identity): Promise<StoredNode> {
     const { nodeId, promise, joined } = identity
     const hardState = log.head?.hardState ?? emptyHead.hardState
     const kept = log.meta?.quarantine ?? null
     const quarantine = hardState.isRecovering ? kept : null
-    const meta: Meta = { nodeId, generation: identity.generation + 1, promise, joined, quarantine }
+    const meta: Meta = { nodeId, generation: this.#generationAfter(identity), promise, joined, quarantine }
     this.#head = log.head ?? emptyHead
     this.#places = log.places
     this.#snapshot = log.snapshot
@@ -375,6 +383,8 @@ export type RecordLogStoreOptions = {
   readonly records: Records
   readonly voteFile: SlotFile
   readonly clock: Clock
+  /** Less than 1 is 1. A node that has lost its disk must not seem to be an earlier start of itself: others remember its starts. */
+  readonly firstGeneration?: number
 }
 
 type Identity = Omit<Meta, 'quarantine'>

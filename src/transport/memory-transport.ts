@@ -190,6 +190,8 @@ export class MemoryTransport implements Transport {
       const isFatal = error.code === 'wiped-node' || error.code === 'duplicate-node'
       const here = { from: address, address, peer: peer.node, error, role: 'dialer' as const }
       const there = { from: own.node, address: this.#options.address, peer: own.node, error, role: 'acceptor' as const }
+      const [denier, denied] = byUs === null ? [other, this] : [this, other]
+      if (error.code === 'denied') this.#network.later(() => denied.#events?.denied?.(denier.node))
       this.#refused({ ...here, fatal: isFatal && byUs === null })
       other.#refused({ ...there, fatal: isFatal && byUs !== null })
       return

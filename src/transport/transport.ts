@@ -41,6 +41,8 @@ export type TransportEvents = {
    * gone. A hint, said once until a lane to it opens again; never said when nothing answers.
    */
   gone?(peer: NodeId): void
+  /** The peer, which has proven the secret, let this node not in (`denied`). Said each time, beside `refused`. */
+  denied?(peer: NodeId): void
   /**
    * A handshake was refused, by us or by the other side. `peer`: who that is, when it has proven the secret. `fatal`: this node
    * must not go on (wiped, duplicate).

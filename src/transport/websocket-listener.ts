@@ -9,10 +9,13 @@ import type { Address } from '../vocabulary/addresses.ts'
 import type { ListenerKind } from '../vocabulary/handshake.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { LaneLimits } from '../wire/limits.ts'
+import { PlainPosts } from './plain-posts.ts'
+import type { PlainPostsOptions } from './plain-posts.ts'
 
 /**
- * The listening side: takes WebSocket upgrades on `/{kind}/{lane}` and answers everything else at once. Whoever has not
- * proven the secret yet is limited in number, time and bytes, so that strangers can not fill the memory.
+ * The listening side: takes WebSocket upgrades on `/{kind}/{lane}`, the one plain POST that there may be, and answers
+ * everything else at once. Whoever has not proven the secret yet is limited in number, time and bytes, so that strangers
+ * can not fill the memory.
  */
 export class WebSocketListener {
   readonly #options: WebSocketListenerOptions
@@ -20,9 +23,12 @@ export class WebSocketListener {
   readonly #lanes = new Map<string, { lane: string; upgrades: WebSocketServer }>()
   readonly #sockets = new Set<Socket>()
   readonly #unproven = new Map<Socket, Unproven>()
+  readonly #posts: PlainPosts | null
 
   constructor(options: WebSocketListenerOptions) {
     this.#options = options
+    const { clock, posts } = options
+    this.#posts = posts === undefined ? null : new PlainPosts({ ...posts, clock })
     for (const [lane, limits] of Object.entries(options.lanes)) {
       const upgrades = new WebSocketServer({
         noServer: true,
@@ -33,7 +39,10 @@ export class WebSocketListener {
       this.#lanes.set(lanePath(options.kind, lane), { lane, upgrades })
     }
     // `ws` sets TCP_NODELAY on every socket that it takes.
-    this.#server = createServer({ maxHeaderSize: 8192 }, (_, response) => {
+    this.#server = createServer({ maxHeaderSize: 8192 }, (request, response) => {
+      if (this.#posts?.isFor(request) === true) {
+        return this.#posts.take(request, response, () => this.proven(request.socket))
+      }
       response.writeHead(426, { upgrade: 'websocket', connection: 'close', 'content-type': 'text/plain' })
       response.end('this port is for other nodes of the cluster, by WebSocket\n')
     })
@@ -58,7 +67,7 @@ export class WebSocketListener {
     return { host: listen.host, port: typeof bound === 'object' && bound !== null ? bound.port : listen.port }
   }
 
-  /** The peer behind the socket has proven the secret: its limits are its lane's from now on. */
+  /** The peer behind the socket has proven the secret, or what it asks is under way: its limits are its lane's from now on. */
   proven(socket: Socket): void {
     const unproven = this.#unproven.get(socket)
     if (unproven === undefined) return
@@ -122,6 +131,8 @@ export type WebSocketListenerOptions = {
   readonly turnedAway: () => void
   /** What such a connection may send. */
   readonly unprovenBytesMax: number
+  /** What is answered to a plain POST; nothing when left out. */
+  readonly posts?: Pick<PlainPostsOptions, 'path' | 'answer' | 'answerMs'>
 }
 
 export function lanePath(kind: ListenerKind, lane: string): string {

@@ -24,6 +24,7 @@ import { OpenLanes } from './open-lanes.ts'
 import { RefusalReports } from './refusal-reports.ts'
 import type { Transport, TransportEvents } from './transport.ts'
 import { lanePath, WebSocketListener } from './websocket-listener.ts'
+import type { WebSocketListenerOptions } from './websocket-listener.ts'
 
 /**
  * Transport over WebSockets: one connection a lane and peer, listened for and dialled. Which connection stays when two are
@@ -259,6 +260,7 @@ export class WebSocketTransport implements Transport {
   #refused(connection: LaneConnection, end: NonNullable<LaneConnection['end']> & { why: 'refused' }): void {
     const { address, role } = connection
     const peer = end.node
+    if (end.by === 'peer' && peer !== null && end.error.code === 'denied') this.#events?.denied?.(peer)
     // A dialler's port differs at each try, its address does not.
     const from = role === 'dialer' ? address : (peer ?? address.slice(0, address.lastIndexOf(':')))
     const report = this.#refusals.report({ from, address, role, peer, error: end.error, fatal: end.fatal })
@@ -282,6 +284,8 @@ export type WebSocketTransportOptions = {
   readonly hello: () => PeerHello
   readonly secret: ClusterSecret
   readonly admit: AdmitPeer
+  /** What the listener answers to a plain POST; nothing when left out. */
+  readonly posts?: NonNullable<WebSocketListenerOptions['posts']>
   /** A frame never got to `TransportEvents.frame`, because it breaks the protocol; it is logged already. */
   readonly frameRejected?: () => void
   readonly log: Log
@@ -330,8 +334,11 @@ function isRefusal(failure: Error | null): boolean {
 /** Who is meant in reports by nobody in particular. */
 const strangers = 'strangers'
 
-/** Accepted connections that have not proven the secret, and what each of them may send. */
-const unprovenMax = 64
+/**
+ * Accepted connections that have not proven the secret, and what each of them may send. A hundred nodes that start at once
+ * come with three lanes each.
+ */
+const unprovenMax = 320
 const unprovenBytesMax = 64 * 1024
 
 /** How long an older process with the same id may take to show that it lives. */

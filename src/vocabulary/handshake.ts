@@ -73,3 +73,6 @@ export type HandshakeMessage =
       /** Proves the secret over both hellos, code and message; empty when the refuser has not seen both hellos. */
       readonly proof: Uint8Array
     }
+
+/** Of the cluster's secret, in UTF-8: fewer could be guessed. */
+export const secretBytesMin = 32

@@ -23,6 +23,7 @@ export const errorCodes = [
   'disk-full', // the leader's disk has no room but what it keeps for itself; nothing was done
   'overloaded', // a stated limit of queue, bytes or sessions is reached
   'outcome-unknown', // it may or may not have happened, and nobody can tell now
+  'draining', // this node is being drained and takes nothing new, or nothing at all; nothing was done
   'not-here', // a forwarded call reached a node that does not run the server
   'server-unavailable', // no replica of the server can take the call now
   'server-failed', // the server died, broke the protocol or could not start
@@ -34,6 +35,9 @@ export const errorCodes = [
   'wrong-cluster', // another cluster's name or id
   'wrong-secret', // the peer could not prove the cluster's secret
   'incompatible-version', // no common wire version
+  'token-refused', // the join token is unknown, expired, used up or revoked, or none of this cluster
+  'clock-skew', // the wall clocks of two nodes are too far apart
+  'removed', // this node was taken out of the cluster
   'storage-failed', // the disk refused a write or returned damage
   'state-diverged', // this node's state is another than the cluster's; it repairs itself at its next start
   'listen-failed', // an address could not be listened on

@@ -19,12 +19,13 @@ export function isSecretName(name: string): boolean {
 }
 
 /**
- * Hides credentials that stand in running text: bearer and basic tokens, user information of URLs, and what stands behind
- * a secret's name: in JSON, and as `name=value` (parameters, environment, flags).
+ * Hides credentials that stand in running text: bearer and basic tokens, join tokens, user information of URLs, and what
+ * stands behind a secret's name: in JSON, and as `name=value` (parameters, environment, flags).
  */
 export function redactText(text: string): string {
   return text
     .replaceAll(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, `$1 ${redacted}`)
+    .replaceAll(/qj\d{1,4}\.[\w-]{8,}(?:\.[\w-]*)*/g, redacted)
     .replaceAll(/:\/\/[^/?#\s@"']+@/g, `://${redacted}@`)
     .replaceAll(/"([\w.-]{1,64})"\s*:\s*"(?:[^"\\]|\\.)*"/g, (whole, name: string) =>
       isSecretName(name) ? `"${name}":"${redacted}"` : whole,

@@ -24,9 +24,11 @@ const member: MemberView = {
   status: 'alive',
   incarnation: 2,
   generation: 3,
+  draining: 'no',
   raft: 'leader',
   disagrees: null,
   labels: { zone: 'a' },
+  capacity: { cpu: 4, gpu: null, memoryBytes: 1024 },
   metrics: {},
   version: '0.1.0',
   startedAt: 1,
@@ -79,6 +81,8 @@ const status = {
   stateCheck: { index: 4096, agreed: ['n1', 'n2'], diverged: ['n3'] },
   quarantine: null,
   diskFull: false,
+  autopilot: { voterTarget: 3, failureTolerance: 1, next: null, holds: ['n3 is dead'] },
+  warnings: ['2 voters'],
 }
 const item = (name: string, definition: string): CatalogItem => ({
   server: 'files',

@@ -10,6 +10,7 @@ describe('the table of HTTP status', () => {
   it('says 503 only of what provably was not begun', () => {
     expect(errorCodes.filter((code) => httpStatus[code] === 503).sort()).toEqual([
       'disk-full',
+      'draining',
       'no-leader',
       'no-quorum',
       'overloaded',

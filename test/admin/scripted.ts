@@ -4,16 +4,21 @@ import type { AddressInfo } from 'node:net'
 import { makeAdmin } from '../../src/admin/admin.ts'
 import type { AdminOptions } from '../../src/admin/admin.ts'
 import { Metrics } from '../../src/admin/metrics.ts'
-import type { AdminNeeds, KvNeeds, MembershipNeeds, MetricsSample } from '../../src/admin/needs.ts'
+import type { MetricsSample } from '../../src/admin/metrics-sample.ts'
+import type { AdminNeeds, KvNeeds, MembershipNeeds } from '../../src/admin/needs.ts'
+import type { TokenNeeds } from '../../src/admin/token-needs.ts'
+import type { NodeNeeds } from '../../src/admin/node-needs.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
 /** An admin API on a real server on loopback, over needs that a test scripts; what it does not script must not be asked. */
-export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'membership'>> & {
+export type Scripted = Partial<Omit<AdminNeeds, 'kv' | 'nodes' | 'membership' | 'tokens'>> & {
   kv?: Partial<KvNeeds>
   membership?: Partial<MembershipNeeds>
+  nodes?: Partial<NodeNeeds>
+  tokens?: Partial<TokenNeeds>
 }
 
 export type Running = {
@@ -84,6 +89,19 @@ function needsOf(scripted: Scripted): AdminNeeds {
       promote: unscripted('membership.promote'),
       remove: unscripted('membership.remove'),
       ...scripted.membership,
+    },
+    nodes: {
+      drain: unscripted('nodes.drain'),
+      undrain: unscripted('nodes.undrain'),
+      leave: unscripted('nodes.leave'),
+      remove: unscripted('nodes.remove'),
+      ...scripted.nodes,
+    },
+    tokens: {
+      create: unscripted('tokens.create'),
+      list: unscripted('tokens.list'),
+      revoke: unscripted('tokens.revoke'),
+      ...scripted.tokens,
     },
   } as AdminNeeds
 }
@@ -208,6 +226,7 @@ export const sampleOfOne: MetricsSample = {
     persistSyncs: 6,
     persistMs: 1500,
     oldestWriteMsNow: 250,
+    syncP99MsNow: 40,
     stalls: 4,
     stallHandovers: 1,
     snapshotsSaved: 11,
@@ -243,7 +262,18 @@ export const sampleOfOne: MetricsSample = {
     bytesIn: 7000,
     bytesOut: 8000,
   },
+  autopilot: {
+    isActiveNow: true,
+    voterTargetNow: 5,
+    failureToleranceNow: 2,
+    holdsNow: 3,
+    promotions: 4,
+    removals: 6,
+    refusals: 7,
+  },
+  tokens: { statusNow: { usable: 2, expired: 3, 'used-up': 4, revoked: 5 }, usesNow: 6 },
   peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
+  life: { phase: 'closing', inFlightNow: 7 },
   sessions: 4,
   upstreams: [
     { server: 'files', status: 'ready' },

@@ -58,6 +58,7 @@ function scripted(options: { replicas: readonly Replica[]; answer: (node: string
         replicas: () => options.replicas,
       },
       reachable: () => true,
+      draining: () => false,
     }),
     roundRobin: new RoundRobin(),
     upstreams: { call: (given) => perform('local', given) },
@@ -112,6 +113,25 @@ describe('dispatch', () => {
     expect(tried).toEqual(['n2', 'n3', 'n4'])
   })
 
+  it('says how many of its calls wait for another node', async () => {
+    const waiting: number[] = []
+    const { dispatch } = scripted({
+      replicas: on('n2'),
+      answer: () => {
+        waiting.push(dispatch.counters.forwarded)
+        return done
+      },
+    })
+    await dispatch.call(call, notify, never)
+    expect([...waiting, dispatch.counters.forwarded]).toEqual([1, 0])
+    const local = scripted({
+      replicas: on('n1'),
+      answer: () => (waiting.push(local.dispatch.counters.forwarded), done),
+    })
+    await local.dispatch.call(call, notify, never)
+    expect(waiting).toEqual([1, 0])
+  })
+
   it('gives a further try only what is left of the time', async () => {
     const { dispatch, tried, timesMs } = scripted({ replicas: on('n2', 'n3', 'n4'), answer: () => refused('not-sent') })
     expect((await dispatch.call({ ...call, timeoutMs: 8 }, notify, never)).kind).toBe('not-sent')
@@ -151,6 +171,7 @@ describe('serve', () => {
     const serve = new Serve({
       upstreams: { call: () => expect.fail('no upstream may be asked') },
       runs: () => false,
+      takes: () => true,
     })
     expect(await serve.call(call, notify, never)).toMatchObject({
       kind: 'rejected',
@@ -159,9 +180,26 @@ describe('serve', () => {
     expect(serve.counters).toEqual({ active: 0, served: 0, refused: 1 })
   })
 
+  it('rejects every call while it takes none, before any work', async () => {
+    const serve = new Serve({
+      upstreams: { call: () => expect.fail('no upstream may be asked') },
+      runs: () => true,
+      takes: () => false,
+    })
+    expect(await serve.call(call, notify, never)).toMatchObject({
+      kind: 'rejected',
+      error: { code: 'draining', retry: 'elsewhere' },
+    })
+  })
+
   it('rejects what is above its limit, and takes calls again when others have ended', async () => {
     const answer = deferred<Outcome>()
-    const serve = new Serve({ upstreams: { call: () => answer.promise }, runs: () => true, activeMax: 1 })
+    const serve = new Serve({
+      upstreams: { call: () => answer.promise },
+      runs: () => true,
+      takes: () => true,
+      activeMax: 1,
+    })
     const first = serve.call(call, notify, never)
     expect(await serve.call(call, notify, never)).toMatchObject({ kind: 'rejected', error: { code: 'overloaded' } })
     answer.resolve(done)

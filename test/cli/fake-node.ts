@@ -70,6 +70,8 @@ export type RunOptions = {
   isTTY?: boolean
   startNode?: StartNode
   interrupt?: AbortSignal
+  /** A second one. */
+  insist?: AbortSignal
   /** What is written is seen here at once. */
   out?: { stdout: string; stderr: string }
 }
@@ -92,6 +94,7 @@ export async function runAgainst(
       env: { QUORATE_URL: url, ...options.env },
       self: 'quorate',
       interrupted: options.interrupt ?? new AbortController().signal,
+      insisted: options.insist ?? new AbortController().signal,
     },
   })
   return { code, ...out }

@@ -13,23 +13,25 @@ const member = {
   id: 'n2',
   addresses: { http: 'h:1', peer: 'h:2', raft: 'h:3' },
   status: 'dead',
+  draining: 'no',
   raft: 'voter',
   disagrees: 'Raft counts it as a voter, and it is dead',
   incarnation: 0,
   generation: 7,
   labels: {},
+  capacity: { cpu: 4, gpu: null, memoryBytes: 17_179_869_184 },
   metrics: { cpu: 0.254, rssBytes: 104_857_600, loopDelayMs: 21.4, activeCalls: 3 },
   version: '1.2.3',
   startedAt: 1,
 }
-const line = 'n2\tdead\tvoter\t7\th:1\t25 %\t100 MiB\t21 ms\t3\tRaft counts it as a voter, and it is dead\n'
+const line = 'n2\tdead\tvoter\t7\th:1\t25 %\t100 MiB\t21 ms\t3\tno\tRaft counts it as a voter, and it is dead\n'
 
 describe('node list', () => {
   it('prints a line for each member, or the answer as JSON', async () => {
     node.answers.set('GET /v1/members', { body: { members: [member, { id: 'n3', status: 'unknown' }] } })
     expect(await runAgainst(url, ['node', 'list'])).toEqual({
       code: 0,
-      stdout: `${line}n3\tunknown\t-\t-\t-\t-\t-\t-\t-\t-\n`,
+      stdout: `${line}n3\tunknown\t-\t-\t-\t-\t-\t-\t-\t-\t-\n`,
       stderr: '',
     })
     const { stdout } = await runAgainst(url, ['node', 'list', '--json'])
@@ -69,7 +71,15 @@ describe('node show', () => {
     node.answers.set('GET /v1/members', { body: { members: [member] } })
     const { code, stdout } = await runAgainst(url, ['node', 'show', 'n2'])
     expect(code).toBe(0)
-    for (const each of ['status\tdead', 'addresses.peer\th:2', 'labels\t-', 'metrics.cpu\t0.254', 'generation\t7'])
+    for (const each of [
+      'status\tdead',
+      'addresses.peer\th:2',
+      'labels\t-',
+      'capacity.gpu\t-',
+      'capacity.memoryBytes\t17179869184',
+      'metrics.cpu\t0.254',
+      'generation\t7',
+    ])
       expect(stdout.split('\n')).toContain(each)
   })
 

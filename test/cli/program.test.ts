@@ -188,6 +188,21 @@ describe('views', () => {
     )
   })
 
+  it('status says what autopilot wants, does, and does not do', async () => {
+    const next = { kind: 'promote', node: 'n4', why: '5 voters are wanted' }
+    const autopilot = { voterTarget: 5, failureTolerance: 1, next, holds: ['n5 stays a learner for now'] }
+    node.answers.set('GET /v1/status', { body: { ...status, autopilot, warnings: ['4 voters: even'] } })
+    node.answers.set('GET /v1/servers', { body: { servers: [] } })
+    expect((await run(['status'])).stdout.split('\n').slice(6, 10)).toEqual([
+      'autopilot\tvoter target 5; 1 more may fail',
+      'autopilot\tpromote n4: 5 voters are wanted',
+      'autopilot\tn5 stays a learner for now',
+      'warning\t4 voters: even',
+    ])
+    node.answers.set('GET /v1/status', { body: { ...status, leader: 'n2', autopilot: null, warnings: [] } })
+    expect((await run(['status'])).stdout).toContain('autopilot\tn2 leads and decides: ask it with --url\n')
+  })
+
   it('status prints tab-separated lines without a terminal, cleaned of what would break a line', async () => {
     node.answers.set('GET /v1/status', { body: status })
     node.answers.set('GET /v1/servers', { body: { servers: [server] } })
@@ -422,23 +437,34 @@ describe('start', () => {
   }
   const urls = { http: 'http://h', mcp: 'http://h/mcp', peer: 'ws://p', raft: 'ws://r' }
 
-  function fakeNode(): {
+  function fakeNode(more: Partial<Awaited<ReturnType<StartNode>>> = {}): {
     start: StartNode
     stops: () => number
+    left: () => void
     fatal: (error: OperatingError) => void
     dataDir: () => string
   } {
     let stops = 0
     let onFatal: (error: OperatingError) => void = () => undefined
+    let onLeft = (): void => undefined
     let dataDir = ''
     return {
       start: (config, options) => {
         onFatal = options.onFatal
+        onLeft = options.onLeft
         dataDir = config.node.dataDir
-        return Promise.resolve({ id: 'n1' as NodeId, urls, stop: () => Promise.resolve(void (stops += 1)) })
+        return Promise.resolve({
+          id: 'n1' as NodeId,
+          urls,
+          isBusy: false,
+          drain: () => Promise.resolve(),
+          stop: () => Promise.resolve(void (stops += 1)),
+          ...more,
+        })
       },
       stops: () => stops,
       fatal: (error) => onFatal(error),
+      left: () => onLeft(),
       dataDir: () => dataDir,
     }
   }
@@ -458,6 +484,33 @@ describe('start', () => {
       stderr:
         'node n1 serves MCP at http://h/mcp\nnext: quorate status --url http://h\nnode n1 is stopping\nnode n1 has stopped\n',
     })
+    expect(fake.stops()).toBe(1)
+  })
+
+  it('waits for what is in flight, as long as nobody insists, and says so', async () => {
+    const abort = new AbortController()
+    const insist = new AbortController()
+    const fake = fakeNode({ isBusy: true, drain: () => new Promise(() => undefined) })
+    const options = { startNode: fake.start, interrupt: abort.signal, insist: insist.signal }
+    const out = { stdout: '', stderr: '' }
+    const ended = run(['start', '--config', file()], { ...options, out })
+    await waitFor('the start', () => out.stderr.includes('next:'))
+    abort.abort()
+    const line =
+      'node n1 drains: it ends when nothing is in flight, after 30 s at the latest; a second signal ends it at once\n'
+    await waitFor('the drain', () => out.stderr.endsWith(line))
+    expect(fake.stops()).toBe(0)
+    insist.abort()
+    expect(await ended).toMatchObject({ code: 0 })
+    expect(fake.stops()).toBe(1)
+  })
+
+  it('ends with 0 when the node has left the cluster', async () => {
+    const fake = fakeNode()
+    const ended = run(['start', '--config', file()], { startNode: fake.start })
+    await waitFor('the start', () => fake.dataDir() !== '')
+    fake.left()
+    expect(await ended).toMatchObject({ code: 0, stderr: expect.stringContaining('node n1 has left the cluster\n') })
     expect(fake.stops()).toBe(1)
   })
 

@@ -71,8 +71,8 @@ describe('a configuration that can not be used is refused with key, line and way
     ],
     [
       'a key that a later version may have',
-      `${secretLine}\nautopilot: {}`,
-      'cluster.yaml:2: autopilot: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, mcpServers, log',
+      `${secretLine}\nworkflows: {}`,
+      'cluster.yaml:2: workflows: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, autopilot, mcpServers, log',
     ],
     [
       'a variable that is not set',
@@ -133,7 +133,22 @@ describe('a configuration that can not be used is refused with key, line and way
     [
       'no secret',
       'log: { level: info }',
-      'cluster.yaml:1: cluster.secret: is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32)',
+      'cluster.yaml:1: cluster.secret: is not set; name a file of 32 bytes or more with cluster.secretFile, or set QUORATE_CLUSTER_SECRET (make one with: openssl rand -hex 32); a node that joins a cluster needs a join token instead (cluster.tokenFile)',
+    ],
+    [
+      'a join token beside a secret',
+      `cluster: { secret: ${secret}, tokenFile: t, join: [a:1] }`,
+      'cluster.yaml:1: cluster.tokenFile: stands beside a secret; keep cluster.tokenFile for a node that joins, the secret for one that forms',
+    ],
+    [
+      'a join token for a node that forms a cluster',
+      'cluster: { tokenFile: t, join: [a:1, b:1], bootstrapExpect: 3 }',
+      'cluster.yaml:1: cluster.tokenFile: is for a node that joins, but cluster.bootstrapExpect is for one that forms a cluster; take one away',
+    ],
+    [
+      'a join token, and nobody to show it to',
+      'cluster: { tokenFile: t }',
+      'cluster.yaml:1: cluster.tokenFile: needs cluster.join (--join HOST:PORT): peer addresses of nodes of the cluster that made the token',
     ],
     [
       'an address without a port',
@@ -179,6 +194,26 @@ describe('a configuration that can not be used is refused with key, line and way
       'a label that is the id',
       `${secretLine}\nnode:\n  labels:\n    node: n7`,
       'cluster.yaml:4: node.labels.node: the label node always is the id of the node; take the label away, or set node.id',
+    ],
+    [
+      'a capacity of half a core',
+      `${secretLine}\nnode:\n  capacity:\n    cpu: 0.5`,
+      'cluster.yaml:4: node.capacity.cpu: expected a whole number of cores from 1 to 65536, got 0.5 (cores that the node may use)',
+    ],
+    [
+      'a memory in a unit of thousands',
+      `${secretLine}\nnode: { capacity: { memory: 16GB } }`,
+      'cluster.yaml:2: node.capacity.memory: expected a whole number of bytes from 1 to 1125899906842624, or text with KiB, MiB or GiB, for example 16GiB, got "16GB" (memory that the node may use)',
+    ],
+    [
+      'more memory than there is',
+      `${secretLine}\nnode: { capacity: { memory: 1048577GiB } }`,
+      'cluster.yaml:2: node.capacity.memory: expected a whole number of bytes from 1 to 1125899906842624, or text with KiB, MiB or GiB, for example 16GiB, got "1048577GiB" (memory that the node may use)',
+    ],
+    [
+      'a capacity that is nearly one',
+      `${secretLine}\nnode: { capacity: { gpus: 2 } }`,
+      'cluster.yaml:2: node.capacity.gpus: is no key here; did you mean gpu?',
     ],
     [
       'a join of nobody but itself',
@@ -305,7 +340,14 @@ describe('a configuration that can not be used is refused with key, line and way
 describe('a configuration that can be used', () => {
   it('is a node of its own when it says nothing of others', () => {
     const { config, warnings } = load(secretLine)
-    expect(config.cluster).toEqual({ name: 'quorate', join: [], bootstrapExpect: 1, secret, secretFile: null })
+    expect(config.cluster).toEqual({
+      name: 'quorate',
+      join: [],
+      bootstrapExpect: 1,
+      secret,
+      secretFile: null,
+      tokenFile: null,
+    })
     expect(config.listen.http).toBe('127.0.0.1:6270')
     expect(warnings).toEqual([])
   })
@@ -314,6 +356,30 @@ describe('a configuration that can be used', () => {
     const { config, warnings } = load(`cluster:\n  secret: ${secret}\n  join: [10.0.0.1:6271, 127.0.0.1:6271]`)
     expect(config.cluster).toMatchObject({ join: ['10.0.0.1:6271', '127.0.0.1:6271'], bootstrapExpect: null })
     expect(warnings).toEqual([])
+  })
+
+  it('needs no secret with a join token, nor once its data directory keeps what a join gave it', () => {
+    const { config, warnings } = load('cluster: { tokenFile: t, join: [a:1] }')
+    expect(config.cluster).toMatchObject({ secret: null, bootstrapExpect: null })
+    expect(warnings).toEqual([])
+    writeFileSync(path.join(folder, 'cluster.json'), '{}')
+    expect(load(`node: { dataDir: ${folder} }`).config.cluster.secret).toBeNull()
+    rmSync(path.join(folder, 'cluster.json'))
+  })
+
+  it.each<[string, string, Record<string, string>, number | null]>([
+    ['nothing', '', {}, null],
+    ['a number', 'node: { capacity: { memory: 5 } }', {}, 5],
+    ['KiB', 'node: { capacity: { memory: 3KiB } }', {}, 3072],
+    ['MiB', 'node: { capacity: { memory: 2MiB } }', {}, 2_097_152],
+    ['GiB', 'node: { capacity: { memory: 16GiB } }', {}, 17_179_869_184],
+    ['a variable', 'node: { capacity: { memory: "${MEMORY}" } }', { MEMORY: '1GiB' }, 1_073_741_824],
+    ['a variable that is a number', 'node: { capacity: { memory: "${MEMORY}" } }', { MEMORY: '7' }, 7],
+    ['the environment', '', { QUORATE_NODE_CAPACITY_MEMORY: '1KiB' }, 1024],
+  ])('gives memory in bytes: %s', (_, yaml, env, memory) => {
+    const loaded = load(`${secretLine}\n${yaml}`, { env })
+    expect(loaded.config.node.capacity).toEqual({ cpu: null, gpu: null, memory })
+    expect(showConfig(loaded)).toContainEqual(expect.objectContaining({ key: 'node.capacity.memory', value: memory }))
   })
 
   it('takes flags before the environment, and that before the file', () => {

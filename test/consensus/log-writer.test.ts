@@ -60,6 +60,14 @@ async function diskAfter(batches: readonly LogBatch[]): Promise<MemoryDisk> {
   return disk
 }
 
+/** Entries that must be synced, or without any a commit hint. */
+function persistOf(seq: number, { entries, commit }: { entries: readonly Entry[]; commit: number }): Persist {
+  const hardState = { term: 1, vote: null, commit, isRecovering: false }
+  const mustSync = entries.length > 0
+  // oxlint-disable-next-line unicorn/no-thenable -- a list of messages, never a function
+  return { seq, hardState, install: null, compact: null, truncateFrom: null, entries, mustSync, then: [] }
+}
+
 describe('mergePersists', () => {
   it('makes one batch that leaves the log as all of them in turn', async () => {
     await fc.assert(
@@ -86,6 +94,40 @@ describe('mergePersists', () => {
   })
 })
 
+describe('the durations of writes', () => {
+  it('count those that were synced, as a sum and as the time that 99 of 100 took no longer than', async () => {
+    const clock = new ManualClock()
+    const store = new MemoryLogStore(new MemoryDisk())
+    await store.open({ nodeId: n1 })
+    const tookMs = [30, 5000]
+    const write = store.write.bind(store)
+    store.write = (given) => {
+      clock.advance(tookMs.shift() ?? 0)
+      return write(given)
+    }
+    const counters = newCounters()
+    let done = 0
+    const writer = new LogWriter({
+      store,
+      clock,
+      counters,
+      durable: () => void (done += 1),
+      failed: (error) => {
+        throw error
+      },
+    })
+    expect(writer.syncP99Ms).toBe(0)
+    writer.write(persistOf(1, { entries: [entry(1, 1)], commit: 0 }))
+    await waitFor('the synced write', () => done === 1)
+    writer.write(persistOf(2, { entries: [], commit: 1 }))
+    writer.writeHints()
+    await waitFor('the other one', () => done === 2)
+    expect(counters).toMatchObject({ persistBatches: 2, persistSyncs: 1, persistMs: 30 })
+    expect(writer.syncP99Ms).toBe(30)
+    await writer.end()
+  })
+})
+
 describe('a commit hint', () => {
   it('goes with the next batch that must be written, or when it is asked for, and not before', async () => {
     const store = new MemoryLogStore(new MemoryDisk())
@@ -100,12 +142,8 @@ describe('a commit hint', () => {
         throw error
       },
     })
-    const write = (seq: number, entries: readonly Entry[], commit: number): void => {
-      const hardState = { term: 1, vote: null, commit, isRecovering: false }
-      const mustSync = entries.length > 0
-      // oxlint-disable-next-line unicorn/no-thenable -- a list of messages, never a function
-      writer.write({ seq, hardState, install: null, compact: null, truncateFrom: null, entries, mustSync, then: [] })
-    }
+    const write = (seq: number, entries: readonly Entry[], commit: number): void =>
+      writer.write(persistOf(seq, { entries, commit }))
     write(1, [entry(1, 1), entry(2, 1)], 0)
     await waitFor('the first batch', () => done.length === 1)
     write(2, [], 1)

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { LogStore } from '../../src/storage/log-store.ts'
+import { learnedPeersMax } from '../../src/consensus/limits.ts'
 import { LevelLogStore } from '../../src/storage/level-log-store.ts'
 import { MemoryDisk, MemoryLogStore } from '../../src/storage/memory-log-store.ts'
 import { MemorySnapshotStore } from '../../src/storage/memory-snapshot-store.ts'
@@ -102,7 +102,7 @@ describe('three nodes', () => {
     const failure = await waitFor('the refusal', () => back.told.failures[0])
     expect(failure.code).toBe('wiped-node')
     expect(failure.message).toContain(
-      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate raft remove n3" on another, start it, and run "quorate raft add-learner n3 --promote"',
+      'node n3 is a voter of this cluster but comes with an empty data directory: it would vote twice; bring its data directory back, or run "quorate node remove n3" on another and start it with a join token ("quorate token create")',
     )
     expect(cluster.nodes.find(({ id }) => id === n1)?.told.lines).toContainEqual(
       expect.objectContaining({ level: 'warn', event: 'peer-refused' }),
@@ -304,24 +304,7 @@ describe('one node', () => {
   })
 
   it('dials a peer where it is now, and no longer where it was', async () => {
-    const dialled: string[] = []
-    const store: LogStore = new MemoryLogStore()
-    const hub = new Hub()
-    const node = await startNode(
-      { ...consensusOptions(n1), nodeId: n1 },
-      {
-        store,
-        snapshots: new MemorySnapshotStore(),
-        makeTransport: (link) => {
-          const transport = hub.makeTransport(link)
-          transport.dial = (address) => void dialled.push(`dial ${address}`)
-          transport.undial = (address) => void dialled.push(`undial ${address}`)
-          return transport
-        },
-      },
-    )
-    undo.push(() => node.started.consensus.stop())
-    const { consensus } = node.started
+    const { consensus, dialled } = await startDialling()
     consensus.learnPeer(n2, 'a:1')
     consensus.learnPeer(n2, 'a:1')
     consensus.learnPeer(n3, 'a:1')
@@ -330,7 +313,33 @@ describe('one node', () => {
     consensus.learnPeer(n1, 'a:9')
     expect(dialled).toEqual(['dial a:1', 'dial a:2', 'undial a:1'])
   })
+
+  it('dials no more than the limit: who is away gives way to whom it learns of', async () => {
+    const { consensus, dialled } = await startDialling()
+    for (let at = 0; at <= learnedPeersMax; at += 1) consensus.learnPeer(`m${at}` as NodeId, `m:${at}`)
+    expect(dialled.slice(-2)).toEqual(['undial m:0', `dial m:${learnedPeersMax}`])
+  })
 })
+
+async function startDialling(): Promise<{ consensus: LoopNode['started']['consensus']; dialled: string[] }> {
+  const dialled: string[] = []
+  const hub = new Hub()
+  const node = await startNode(
+    { ...consensusOptions(n1), nodeId: n1 },
+    {
+      store: new MemoryLogStore(),
+      snapshots: new MemorySnapshotStore(),
+      makeTransport: (link) => {
+        const transport = hub.makeTransport(link)
+        transport.dial = (address) => void dialled.push(`dial ${address}`)
+        transport.undial = (address) => void dialled.push(`undial ${address}`)
+        return transport
+      },
+    },
+  )
+  undo.push(() => node.started.consensus.stop())
+  return { consensus: node.started.consensus, dialled }
+}
 
 describe('three nodes on LevelDB', () => {
   it('form, write, and have everything after a restart', async () => {

@@ -25,7 +25,9 @@ describe('a node without bootstrapExpect', () => {
     const joiner = await cluster.start(n4, joins)
     const line = await waitFor('the refusal', () => joiner.told.lines.find(({ event }) => event === 'peer-refused'))
     expect(line.fields).toMatchObject({ code: 'denied' })
-    expect(line.fields['error']).toContain('to take it in, run "quorate raft add-learner n4" on one of them')
+    expect(line.fields['error']).toContain(
+      'to take it in, start it with a join token ("quorate token create" on one of them makes one)',
+    )
     expect(joiner.told.last?.waitingFor).toContain('run "quorate raft add-learner n4"')
     expect(joiner.told.last).toMatchObject({ clusterId: null, raft: null })
     await change(leader, { kind: 'add-learner', node: n4, promote: false }, ({ configuration }) =>

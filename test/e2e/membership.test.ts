@@ -85,11 +85,11 @@ describe('a fourth node', () => {
       await waitFor(`three members at ${each.id}`, async () => (await memberIds(each.url)).join() === 'n1,n2,n3')
     }
     const before = await getJson(`${node('n1').url}/v1/raft`)
-    await waitFor('the fourth to notice', async () => (await request(`${fourth?.url}/readyz`)).status === 503)
+    expect(await fourth?.waitExit()).toBe(1)
+    expect(fourth?.said()).toContain('it was taken out of the cluster')
     for (let n = 0; n < 20; n += 1) await write(`quiet/${n}`, n)
     const after = await getJson(`${node('n1').url}/v1/raft`)
     expect([after['term'], after['leader']]).toEqual([before['term'], before['leader']])
-    await fourth?.end()
     fourth = undefined
     const unknown = await request(`${node('n1').url}/v1/raft/members/n4`, { method: 'DELETE' })
     expect([unknown.status, errorCode(unknown)]).toEqual([409, 'change-refused'])

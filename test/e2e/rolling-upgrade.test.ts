@@ -40,6 +40,9 @@ const version2: readonly SourcePatch[] = [
   },
 ]
 
+// Its clients never look whether a node drains, so each drain takes as long as it may.
+const config = { node: { drainTimeoutMs: 3000 } }
+
 let dir: string
 let cluster: LocalCluster
 let newCli: string
@@ -49,7 +52,7 @@ beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'quorate-upgrade-'))
   newCli = await buildPatched(path.join(dir, 'new'), [speaks('{ min: 1, max: 2 }'), ...version2])
   const echo = { command: process.execPath, args: [fixture('echo')] }
-  cluster = await startLocalCluster({ nodes: 3, dir: path.join(dir, 'cluster'), servers: { echo } })
+  cluster = await startLocalCluster({ nodes: 3, dir: path.join(dir, 'cluster'), servers: { echo }, config })
   load = new Load(cluster.nodes)
   await load.start()
 })

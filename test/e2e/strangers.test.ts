@@ -121,6 +121,23 @@ describe.each(['raft', 'peer'] as const)('the %s listener', (kind) => {
     await expectWell(kind, lane, before)
   })
 
+  it('ends whoever posts what is no request to join, too much of it, or never all of it', async () => {
+    const before = await residentBytes()
+    const post = (header: string, body: Uint8Array): Uint8Array =>
+      Buffer.concat([Buffer.from(`POST /join HTTP/1.1\r\nHost: x\r\n${header}\r\n\r\n`), body])
+    const whole = (body: Uint8Array): Uint8Array => post(`Content-Length: ${body.length}`, body)
+    const chunk = Buffer.concat([Buffer.from('1000\r\n'), bytes(0x1000), Buffer.from('\r\n')])
+    await offend(kind, [
+      ...times(40, () => whole(bytes(1 + random.below(20_000)))),
+      ...times(40, () => whole(mutate(random, Buffer.from('{"said":"{}","proof":"AAAA"}'), bytes(50)))),
+      ...times(12, () => post('Content-Length: 100', bytes(10))),
+      ...times(12, () => post('Transfer-Encoding: chunked', Buffer.concat(times(20, () => chunk)))),
+      post('Transfer-Encoding: chunked', Buffer.from('fffffffff\r\n')),
+      post('Content-Length: 99999999999', bytes(100_000)),
+    ])
+    await expectWell(kind, lane, before)
+  })
+
   it('ends thousands that say nothing, and those that close their half', async () => {
     const before = await residentBytes()
     const idle = times(3000, (at) => (at % 2 === 0 ? new Uint8Array(0) : upgrade))

@@ -6,6 +6,7 @@ import type { Call, CallNotification, NotifyCaller, Outcome } from '../../src/ca
 import { makeCallIds } from '../../src/calls/call-ids.ts'
 import { makeGateway } from '../../src/gateway/gateway.ts'
 import type { Gateway } from '../../src/gateway/gateway.ts'
+import type { Takes } from '../../src/gateway/gateway-options.ts'
 import type { GatewayLimits } from '../../src/gateway/limits.ts'
 import type { LogFields } from '../../src/log/log.ts'
 import { buildCatalog } from '../../src/routing/catalog.ts'
@@ -28,6 +29,8 @@ export type UnderTest = {
   readonly timers: ReadonlySet<object>
   readonly catalogListeners: ReadonlySet<() => void>
   readonly show: (replicas: readonly Replica[]) => void
+  /** From now on. */
+  readonly take: (what: Takes) => void
 }
 
 export type PerformedCall = {
@@ -78,6 +81,7 @@ export async function startGateway(
     error: write('error'),
     child: () => log,
   }
+  const taken: { now: Takes } = { now: 'everything' }
   const timers = new Set<object>()
   const catalogListeners = new Set<() => void>()
   let catalog = buildCatalog(options.replicas ?? [filesReplica, sqlReplica])
@@ -99,6 +103,7 @@ export async function startGateway(
       },
       calls: { call },
       nextCallId: makeCallIds('n1' as NodeId, 1),
+      takes: () => taken.now,
       version: '0.0.1',
       allowedHosts: ['mcp.example'],
       allowedOrigins: ['https://console.example'],
@@ -125,6 +130,9 @@ export async function startGateway(
     logged,
     timers,
     catalogListeners,
+    take(what) {
+      taken.now = what
+    },
     show(replicas) {
       catalog = buildCatalog(replicas)
       for (const listener of catalogListeners) listener()

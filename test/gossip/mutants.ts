@@ -8,6 +8,7 @@ const sim = 'test/gossip/sim.test.ts'
 const membership = 'test/gossip/membership.test.ts'
 const probing = 'test/gossip/probing.test.ts'
 const keyValues = 'test/gossip/key-values.test.ts'
+const churn = 'test/gossip/churn.test.ts'
 
 export const gossipMutants: readonly Mutant[] = [
   {
@@ -238,5 +239,52 @@ export const gossipMutants: readonly Mutant[] = [
     search: '  room = gaugeBytesMax\n',
     replace: '  room = 10 * gaugeBytesMax\n',
     within: keyValues,
+  },
+  {
+    name: 'contacts-are-not-sought',
+    bug: 'join',
+    what: 'who is known by its address alone is never spoken to',
+    file: 'src/gossip/exchange.ts',
+    search: 'return [...dead, ...unheard].map(({ node }) => node)',
+    replace: 'return [...dead, ...unheard.slice(0, 0)].map(({ node }) => node)',
+    within: churn,
+  },
+  {
+    name: 'newcomers-are-not-passed-on',
+    bug: 'join',
+    what: 'who is met for the first time is noted, and nobody else is told',
+    file: 'src/gossip/membership.ts',
+    search:
+      "  put(core, claim)\n  if (isLive(claim)) join(core, claim.node)\n  if (claim.status !== 'alive') tell(core, claim.status, claim)\n}\n\nfunction replace",
+    replace:
+      "  put(core, claim)\n  core.broadcasts.drop(claim.node)\n  if (isLive(claim)) join(core, claim.node)\n  if (claim.status !== 'alive') tell(core, claim.status, claim)\n}\n\nfunction replace",
+    within: churn,
+  },
+  {
+    name: 'newcomers-are-not-probed',
+    bug: 'join',
+    what: 'a process that was not known before is probed by nobody',
+    file: 'src/gossip/probing.ts',
+    search: 'const live = core.members.live().map(({ node }) => node)',
+    replace: 'const live = core.members.live().filter(({ sinceTick }) => sinceTick < 50).map(({ node }) => node)',
+    within: churn,
+  },
+  {
+    name: 'removed-like-the-dead',
+    bug: 'join',
+    what: 'who is removed is called dead, which it can refute',
+    file: 'src/gossip/membership.ts',
+    search: "hear(core, { ...core.claimOf(member), status: 'left', by: core.id, age: 0 }, 'gossip')",
+    replace: "hear(core, { ...core.claimOf(member), status: 'dead', by: core.id, age: 0 }, 'gossip')",
+    within: churn,
+  },
+  {
+    name: 'removed-runs-on',
+    bug: 'join',
+    what: 'who hears that it was removed takes no notice',
+    file: 'src/gossip/membership.ts',
+    search: "core.phase = 'removed'",
+    replace: 'core.counters.refutations += 1',
+    within: churn,
   },
 ]

@@ -1,5 +1,6 @@
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { Stream } from '../simulation/streams.ts'
+import { Churn } from './churn.ts'
 import { Sim } from './sim.ts'
 import type { SimOptions } from './sim.ts'
 
@@ -12,26 +13,33 @@ export type PlayOptions = {
   readonly nodes: number
   readonly faultsMs: number
   readonly timing?: SimOptions['timing']
+  /** Nodes join and leave meanwhile. */
+  readonly churns?: boolean
 }
 
+export type Played = { readonly agreedMs: number; readonly sim: Sim; readonly churn: Churn | null }
+
 /** Throws what was broken; the answer is how long agreement took after the faults. */
-export function play({ seed, nodes, faultsMs, timing }: PlayOptions): { readonly agreedMs: number; readonly sim: Sim } {
+export function play({ seed, nodes, faultsMs, timing, churns = false }: PlayOptions): Played {
   const swarm = new Swarm(new Stream(seed, 'swarm'))
   const short = { ...(swarm.has(500) && { tombstoneTicks: 50 }), ...(swarm.has(300) && { reapTicks: 400 }) }
   const sim = new Sim({ seed, nodes, linkHints: swarm.has(500), timing: { ...short, ...timing } })
+  const churn = churns ? new Churn(sim, seed) : null
   try {
     if (swarm.has(700)) sim.run(5000)
     sim.lossPerMille = swarm.amount(600, 300)
     sim.duplicatePerMille = swarm.amount(500, 300)
     sim.delayMs = 2 + swarm.amount(600, 300)
-    faults(sim, { swarm, untilMs: sim.nowMs + faultsMs, random: new Stream(seed, 'faults') })
+    faults(sim, { swarm, untilMs: sim.nowMs + faultsMs, random: new Stream(seed, 'faults'), churn })
     sim.heal()
+    if (churn !== null) sim.tellContacts()
     sim.lossPerMille = 0
     sim.duplicatePerMille = 0
     sim.delayMs = 2
     const boundMs = agreementBoundMs(sim)
     const agreedMs = sim.runUntil(() => sim.divergence() === null, boundMs)
     if (agreedMs === null) throw new Error(`no agreement within ${boundMs} ms: ${sim.divergence() ?? ''}`)
+    churn?.settle()
     // What was suspected last is settled. Then nobody is accused in a sound network, and nobody who is gone comes back.
     sim.run(boundMs)
     const before = sim.events.length
@@ -40,7 +48,9 @@ export function play({ seed, nodes, faultsMs, timing }: PlayOptions): { readonly
     const divergence = sim.divergence()
     if (divergence !== null) throw new Error(`agreement is lost: ${divergence}`)
     if (strange.length > 0) throw new Error(`in a sound network ${JSON.stringify(strange[0])}`)
-    return { agreedMs, sim }
+    const unwanted = sim.up.find(({ id }) => sim.removed.has(id))
+    if (unwanted !== undefined) throw new Error(`${unwanted.id} was removed, and runs`)
+    return { agreedMs, sim, churn }
   } catch (error) {
     throw new Error(`seed ${seed} of ${nodes} nodes at ${sim.nowMs} ms: ${String(error)}`, { cause: error })
   }
@@ -55,16 +65,22 @@ export function agreementBoundMs({ timing, tickMs, nodes }: Sim): number {
   return (suspicionTicks + exchanges + timing.reconnectTicks * 2 + timing.probeTicks * 16) * tickMs
 }
 
-type Faults = { readonly swarm: Swarm; readonly untilMs: number; readonly random: Stream }
+type Faults = {
+  readonly swarm: Swarm
+  readonly untilMs: number
+  readonly random: Stream
+  readonly churn: Churn | null
+}
 
 type Fault = (sim: Sim, random: Stream) => void
 
-function faults(sim: Sim, { swarm, untilMs, random }: Faults): void {
+function faults(sim: Sim, { swarm, untilMs, random, churn }: Faults): void {
   const drawn = Object.entries(kinds).filter(() => swarm.has(500))
   while (sim.nowMs < untilMs) {
     sim.run(random.between(200, 6000))
     if (drawn.length > 0) random.pick(drawn)[1](sim, random)
     if (random.chance(600)) write(sim, random)
+    churn?.turn()
   }
   for (const id of sim.nodes.keys()) if (!sim.node(id).isUp && random.chance(600)) sim.start(id)
 }

@@ -33,6 +33,8 @@ export class Sim {
   readonly nodes = new Map<NodeId, SimNode>()
   /** Of what these nodes receive so much is lost, of a thousand, beside what the network loses. */
   readonly deafPerMille = new Map<NodeId, number>()
+  /** Whom an operator removed, whether they run or not. */
+  readonly removed = new Set<NodeId>()
   readonly timing: GossipTiming
   readonly tickMs: number
   lossPerMille: number
@@ -73,19 +75,35 @@ export class Sim {
     return node
   }
 
-  /** A process of the node starts; of the next generation when there was one. Its contacts are all nodes there ever were. */
+  /** A process of the node starts; of the next generation when there was one. Its contacts are all that are not removed. */
   start(id: NodeId): SimNode {
-    const before = this.nodes.get(id)
-    if (before?.isUp === true) throw new Error(`${id} runs already`)
-    const generation = (before?.generation ?? 0) + 1
-    const node = new SimNode(id, generation, this.#gossip(id, generation))
-    this.nodes.set(id, node)
-    this.claims.started(node)
-    const contacts = [...this.nodes.values()].map((other) => ({ node: other.id, address: addressOf(other.id) }))
-    for (const each of this.up) this.step(each, { kind: 'contacts', contacts })
-    this.step(node, { kind: 'set-state', key: 'role', value: `${id} of ${generation}` })
-    this.#at(this.#net.below(this.tickMs), () => this.#tick(node))
+    const node = this.#begin(id)
+    this.removed.delete(id)
+    this.tellContacts()
+    this.#announce(node)
     return node
+  }
+
+  /** A node that was not there before starts, and knows one other by its address. Nobody knows it but by what it says. */
+  join(id: NodeId, via: NodeId): SimNode {
+    const node = this.#begin(id)
+    this.step(node, { kind: 'contacts', contacts: [{ node: via, address: addressOf(via) }] })
+    this.#announce(node)
+    return node
+  }
+
+  /** An operator removes it, and says so to one member. It need not run. */
+  remove(id: NodeId, at: NodeId): void {
+    this.removed.add(id)
+    this.step(this.node(at), { kind: 'remove', node: id })
+    this.tellContacts()
+  }
+
+  /** What Raft's directory tells all: everyone, but for who was removed. */
+  tellContacts(): void {
+    const listed = [...this.nodes.values()].filter((other) => !this.removed.has(other.id))
+    const contacts = listed.map((other) => ({ node: other.id, address: addressOf(other.id) }))
+    for (const each of this.up) this.step(each, { kind: 'contacts', contacts })
   }
 
   /** SIGKILL. */
@@ -180,6 +198,21 @@ export class Sim {
       }
     }
     return null
+  }
+
+  #begin(id: NodeId): SimNode {
+    const before = this.nodes.get(id)
+    if (before?.isUp === true) throw new Error(`${id} runs already`)
+    const generation = (before?.generation ?? 0) + 1
+    const node = new SimNode(id, generation, this.#gossip(id, generation))
+    this.nodes.set(id, node)
+    this.claims.started(node)
+    return node
+  }
+
+  #announce(node: SimNode): void {
+    this.step(node, { kind: 'set-state', key: 'role', value: `${node.id} of ${node.generation}` })
+    this.#at(this.#net.below(this.tickMs), () => this.#tick(node))
   }
 
   step(node: SimNode, event: GossipEvent): void {

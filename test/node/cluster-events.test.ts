@@ -13,8 +13,11 @@ const event = (kind: MemberEvent['kind'], node = 'n2'): MemberEvent => ({
   by: 'n3' as NodeId,
 })
 
-function raft(leader: string | null, more: { voters?: string[]; committed?: boolean } = {}): RaftStatus {
-  const configuration = { voters: more.voters ?? ['n1'], votersOutgoing: [], learners: [] }
+type Members = { voters?: string[]; outgoing?: string[]; learners?: string[]; committed?: boolean }
+
+function raft(leader: string | null, more: Members = {}): RaftStatus {
+  const { voters = ['n1'], outgoing: votersOutgoing = [], learners = [] } = more
+  const configuration = { voters, votersOutgoing, learners }
   return { leader, term: 4, configuration, isConfigurationCommitted: more.committed ?? true } as unknown as RaftStatus
 }
 
@@ -33,6 +36,17 @@ describe('the events of the cluster', () => {
     ])
   })
 
+  it('say how far the drain of a node is', async () => {
+    const events = new ClusterEvents(() => 7)
+    const feed = events.open()
+    for (const how of ['draining', 'drained', 'serving'] as const) events.drainingChanged('n2' as NodeId, how)
+    expect(await feed.take()).toEqual([
+      { kind: 'draining', time: 7, node: 'n2' },
+      { kind: 'drained', time: 7, node: 'n2' },
+      { kind: 'serving', time: 7, node: 'n2' },
+    ])
+  })
+
   it('say when the leader is another, and when a configuration is committed', async () => {
     const events = new ClusterEvents(() => 7)
     events.raftChanged(null)
@@ -45,6 +59,37 @@ describe('the events of the cluster', () => {
     expect(await feed.take()).toEqual([
       { kind: 'leader-changed', time: 7, leader: null, term: 4 },
       { kind: 'configuration-changed', time: 7, voters: ['n1', 'n2'], votersOutgoing: [], learners: [] },
+      { kind: 'promoted', time: 7, node: 'n2', reason: null },
+    ])
+  })
+
+  it('say who was promoted or removed when the change is complete, and why where that is known', async () => {
+    const events = new ClusterEvents(() => 7)
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2'], learners: ['n3', 'n4'] }))
+    const feed = events.open()
+    events.explain('n3' as NodeId, 'it is time')
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2', 'n3'], outgoing: ['n1', 'n2'], learners: ['n4'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2', 'n3'], learners: ['n4'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n3'], outgoing: ['n1', 'n2', 'n3'], learners: ['n4'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n3'], learners: ['n4'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n3'] }))
+    expect((await feed.take()).filter(({ kind }) => kind !== 'configuration-changed')).toEqual([
+      { kind: 'promoted', time: 7, node: 'n3', reason: 'it is time' },
+      { kind: 'removed', time: 7, node: 'n2', reason: null },
+      { kind: 'removed', time: 7, node: 'n4', reason: null },
+    ])
+  })
+
+  it('give a reason once: what an operator does with the node later has another', async () => {
+    const events = new ClusterEvents(() => 7)
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2'], learners: ['n3'] }))
+    const feed = events.open()
+    events.explain('n3' as NodeId, 'it is time')
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2', 'n3'] }))
+    events.raftChanged(raft('n1', { voters: ['n1', 'n2'] }))
+    expect((await feed.take()).filter(({ kind }) => kind !== 'configuration-changed')).toEqual([
+      { kind: 'promoted', time: 7, node: 'n3', reason: 'it is time' },
+      { kind: 'removed', time: 7, node: 'n3', reason: null },
     ])
   })
 

@@ -111,6 +111,19 @@ describe('a node before its cluster', () => {
     expect(await codeOf(cluster.propose(set('a', 1), 5000))).toBe('stopped')
   })
 
+  it('says how many proposals and reads wait for their outcome', async () => {
+    const { cluster, asked, commit } = makeCluster()
+    const [first] = [cluster.propose(set('a', 1), 5000), cluster.propose(set('b', 1), 5000)]
+    const read = cluster.barrier(5000)
+    expect(cluster.queues).toEqual({ proposals: 2, reads: 1 })
+    commit(1)
+    await first
+    cluster.readable(asked[0] ?? 0, 1)
+    await read
+    expect(cluster.queues).toEqual({ proposals: 1, reads: 0 })
+    commit()
+  })
+
   it('tells consensus up to where it has applied, after each batch', () => {
     const { cluster, applied, commit } = makeCluster()
     for (const key of ['a', 'b', 'c']) void cluster.propose(set(key, 1), 5000)
@@ -189,7 +202,7 @@ describe('a node before its cluster', () => {
     await cluster.settled()
     expect(cluster.isRestoring).toBe(false)
     expect(await told).toBe('compacted')
-    expect(heard).toEqual([{ kv: [], catalog: true, members: true, checks: true }])
+    expect(heard).toEqual([{ kv: [], catalog: true, members: true, tokens: true, checks: true }])
     expect(applied).toEqual([3])
     expect(cluster.state.kvGet('c')).toEqual({ key: 'c', value: '1', revision: 3 })
     const data = encodeCommand({ command: set('a', 2), idempotencyKey: null })

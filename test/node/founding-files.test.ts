@@ -8,6 +8,7 @@ import { decideRecovery } from '../../src/consensus/recovery.ts'
 import { refuseUnfinished } from '../../src/node/data-dir.ts'
 import { finishFounding, foundCluster, revisionGap } from '../../src/node/founding-files.ts'
 import type { Founding } from '../../src/node/founding-files.ts'
+import { readMembership, writeMembership } from '../../src/node/membership-file.ts'
 import { readSnapshotFile } from '../../src/node/snapshot-file.ts'
 import { decodeSnapshot } from '../../src/state/snapshot.ts'
 import type { StateImage } from '../../src/state/snapshot.ts'
@@ -122,6 +123,14 @@ describe('a founded data directory', () => {
     expect(await readdir(path.join(dataDir(), 'before-recover', 'raft'))).toEqual(['old'])
     expect(await readdir(dataDir())).toEqual(expect.arrayContaining(['before-x', 'children', 'raft', 'snapshots']))
     expect((await start()).stored.damage).toBe(null)
+  })
+
+  it('keeps what a join by a token gave the node, which is of the new cluster now', async () => {
+    const joined = { clusterId: 'c1' as ClusterId, clusterName: 'prod', secret: 's'.repeat(40), peers: ['a:1'] }
+    await writeMembership(dataDir(), { node: 'n1' as NodeId, joined })
+    await foundCluster({ ...founding(), aside: 'before-recover' })
+    expect(await readMembership(dataDir())).toEqual({ node: 'n1', joined: { ...joined, clusterId, peers: [] } })
+    expect(await readdir(path.join(dataDir(), 'before-recover'))).toEqual([])
   })
 })
 

@@ -85,3 +85,32 @@ describe('a transfer of leadership', () => {
     }
   })
 })
+
+describe('who may lead next', () => {
+  const progress = [
+    { node: 'n2', match: 7 },
+    { node: 'n3', match: 9 },
+    { node: 'n4', match: 9, isActive: false },
+    { node: 'n5', match: 9, isRecovering: true },
+    { node: 'n6', match: 9, isDiskFull: true },
+    { node: 'n7', match: 9 },
+    { node: 'n8', match: 8 },
+  ].map((each) => ({ isActive: true, isRecovering: false, isDiskFull: false, ...each }))
+  const voters = ['n1', 'n2', 'n3', 'n4', 'n5', 'n6', 'n8'] as NodeId[]
+  const leading = { ...statusOf(n1, voters), role: 'leader', progress } as unknown as RaftStatus
+
+  it('is every voter that is well and not spared, the furthest first, and nobody where this node does not lead', () => {
+    expect(makeLeadership(leading).leadership.successors((node) => node === 'n8')).toEqual(['n3', 'n2'])
+    expect(makeLeadership({ ...leading, role: 'follower' }).leadership.successors(() => false)).toEqual([])
+    expect(makeLeadership(null).leadership.successors(() => false)).toEqual([])
+  })
+})
+
+describe('a node that stops', () => {
+  it('lets nobody wait for a transfer', async () => {
+    const { leadership } = makeLeadership(statusOf(n1))
+    const transfer = leadership.transfer(n2, 5000)
+    leadership.stop()
+    await expect(transfer).rejects.toMatchObject({ code: 'stopped' })
+  })
+})

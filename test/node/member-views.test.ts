@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { MemberView } from '../../src/admin/needs.ts'
 import type { MemberStatus } from '../../src/gossip/messages.ts'
 import { memberViews } from '../../src/node/member-views.ts'
 import type { MemberSources } from '../../src/node/member-views.ts'
@@ -15,8 +16,17 @@ function sources(options: {
   learners?: readonly string[]
   silent?: string
   isFormed?: boolean
+  drains?: MemberSources['drains']
 }): MemberSources {
-  const { gossiped = {}, directory = [], voters = ['n1'], learners = [], silent, isFormed = true } = options
+  const {
+    gossiped = {},
+    directory = [],
+    voters = ['n1'],
+    learners = [],
+    silent,
+    isFormed = true,
+    drains = new Map(),
+  } = options
   const raft = {
     leader: 'n1',
     configuration: { voters, votersOutgoing: [], learners },
@@ -29,6 +39,7 @@ function sources(options: {
       const addresses = { http: 'old:1', peer: 'old:2', raft: 'old:3' }
       return { node: node as NodeId, generation: 1, addresses, labels: { zone: 'old' }, version: '1', startedAt: 1 }
     }),
+    drains,
     raft: isFormed ? (raft as unknown as MemberSources['raft']) : null,
     gossip: {
       members: () =>
@@ -71,6 +82,28 @@ describe('the view of members', () => {
     ])
   })
 
+  it('says who drains: by its own word, else by what operators want', () => {
+    const views = memberViews(
+      sources({
+        gossiped: {
+          n2: { status: 'alive', state: { draining: 'drained' } },
+          n3: { status: 'alive', state: { draining: 'false' } },
+          n4: { status: 'alive', state: { draining: 'whatever' } },
+        },
+        drains: new Map([
+          ['n2' as NodeId, 'leave' as const],
+          ['n3' as NodeId, 'drain' as const],
+        ]),
+      }),
+    )
+    expect(views.map(({ id, draining }) => [id, draining])).toEqual([
+      ['n1', 'no'],
+      ['n2', 'drained'],
+      ['n3', 'draining'],
+      ['n4', 'no'],
+    ])
+  })
+
   it("tells a node's own word before the directory's", () => {
     const state = { 'address.http': 'new:1', 'label.zone': 'new', version: '2', startedAt: '5', role: 'voter' }
     const [, n2, n3] = memberViews(
@@ -82,6 +115,7 @@ describe('the view of members', () => {
     )
     expect(n2).toEqual({
       id: 'n2',
+      draining: 'no',
       addresses: { http: 'new:1', peer: 'gossiped:2', raft: 'old:3' },
       status: 'alive',
       raft: 'voter',
@@ -89,11 +123,26 @@ describe('the view of members', () => {
       incarnation: 3,
       generation: 2,
       labels: { zone: 'new' },
+      capacity: null,
       metrics: { cpu: 0.5 },
       version: '2',
       startedAt: 5,
     })
     expect(n3).toMatchObject({ labels: { zone: 'old' }, version: '1', startedAt: 1 })
+  })
+
+  it.each<[string, Record<string, string>, MemberView['capacity']]>([
+    ['nothing', {}, null],
+    [
+      'all',
+      { 'capacity.cpu': '4', 'capacity.gpu': '0', 'capacity.memoryBytes': '17179869184' },
+      { cpu: 4, gpu: 0, memoryBytes: 2 ** 34 },
+    ],
+    ['one amount', { 'capacity.cpu': '4' }, { cpu: 4, gpu: null, memoryBytes: null }],
+    ['what is no amount', { 'capacity.cpu': '-1', 'capacity.gpu': '', 'capacity.memoryBytes': '16GiB' }, null],
+  ])('tells what a node says that it has: %s', (_, state, capacity) => {
+    const [, n2] = memberViews(sources({ gossiped: { n2: { status: 'alive', state } } }))
+    expect(n2?.capacity).toEqual(capacity)
   })
 
   it.each<[string, Parameters<typeof sources>[0], string | null]>([

@@ -18,6 +18,7 @@ function makeViews(parts: Partial<OperatorParts>): OperatorViews {
     consensus: consensusWith({ raft: raftOf('n2', 'n1') }),
     caughtUp: () => true,
     isStopping: () => false,
+    draining: { phase: 'serving', takes: 'everything', reason: null },
     ...parts,
   }
   return new OperatorViews(given as OperatorParts)
@@ -48,6 +49,7 @@ describe('a node is ready', () => {
     ],
     ["the log is not applied up to the leader's commit yet", { caughtUp: () => false }],
     ['this node is stopping', { isStopping: () => true }],
+    ['it drains', { draining: { phase: 'draining', takes: 'known-sessions', reason: 'it drains' } }],
   ])('and not while: %s', (reason, parts) => {
     expect(makeViews(parts).readiness()).toEqual({ ready: false, reasons: [reason] })
   })
@@ -60,7 +62,9 @@ describe('what an operator sees of a damaged node', () => {
   const raft = { ...raftOf('n2', 'n1'), isRecovering: true, progress } as unknown as Raft
   const status = { raft, quarantine, isDiskFull: true, counters, connected: [] } as unknown as ConsensusStatus
   const checks = { outcome: { index: 0, agreed: 0, diverged: [] } } as unknown as OperatorParts['checks']
-  const views = makeViews({ consensus: consensusWith(status), cluster: clusterOf(new ClusterState()), checks })
+  const autopilot = { verdict: null } as OperatorParts['autopilot']
+  const cluster = clusterOf(new ClusterState())
+  const views = makeViews({ consensus: consensusWith(status), cluster, checks, autopilot })
 
   it('is that it does not count, and why', () => {
     const told = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, over: false }

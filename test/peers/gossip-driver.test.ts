@@ -167,6 +167,48 @@ describe('nodes that gossip', () => {
     expect(all[1]?.view()).toEqual({ n1: 'alive 1', n3: 'left 1' })
   })
 
+  it('tell what changes in what others say of themselves', () => {
+    const { lab, all } = formed(3)
+    const [one, two] = all as [Station, Station]
+    const changes: unknown[] = []
+    one.driver.onChange(({ owner, key, value }) => changes.push([owner, key, value]))
+    two.driver.setState('draining', 'draining')
+    one.driver.setState('draining', 'draining')
+    lab.run(3000)
+    expect(changes).toEqual([['n2', 'draining', 'draining']])
+  })
+
+  it('hear that an operator has removed one, and that one hears it too', () => {
+    const { lab, all } = formed(3)
+    const [one, two, three] = all as [Station, Station, Station]
+    const ended: string[] = []
+    three.driver.onEnded((phase) => ended.push(phase))
+    one.driver.remove(three.node)
+    lab.run(3000)
+    expect([one.view(), two.view()]).toEqual([
+      { n2: 'alive 1', n3: 'left 1' },
+      { n1: 'alive 1', n3: 'left 1' },
+    ])
+    expect(ended).toEqual(['removed'])
+  })
+
+  it('hear of a later start of theirs', () => {
+    const { lab, all } = formed(2)
+    const [one, two] = all as [Station, Station]
+    const ended: string[] = []
+    two.driver.onEnded((phase) => ended.push(phase))
+    lab.disconnect(one.node, two.node)
+    one.driver.opened(helloOf(two.node, { generation: 9 }))
+    const claim = { node: two.node, generation: 9, incarnation: 0, address: 'n9:1' }
+    const news: GossipMessage = { kind: 'news', from: claim, to: one.node, claims: [] } as unknown as GossipMessage
+    const { type, payload } = encodeGossipMessage(news)
+    one.driver.frame(two.node, type, payload)
+    one.driver.closed(two.node)
+    lab.connect(one, two)
+    lab.run(40_000)
+    expect(ended).toEqual(['superseded'])
+  })
+
   it('do not wait for a goodbye that nobody can hear', async () => {
     const lab = new Lab()
     const alone = lab.add(1)

@@ -249,6 +249,24 @@ describe('a cancellation', () => {
   })
 })
 
+describe('calls that the node which performs them gives up', () => {
+  it('are ended here and told as of unknown outcome there, and the link stands', async () => {
+    const [a, b] = await pair()
+    const asked = ask(a, b)
+    await waitFor('the call', () => b.serving.length === 1)
+    const why = new OperatingError('outcome-unknown', 'node b was drained')
+    b.calls.abandonServed(why)
+    expect(await asked.promise).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
+    expect(b.serving[0]?.signal.aborted).toBe(true)
+    b.serving[0]?.end(result('"late"'))
+    const next = ask(a, b)
+    await waitFor('another call', () => b.serving.length === 2)
+    b.serving[1]?.end(result('"done"'))
+    expect(await next.promise).toEqual(result('"done"'))
+    expect(a.calls.counters.framesIgnored).toBe(0)
+  })
+})
+
 describe('a link that breaks', () => {
   it('makes the outcome of its calls unknown at once, and aborts what it carried', async () => {
     const [a, b] = await pair()

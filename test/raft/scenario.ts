@@ -1,6 +1,5 @@
 /**
- * Text scenarios: lines that begin with `>` are commands, what follows is what the cluster did, up to a blank line, a
- * comment (`#`) or the next command. `render` runs the commands and returns the text with fresh output.
+ * Text scenarios (test/story.ts): commands, and what the cluster did.
  *
  *   cluster SIZE [election=10] [heartbeat=3] [append=1000] ...   log NODE TERMS [term=T] [vote=N] [commit=I] [recovering=yes]   start
  *   join NODE (with an empty disk)   tick NODE [COUNT]   beat NODE (heartbeats, then settle)   clock MS   campaign NODE
@@ -21,24 +20,14 @@ import type { ConfigurationChange } from '../../src/raft/configuration.ts'
 import type { Persist, RaftEffects } from '../../src/raft/effects.ts'
 import type { Message } from '../../src/raft/messages.ts'
 import type { NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { renderStory } from '../story.ts'
 import { command as commandEntry, Lab, logOfTerms, nodeIds } from './lab.ts'
 import type { LabLimits, LabNode, SnapshotOnItsWay } from './lab.ts'
 import { entryText, logText, membersText, messageText, placeText, recoveringText, statusText } from './scenario-text.ts'
 
 export function render(text: string): string {
   const scenario = new Scenario()
-  const lines: string[] = []
-  let inOutput = false
-  for (const line of text.trimEnd().split('\n')) {
-    if (line.startsWith('> ')) {
-      inOutput = true
-      lines.push(line, ...scenario.run(line.slice(2)))
-      continue
-    }
-    if (line === '' || line.startsWith('#')) inOutput = false
-    if (!inOutput) lines.push(line)
-  }
-  return lines.join('\n') + '\n'
+  return renderStory(text, (words) => scenario.run(words))
 }
 
 type NumberLimit = Exclude<keyof LabLimits, 'leaseReads'>
@@ -65,12 +54,10 @@ class Scenario {
   #proposals = 0
   readonly #isolated = new Set<string>()
 
-  run(line: string): string[] {
+  run(words: readonly string[]): string[] {
     this.#output = []
-    const words = line.trim().split(/\s+/)
-    const isQuiet = words[0] === 'quiet'
-    this.#perform(isQuiet ? words.slice(1) : words)
-    return isQuiet ? [] : this.#output
+    this.#perform(words)
+    return this.#output
   }
 
   get #cluster(): Lab {
@@ -78,7 +65,7 @@ class Scenario {
     return this.#lab
   }
 
-  #perform(words: string[]): void {
+  #perform(words: readonly string[]): void {
     const verb = words[0] ?? ''
     const plain = words.slice(1).filter((word) => !word.includes('='))
     const given = new Map(

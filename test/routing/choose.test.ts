@@ -13,11 +13,13 @@ function viewFromN1(
   replicas: readonly Replica[],
   reachable: readonly string[] = ['n2', 'n3'],
   members = everyone,
+  draining: readonly string[] = [],
 ): View {
   return new View({
     self: 'n1' as NodeId,
     state: { catalogVersion: 1, members: () => members, replicas: () => replicas },
     reachable: (node) => reachable.includes(node),
+    draining: (node) => draining.includes(node),
   })
 }
 
@@ -43,6 +45,60 @@ describe('the choice of a replica', () => {
     const view = viewFromN1([...three, ...['n1', 'n2'].map((node) => replica({ server: 'sql', node }))])
     nodes(view, roundRobin)
     expect(roundRobin.chooseReplicas(view, 'sql' as ServerName)).toEqual({ kind: 'nodes', nodes: ['n1', 'n2'] })
+  })
+
+  it.each<[string, readonly string[], readonly string[][]]>([
+    [
+      'one drains',
+      ['n2'],
+      [
+        ['n1', 'n3', 'n2'],
+        ['n3', 'n1', 'n2'],
+      ],
+    ],
+    [
+      'this one drains',
+      ['n1'],
+      [
+        ['n2', 'n3', 'n1'],
+        ['n3', 'n2', 'n1'],
+      ],
+    ],
+    [
+      'all but one drain',
+      ['n1', 'n3'],
+      [
+        ['n2', 'n1', 'n3'],
+        ['n2', 'n3', 'n1'],
+      ],
+    ],
+    [
+      'all drain',
+      ['n1', 'n2', 'n3'],
+      [
+        ['n1', 'n2', 'n3'],
+        ['n2', 'n3', 'n1'],
+        ['n3', 'n1', 'n2'],
+      ],
+    ],
+    [
+      'one drains that is out of reach or has it not',
+      ['n9'],
+      [
+        ['n1', 'n2', 'n3'],
+        ['n2', 'n3', 'n1'],
+      ],
+    ],
+  ])('takes turns, with those that drain behind all others, when %s', (_, draining, turns) => {
+    const roundRobin = new RoundRobin()
+    const view = viewFromN1(three, ['n2', 'n3'], everyone, draining)
+    expect(turns.map(() => nodes(view, roundRobin))).toEqual(turns)
+  })
+
+  it('takes one that drains where there is no other', () => {
+    const only = three.filter((each) => each.node === 'n2')
+    expect(nodes(viewFromN1(only, ['n2', 'n3'], everyone, ['n2']))).toEqual(['n2'])
+    expect(nodes(viewFromN1(three.slice(1), ['n2'], everyone, ['n2']))).toEqual(['n2'])
   })
 
   it.each<[string, readonly Replica[], readonly string[], readonly Member[]]>([
@@ -82,7 +138,7 @@ describe('the choice of a replica', () => {
 
   it('follows the state by its catalog version', () => {
     const state = { catalogVersion: 1, members: () => everyone, replicas: (): readonly Replica[] => [] }
-    const view = new View({ self: 'n1' as NodeId, state, reachable: () => true })
+    const view = new View({ self: 'n1' as NodeId, state, reachable: () => true, draining: () => false })
     expect(view.replicasOf(server)).toEqual([])
     state.replicas = () => three
     expect(view.replicasOf(server)).toEqual([])

@@ -60,6 +60,17 @@ export class Invariants {
     return this.#leaderOfTerm.get(Math.max(0, ...this.#leaderOfTerm.keys())) ?? null
   }
 
+  /** Whether a committed configuration leaves the node out that an earlier one had, be it that a later one has it again. */
+  hasRemoved(node: NodeId): boolean {
+    let hasHad = false
+    for (const { configuration } of this.committed) {
+      if (configuration === null) continue
+      if (isMember(configuration, node)) hasHad = true
+      else if (hasHad) return true
+    }
+    return false
+  }
+
   /** The configuration that is committed last. */
   configuration(): Configuration | null {
     for (let at = this.committed.length - 1; at >= 0; at -= 1) {

@@ -1,3 +1,4 @@
+import type { AutopilotPlan } from './autopilot-plan.ts'
 import { spell, target } from './draws.ts'
 import type { Target } from './draws.ts'
 import type { NetworkWeather } from './sim-network.ts'
@@ -77,6 +78,8 @@ export type Plan = {
   /** Who is there when all is healed: a majority; the rest stays dead or is heard by nobody. */
   readonly healing: { readonly spare: 'none' | 'dead' | 'mute' | 'deaf' }
   readonly faults: readonly Fault[]
+  /** Nodes join, and autopilot decides who votes (autopilot-plan.ts). */
+  readonly autopilot?: AutopilotPlan
 }
 
 /** What a seed stands for: first which kinds of fault there are and how hard they are, then each of them. */

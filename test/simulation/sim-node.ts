@@ -286,7 +286,8 @@ export class Life implements ConsensusEvents {
     const { id, world, disk } = this.#parts
     if (disk.freeBytes !== null && disk.freeBytes < 0)
       world.violate('a full disk stops no node', `${id}: ${error.message}`)
-    if (!isDue(error, disk)) {
+    const isOut = error.code === 'removed' && this.#parts.invariants.hasRemoved(id)
+    if (!isOut && !isDue(error, disk)) {
       const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : ''
       world.violate('no invariant of the code breaks', `${id}: ${error.message} ${cause}`)
       return

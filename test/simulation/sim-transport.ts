@@ -131,6 +131,8 @@ export class SimTransport implements Transport {
       return
     }
     const isFatal = error.code === 'wiped-node' || error.code === 'duplicate-node'
+    const [denier, denied] = byUs === null ? [other, this] : [this, other]
+    if (error.code === 'denied') denied.process.later(50, 'input', 'denied', () => denied.events?.denied?.(denier.node))
     this.events?.refused({ address, peer: host, error, fatal: isFatal && byUs === null })
     other.refuse({ address: `${this.node}:7000`, peer: this.node, error, fatal: isFatal && byUs !== null })
   }

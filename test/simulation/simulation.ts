@@ -1,16 +1,16 @@
 import type { ConsensusOptions } from '../../src/consensus/consensus.ts'
 import { encodeConfiguration, makeConfiguration } from '../../src/raft/configuration.ts'
 import type { LogBatch } from '../../src/storage/log-store.ts'
-import type { RaftEffects } from '../../src/raft/effects.ts'
 import { isMember } from '../../src/raft/quorum.ts'
-import { Raft } from '../../src/raft/raft.ts'
 import type { ClusterId, NodeId, ProposalId } from '../../src/vocabulary/ids.ts'
+import { SimAutopilot } from './autopilot.ts'
 import { Client } from './clients.ts'
 import { Conditions } from './conditions.ts'
 import { performFault } from './faults.ts'
 import { Invariants } from './invariants.ts'
 import { checkHistory } from './linearizability.ts'
 import type { Plan } from './plan.ts'
+import { observe } from './observed.ts'
 import { Operator } from './operator.ts'
 import { SimDisk, reserveBytes } from './sim-disk.ts'
 import { foundOn } from './sim-log-store.ts'
@@ -38,6 +38,10 @@ export type Outcome = {
     readonly quarantines: number
     readonly snapshots: number
     readonly changes: number
+    /** Of autopilot's, where it decides. */
+    readonly promotions: number
+    readonly removals: number
+    readonly joins: number
   }
 }
 
@@ -69,6 +73,7 @@ export class Simulation {
   readonly clients: readonly Client[]
   readonly conditions: Conditions
   readonly operator = new Operator(this)
+  readonly autopilot: SimAutopilot | null
   crashes = 0
   damages = 0
   /** No fault begins any more, and what falls gets up at once. */
@@ -86,6 +91,7 @@ export class Simulation {
     this.nodes = ids.map((id) => this.#makeNode(id, ids, disks.get(id) as SimDisk))
     this.clients = Array.from({ length: plan.clients }, (_, at) => this.#makeClient(`c${at + 1}`))
     this.conditions = new Conditions(() => this.nodes, this.invariants)
+    this.autopilot = plan.autopilot === undefined ? null : new SimAutopilot(this, plan.autopilot)
   }
 
   async play(untilMs: number): Promise<Outcome> {
@@ -94,9 +100,11 @@ export class Simulation {
     observe(this)
     for (const node of this.nodes) node.start()
     for (const client of this.clients) client.start()
+    this.autopilot?.start()
     for (const fault of plan.faults) world.at(fault.atMs * 1000, `fault ${fault.kind}`, () => performFault(this, fault))
     await world.run(Math.min(plan.safetyMs, untilMs) * 1000)
     if (untilMs > plan.safetyMs) await this.#heal()
+    if (untilMs > plan.safetyMs && this.autopilot !== null) await this.#settleVoters(this.autopilot)
     const history = this.clients.flatMap((client) => client.history())
     if (world.violation === null) {
       const verdict = checkHistory(history)
@@ -119,6 +127,7 @@ export class Simulation {
         quarantines: this.nodes.reduce((sum, { disk }) => sum + disk.quarantines, 0),
         snapshots: this.nodes.filter(({ disk }) => disk.image.snapshot !== null).length,
         changes: this.invariants.committed.filter(({ configuration }) => configuration !== null).length - 1,
+        ...(this.autopilot?.counts ?? { promotions: 0, removals: 0, joins: 0 }),
       },
     }
   }
@@ -146,6 +155,7 @@ export class Simulation {
     const { world, network } = this
     if (world.violation !== null) return
     world.note('*', () => 'heals a majority')
+    this.autopilot?.pause()
     this.isHealed = true
     network.isCalm = true
     network.healAll()
@@ -176,6 +186,17 @@ export class Simulation {
     network.healAll()
     this.left.clear()
     for (const node of this.nodes) node.start()
+    await this.#converge(() => this.nodes)
+  }
+
+  /** Where all are well, autopilot has as many voters as it wants in the end. */
+  async #settleVoters(autopilot: SimAutopilot): Promise<void> {
+    const { world } = this
+    if (world.violation !== null) return
+    autopilot.resume()
+    await this.#runHealed(() => autopilot.isSettled())
+    if (world.violation === null && !autopilot.isSettled())
+      world.violate('autopilot brings the voters to their number', this.#describe(this.nodes))
     await this.#converge(() => this.nodes)
   }
 
@@ -383,28 +404,4 @@ export class Simulation {
     for (const { id, disk } of this.nodes)
       if (founders.includes(id)) await foundOn(disk, { clusterId, voters: founders }, batch)
   }
-}
-
-// What every core wants passes here, whichever driver asks: the observer of the run that is on.
-let observed: Simulation | null = null
-const owners = new WeakMap<Raft, object>()
-const takeOf = Object.getOwnPropertyDescriptor(Raft.prototype, 'take')?.value as (this: Raft) => RaftEffects
-Raft.prototype.take = function watched(this: Raft): RaftEffects {
-  const effects = takeOf.call(this)
-  if (observed !== null) watch(observed, this, effects)
-  return effects
-}
-
-function observe(simulation: Simulation | null): void {
-  observed = simulation
-}
-
-function watch(simulation: Simulation, raft: Raft, effects: RaftEffects): void {
-  const status = raft.status()
-  const life = simulation.nodes.find(({ id }) => id === status.id)?.life ?? null
-  if (life === null) return
-  const owner = owners.get(raft)
-  if (owner === undefined) owners.set(raft, life)
-  else if (owner !== life) return
-  simulation.invariants.took(status.id, effects, status)
 }

@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { JsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
-import type { Command, Envelope, Member, Replica } from '../../src/state/command.ts'
+import type { Command, Drain, Envelope, JoinToken, Member, Replica } from '../../src/state/command.ts'
 import { ClusterState } from '../../src/state/state.ts'
 
 /** Commands as they come: few keys, nodes and servers, so that they meet; text of every kind in the places that take it. */
@@ -42,6 +42,19 @@ const replica: fc.Arbitrary<Replica> = fc.record({
   ),
 })
 
+const tokenId = fc.constantFrom('0000000000000000', '00000000000000ff', 'ffffffffffffffff')
+const token: fc.Arbitrary<JoinToken> = fc
+  .record({
+    id: tokenId,
+    createdAt: fc.nat({ max: 10_000_000 }),
+    lifetimeMs: fc.integer({ min: 1000, max: 604_800_000 }),
+    usesMax: fc.integer({ min: 1, max: 3 }),
+    usedBy: fc.constant([]),
+    isRevoked: fc.constant(false),
+    note: anyText,
+  })
+  .map(({ lifetimeMs, ...rest }) => ({ ...rest, expiresAt: rest.createdAt + lifetimeMs }))
+
 const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ kind: fc.constant('kv-set'), key, value: json, expect: expectation }),
   fc.record({ kind: fc.constant('kv-delete'), key, expect: expectation }),
@@ -54,6 +67,14 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
     node,
     index: fc.constantFrom(0, 4095, 4096, 8192, 12_288),
     digest: fc.constantFrom('0123456789abcdef', 'ffffffffffffffff'),
+  }),
+  fc.record({ kind: fc.constant('token-set'), token }),
+  fc.record({ kind: fc.constant('token-use'), id: tokenId, node }),
+  fc.record({ kind: fc.constant('token-revoke'), id: tokenId }),
+  fc.record({
+    kind: fc.constant('member-drain'),
+    node,
+    drain: fc.constantFrom<(Drain | null)[]>('drain', 'leave', null),
   }),
 )
 

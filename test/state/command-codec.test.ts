@@ -84,6 +84,7 @@ describe('the codec of commands', () => {
     expect(decodeCommand(pack({ 0: 2, 1: null }))).toHaveProperty('malformed')
   })
 
+  const tokenId = '0123456789abcdef'
   const offer = ['{}', '[]', '[]', '[]', '[]']
   it.each([
     ['an empty key', [2, null, 1, '', '1', null]],
@@ -137,6 +138,27 @@ describe('the codec of commands', () => {
       [2, null, 3, 'n1', 1, 'h', 'p', 'r', Array.from({ length: 65 }, (_, at) => [`l${at + 100}`, '']), 'v', 1],
     ],
     ['an address of 257 characters', [2, null, 3, 'n1', 1, 'h'.repeat(257), 'p', 'r', [], 'v', 1]],
+    ['a join token without an id', [2, null, 9, '', 0, 1000, 1, [], 0, '']],
+    ['a join token with an id in capitals', [2, null, 9, 'A'.repeat(16), 0, 1000, 1, [], 0, '']],
+    ['a join token that expires before it is there', [2, null, 9, tokenId, 1000, 0, 1, [], 0, '']],
+    ['a join token for less than a second', [2, null, 9, tokenId, 0, 999, 1, [], 0, '']],
+    ['a join token for more than a week', [2, null, 9, tokenId, 0, 604_800_001, 1, [], 0, '']],
+    ['a join token for nobody', [2, null, 9, tokenId, 0, 1000, 0, [], 0, '']],
+    ['a join token for 101 nodes', [2, null, 9, tokenId, 0, 1000, 101, [], 0, '']],
+    ['a join token that was used', [2, null, 9, tokenId, 0, 1000, 1, ['n1'], 0, '']],
+    ['a join token that was revoked', [2, null, 9, tokenId, 0, 1000, 1, [], 1, '']],
+    ['a join token that may be revoked', [2, null, 9, tokenId, 0, 1000, 1, [], false, '']],
+    ['a join token with a note of 201 characters', [2, null, 9, tokenId, 0, 1000, 1, [], 0, 'x'.repeat(201)]],
+    ['a join token with more than it has', [2, null, 9, tokenId, 0, 1000, 1, [], 0, '', 'secret']],
+    ['a use of an illegal join token', [2, null, 10, 'x', 'n1']],
+    ['a use of a join token by an illegal node', [2, null, 10, tokenId, 'n 1']],
+    ['a use of a join token by two', [2, null, 10, tokenId, 'n1', 'n2']],
+    ['a revocation of an illegal join token', [2, null, 11, tokenId.slice(1)]],
+    ['a revocation of two join tokens', [2, null, 11, tokenId, tokenId]],
+    ['a drain of an illegal node', [2, null, 12, 'n 1', 0]],
+    ['a drain of another kind', [2, null, 12, 'n1', 2]],
+    ['a drain that is no number', [2, null, 12, 'n1', 'drain']],
+    ['a drain without what is wanted', [2, null, 12, 'n1']],
     ['a reserved server name', [2, null, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null]],
     ['an unknown transport', [2, null, 4, 'n1', 1, 'files', 2, 0, '', 0, null]],
     ['an unknown status', [2, null, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null]],

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkInterval, checksMax } from '../../src/state/checks.ts'
-import type { Command, CommandResult } from '../../src/state/command.ts'
+import type { Command, CommandResult, Drain } from '../../src/state/command.ts'
 import { encodeSnapshot } from '../../src/state/snapshot.ts'
 import type { StateImage } from '../../src/state/snapshot.ts'
 import { ClusterState } from '../../src/state/state.ts'
@@ -47,6 +47,12 @@ const member = (node: NodeId): Command => ({
   kind: 'member-set',
   member: { node, generation: 1, addresses: { http: '', peer: '', raft: '' }, labels: {}, version: '', startedAt: 0 },
 })
+
+const makeToken = (id: string): Command => ({
+  kind: 'token-set',
+  token: { id, createdAt: 0, expiresAt: 100_000, usesMax: 1, usedBy: [], isRevoked: false, note: '' },
+})
+const drain = (wanted: Drain): Command => ({ kind: 'member-drain', node: n1, drain: wanted })
 
 /** With n1 and n2 as members, so many check indexes further than the first. */
 function checked(indexes: number): ClusterState {
@@ -98,6 +104,14 @@ describe('the digest of the state', () => {
     ['no such key', (state) => feed(state, { kind: 'kv-delete', key: 'a', expect: null }), nothing],
     ['another member', (state) => feed(state, member(n2)), nothing],
     ['another log time', (state) => state.apply({ index: 4097, time: 9999, command: null }), nothing],
+    ['a join token', (state) => feed(state, makeToken('0'.repeat(16))), nothing],
+    [
+      'another join token',
+      (state) => feed(state, makeToken('1'.repeat(16))),
+      (state) => feed(state, makeToken('0'.repeat(16))),
+    ],
+    ['a drain', (state) => feed(state, drain('drain')), nothing],
+    ['another drain', (state) => feed(state, drain('leave')), (state) => feed(state, drain('drain'))],
     ['a report', reported, nothing],
     ['another report', (state) => feed(state, report(n1, 4096, d2)), reported],
   ])('is another with %s', (_, ...changes) => {
@@ -163,7 +177,7 @@ describe('reports of the state', () => {
       [8192, { n1: d1, n2: d2 }],
       [4096, { n1: d1 }],
     ])
-    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, checks: true })
+    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, tokens: false, checks: true })
   })
 
   it.each<[string, Command, string]>([

@@ -129,15 +129,25 @@ describe('snapshots out of bytes that nobody wrote', () => {
     const kv = fc.tuple(fc.constantFrom('a', 'b'), fc.constantFrom('1', '2'), fc.nat({ max: 9 }))
     const session = fc.tuple(fc.constantFrom('k', 'l'), fc.constant('f'), fc.nat(), fc.nat({ max: 4 }), fc.nat())
     const check = fc.tuple(fc.constantFrom(0, 4096, 8192), fc.constantFrom('n1', 'n2'), fc.constant('0123456789abcdef'))
+    const token = fc.tuple(
+      fc.constantFrom('0'.repeat(16), 'f'.repeat(16)),
+      fc.constant(5),
+      fc.constantFrom(1005, 9999),
+      fc.nat({ max: 2 }),
+      fc.constantFrom([], ['n1'], ['n1', 'n2'], ['n1', 'n1']),
+      fc.nat({ max: 2 }),
+      fc.constant('note'),
+    )
+    const drain = fc.tuple(fc.constantFrom('n1', 'n2'), fc.nat({ max: 2 }))
     const blocks = fc.array(
-      fc.tuple(fc.nat({ max: 7 }), fc.array(fc.oneof(value, kv, session, check), { maxLength: 3 })),
+      fc.tuple(fc.nat({ max: 9 }), fc.array(fc.oneof(value, kv, session, check, token, drain), { maxLength: 3 })),
       { maxLength: 4 },
     )
     const sums = fc.constantFrom<[number, number]>([0, 0], [1, 2])
     fc.assert(
-      fc.property(blocks, fc.array(fc.nat({ max: 3 }), { maxLength: 5 }), sums, (parts, counts, sum) => {
+      fc.property(blocks, fc.array(fc.nat({ max: 3 }), { maxLength: 7 }), sums, (parts, counts, sum) => {
         const bytes = blocksOf([
-          [0, 2, 9, 9],
+          [0, 3, 9, 9],
           ...parts.map(([section, records]) => [section, ...records]),
           [5, ...counts, ...sum],
         ])
@@ -156,13 +166,24 @@ describe('snapshots out of bytes that nobody wrote', () => {
         [1, ['a', '1', 1]],
         [1, ['a', '1', 1]],
       ],
-      [2, 0, 0, 0, 0],
+      [2, 0, 0, 0, 0, 0, 0],
     ],
-    ['an idempotency key', [[4, ['k', 'f', 1, 2], ['k', 'f', 1, 2]]], [0, 0, 0, 2, 0]],
-    ['an index of reports', [[6, [4096, 'n1', '0123456789abcdef'], [4096, 'n2', '0123456789abcdef']]], [0, 0, 0, 0, 2]],
-    ['a report of a node', [[6, [4096, 'n1', '0123456789abcdef', 'n1', '0123456789abcdef']]], [0, 0, 0, 0, 1]],
+    ['an idempotency key', [[4, ['k', 'f', 1, 2], ['k', 'f', 1, 2]]], [0, 0, 0, 2, 0, 0, 0]],
+    [
+      'an index of reports',
+      [[6, [4096, 'n1', '0123456789abcdef'], [4096, 'n2', '0123456789abcdef']]],
+      [0, 0, 0, 0, 0, 0, 2],
+    ],
+    [
+      'a join token',
+      [[7, ['0'.repeat(16), 0, 1000, 1, [], 0, ''], ['0'.repeat(16), 0, 1000, 1, [], 1, '']]],
+      [0, 0, 0, 0, 2, 0, 0],
+    ],
+    ['a use of a join token', [[7, ['0'.repeat(16), 0, 1000, 2, ['n1', 'n1'], 0, '']]], [0, 0, 0, 0, 1, 0, 0]],
+    ['a drain', [[8, ['n1', 0], ['n1', 1]]], [0, 0, 0, 0, 0, 2, 0]],
+    ['a report of a node', [[6, [4096, 'n1', '0123456789abcdef', 'n1', '0123456789abcdef']]], [0, 0, 0, 0, 0, 0, 1]],
   ])('are refused with %s twice', (_, blocks, counts) => {
-    const found = decodeSnapshot(blocksOf([[0, 2, 9, 9], ...blocks, [5, ...counts, 0, 0]]))
+    const found = decodeSnapshot(blocksOf([[0, 3, 9, 9], ...blocks, [5, ...counts, 0, 0]]))
     expect(found).toEqual({ malformed: expect.stringContaining('a record before byte') })
   })
 
@@ -175,9 +196,9 @@ describe('snapshots out of bytes that nobody wrote', () => {
     const make = (record: unknown): unknown =>
       decodeSnapshot(
         blocksOf([
-          [0, 2, 1, 1],
+          [0, 3, 1, 1],
           [1, record],
-          [5, 1, 0, 0, 0, 0, low, high],
+          [5, 1, 0, 0, 0, 0, 0, 0, low, high],
         ]),
       )
     expect(make(['a', '1', 1])).toMatchObject({ appliedIndex: 1 })

@@ -23,6 +23,8 @@ function seen(state: ClusterState): unknown {
     kv: state.kvList({ prefix: '', after: null, limit: 1000 }),
     members: state.members(),
     replicas: state.replicas(),
+    tokens: state.tokens(),
+    drains: state.drains(),
     digest: state.digest(),
     bytes: Buffer.from(bytesOf(state.capture())).toString('base64'),
   }
@@ -101,14 +103,14 @@ describe('a snapshot of the state', () => {
     expect(entries.map(({ key }) => key)).toEqual(sorted.map((key) => key.toString()))
   })
 
-  it('replaces whatever the state held, and tells that catalog and members are others', () => {
+  it('replaces whatever the state held, and tells that catalog, members and tokens are others', () => {
     const state = filled(3)
     const version = state.catalogVersion
     state.restore(decoded(bytesOf(new ClusterState().capture())))
     expect(state.kvList({ prefix: '', after: null, limit: 10 })).toEqual({ entries: [], next: null })
     expect([state.appliedIndex, state.sessionCount]).toEqual([0, 0])
     expect(state.catalogVersion).toBeGreaterThan(version)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, checks: true })
+    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, tokens: true, checks: true })
   })
 
   it('is refused when it is cut, at whatever place, or goes on behind its end', () => {
@@ -134,8 +136,8 @@ describe('a snapshot of the state', () => {
 
   it('of a later format is refused, and says so', () => {
     const bytes = bytesOf(new ClusterState().capture())
-    expect(bytes[6]).toBe(2)
-    bytes[6] = 3
-    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 2' })
+    expect(bytes[6]).toBe(3)
+    bytes[6] = 4
+    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 3' })
   })
 })

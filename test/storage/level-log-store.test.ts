@@ -32,6 +32,23 @@ describe('LevelLogStore', () => {
   })
   afterEach(() => rm(dataDir, { recursive: true }))
 
+  it('begins a new data directory with the generation that it is told, and counts on from there', async () => {
+    const generationOf = async (firstGeneration?: number): Promise<number> => {
+      const store = new LevelLogStore(dataDir, firstGeneration === undefined ? {} : { firstGeneration })
+      const { generation } = await store.open({ nodeId: n1 })
+      await store.close()
+      return generation
+    }
+    expect(await generationOf(1000)).toBe(1000)
+    expect(await generationOf(5000)).toBe(1001)
+    expect(await generationOf(7)).toBe(1002)
+    await rm(path.join(dataDir, 'raft'), { recursive: true })
+    await rm(path.join(dataDir, 'vote'))
+    expect(await generationOf()).toBe(1)
+    await rm(dataDir, { recursive: true })
+    expect([await generationOf(-5), await generationOf(0)]).toEqual([1, 2])
+  })
+
   /** A closed log of five entries: terms 1, 1, 2, 2, 2, of which three are committed. */
   async function writeLog(): Promise<void> {
     const store = new LevelLogStore(dataDir)

@@ -92,12 +92,38 @@ describe('the two homes of term and vote', () => {
     const file = new MemorySlotFile()
     first.gate = Promise.reject(new Error('the power is gone'))
     const make = (): RecordLogStore =>
-      new RecordLogStore({ where: 'memory', records: first, voteFile: file, clock: new ManualClock() })
+      new RecordLogStore({
+        where: 'memory',
+        records: first,
+        voteFile: file,
+        clock: new ManualClock(),
+        firstGeneration: 7,
+      })
     await expect(make().open({ nodeId: n1 })).rejects.toMatchObject({ code: 'storage-failed' })
     expect(first.rows.size).toBe(0)
     expect(file.synced).not.toBeNull()
     first.gate = null
-    expect(await make().open({ nodeId: n1 })).toMatchObject({ generation: 1, damage: null })
+    expect(await make().open({ nodeId: n1 })).toMatchObject({ generation: 7, damage: null })
+  })
+
+  it('counts a first start that was broken off and then damaged as none, so it begins where a new one does', async () => {
+    const first = new MemoryRecords()
+    const file = new MemorySlotFile()
+    first.gate = Promise.reject(new Error('the power is gone'))
+    const make = (voteFile: MemorySlotFile): RecordLogStore => {
+      const clock = new ManualClock()
+      return new RecordLogStore({ where: 'memory', records: first, voteFile, clock, firstGeneration: 1000 })
+    }
+    await expect(make(file).open({ nodeId: n1 })).rejects.toMatchObject({ code: 'storage-failed' })
+    first.gate = null
+    const atCrash = new MemorySlotFile()
+    atCrash.bytes = Uint8Array.from(file.synced ?? [])
+    await make(file).open({ nodeId: n1 })
+    for (const bytes of first.rows.values()) bytes[bytes.length - 1] = 0x2a
+    const damaged = make(atCrash)
+    expect(await damaged.open({ nodeId: null })).toMatchObject({ damage: { condemned: false }, generation: 0 })
+    const begin = { why: 'it was damaged', snapshot: null, entries: [], hardState: recovering.hardState }
+    expect(await damaged.quarantine(begin)).toMatchObject({ generation: 1000 })
   })
 
   it('has begun anew even when a crash came before the vote file knew of it', async () => {

@@ -316,14 +316,14 @@ describe('the listener', () => {
     await survives(a)
   })
 
-  it('takes 64 strangers at most at a time, and nodes again when they are gone', async () => {
-    const a = await station('a', {}, { handshakeTimeoutMs: 500 })
-    const strangers = Array.from({ length: 64 }, () => new RawClient(a.address))
+  it('takes 320 strangers at most at a time, and nodes again when they are gone', async () => {
+    const a = await station('a', {}, { handshakeTimeoutMs: 3000 })
+    const strangers = Array.from({ length: 320 }, () => new RawClient(a.address))
     await Promise.all(strangers.map((stranger) => stranger.open()))
     const late = new RawClient(a.address)
     await late.closed()
     await new RawClient(a.address).closed()
-    expect(a.logged).toMatchObject([{ event: 'strangers-turned-away', fields: { limit: 64 } }])
+    expect(a.logged).toMatchObject([{ event: 'strangers-turned-away', fields: { limit: 320 } }])
     expect(strangers.every((stranger) => stranger.closedWith === null)).toBe(true)
     await Promise.all(strangers.map((stranger) => stranger.closed()))
     await survives(a)

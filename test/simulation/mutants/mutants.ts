@@ -1,4 +1,5 @@
 import type { Mutant } from './mutant.ts'
+import { joiningMutants } from './joining-mutants.ts'
 import { storageMutants } from './storage-mutants.ts'
 
 /** The zoo: bugs that other systems had, or that this one might get. No switch for any of this is in the product. */
@@ -533,4 +534,5 @@ export const mutants: readonly Mutant[] = [
     within: 50,
   },
   ...storageMutants,
+  ...joiningMutants,
 ]
