@@ -19,9 +19,11 @@ export function admitPeer(options: {
   /** This node has no `cluster.bootstrapExpect`: nobody may count it as a founder. */
   readonly neverForms: boolean
   readonly leader: NodeId | null
+  /** The configuration is committed: until then nobody is told that it was removed. */
+  readonly isCommitted: boolean
   readonly clusterName: string
 }): OperatingError | null {
-  const { hello, configuration, leader, clusterName } = options
+  const { hello, configuration, leader, isCommitted, clusterName } = options
   if (configuration === null) return admitToNobody(options)
   if (!isMember(configuration, hello.node)) {
     if (hello.clusterId === null) {
@@ -30,7 +32,7 @@ export function admitPeer(options: {
         `node ${hello.node} is not part of cluster "${clusterName}", which has formed of ${configuration.voters.join(', ')}; to take it in, start it with a join token ("quorate token create" on one of them makes one), or, as it has the secret, run "quorate raft add-learner ${hello.node}" there`,
       )
     }
-    if (leader === null || leader === hello.node) return null
+    if (leader === null || leader === hello.node || !isCommitted) return null
     return new OperatingError(
       'denied',
       `node ${hello.node} is not part of cluster "${clusterName}" any more: it was removed; stop it; to take it in again, start it with an empty data directory and a join token ("quorate token create")`,

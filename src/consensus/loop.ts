@@ -325,6 +325,7 @@ export class ConsensusLoop implements Consensus {
       joined: this.#founding.joined,
       neverForms: bootstrapExpect === null,
       leader: this.#raftStatus?.leader ?? null,
+      isCommitted: this.#raftStatus?.isConfigurationCommitted ?? true,
       clusterName,
     })
   }

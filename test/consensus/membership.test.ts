@@ -201,6 +201,7 @@ describe('admission', () => {
       joined: null,
       neverForms: false,
       leader: n1,
+      isCommitted: true,
       clusterName: 'test',
       ...change_,
     })?.code ?? 'welcome'
@@ -214,6 +215,7 @@ describe('admission', () => {
     ['a stranger', helloOf('n4'), {}, 'denied'],
     ['a stranger while no leader is heard', helloOf('n4'), { leader: null }, 'denied'],
     ['who was removed', helloOf('n4', { clusterId: c1 }), {}, 'denied'],
+    ['who is being removed', helloOf('n4', { clusterId: c1 }), { isCommitted: false }, 'welcome'],
     [
       'an unknown one of the cluster, while no leader is heard',
       helloOf('n4', { clusterId: c1 }),
