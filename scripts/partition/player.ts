@@ -4,6 +4,7 @@
  * when the cluster is whole again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { waitFor } from '../../test/wait.ts'
 import type { Random } from '../../src/std/random.ts'
 import type { LocalCluster, LocalNode } from '../lib/local-cluster.ts'
 import type { Links } from './links.ts'
@@ -235,11 +236,7 @@ export class Player {
   }
 
   async #untilEnded(id: string): Promise<void> {
-    const deadline = performance.now() + leaveMs
-    while (this.#lives.get(id) === 'leaving') {
-      if (performance.now() > deadline) throw new Error(`${id} still runs ${leaveMs} ms after it was asked to leave`)
-      await sleep(50)
-    }
+    await waitFor(`${id} to end after it was asked to leave`, () => this.#lives.get(id) !== 'leaving', leaveMs)
   }
 
   #flap({ ways, everyMs, forMs }: { ways: Ways; everyMs: number; forMs: number }, at: Omit<Step, 'action'>): void {
