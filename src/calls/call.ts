@@ -1,4 +1,4 @@
-import type { CallId, NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { CallId, NodeId, QuestionId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { JsonText } from '../std/json-text.ts'
 
@@ -15,11 +15,34 @@ export type Call = {
   readonly params: JsonText
   /** From start to result; at its end the call is cancelled upstream and its outcome is unknown. Null: the server's own. */
   readonly timeoutMs: number | null
+  /** Whose it is; null: nobody's, as an operator's, and then nothing is asked and nothing kept. */
+  readonly origin: CallOrigin | null
 }
 
-/** What comes back before the result, in order: progress and log messages that belong to this call. */
-export type CallNotification = { readonly method: string; readonly params: JsonText }
-export type NotifyCaller = (notification: CallNotification) => void
+export type CallOrigin = {
+  readonly session: SessionId
+  /** The client's own id of the request: what its cancellation names. */
+  readonly requestId: JsonText
+  /** What arises is kept from the start, since the client is given event ids from the start. */
+  readonly isKept: boolean
+}
+
+/**
+ * What a server says to the client before the result: a whole JSON-RPC message, a notification or a question, with the
+ * client's progress token and our question ids in it and otherwise as the server wrote it. `seq` counts from 1 in its call.
+ */
+export type CallEvent = { readonly seq: number; readonly message: JsonText }
+
+/** Who waits for a call. Nothing is told after the outcome has settled. */
+export type Caller = {
+  hear(event: CallEvent): void
+  /** Before each try: where it goes now. What follows, and what is kept of it, comes from that node. */
+  routed?(node: NodeId): void
+  /** The client does not want it any more. */
+  readonly cancelled: AbortSignal
+  /** The client has gone and may come back for it: the call goes on, and what arises is kept. Null: it never does. */
+  readonly left: AbortSignal | null
+}
 
 /**
  * How a call ended. Only `not-sent` and `rejected` may be tried elsewhere; a `result` or `error` is the server's own word
@@ -36,13 +59,79 @@ export type Outcome =
   | { readonly kind: 'unknown'; readonly error: OperatingError }
   /** The caller cancelled; nobody waits for an answer. */
   | { readonly kind: 'cancelled' }
+  /** The caller left; the call goes on without it. */
+  | { readonly kind: 'left' }
 
-/** Performs calls on servers that run on this node. Never throws; nothing is notified after the promise has settled. */
-export type Upstreams = {
-  call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome>
+/** Performs calls. Never throws; nothing is told after the promise has settled. */
+export type Calls = {
+  call(call: Call, caller: Caller): Promise<Outcome>
 }
 
-/** Performs calls on another node, over the peer link. The same contract; the call hops once. */
+/** What is left of a call on the node that performs it: its events after `after`, and its outcome. */
+export type CallRef = {
+  readonly id: CallId
+  readonly session: SessionId
+  /** Seq of the last event that the client has; 0: none. */
+  readonly after: number
+}
+
+/**
+ * Calls that go on, or have just ended, without their caller. Whoever resumes one takes it over: its caller before learns
+ * `left`. Of what is not kept, or not of this session, the outcome is `unknown`.
+ */
+export type Resumable = {
+  resume(ref: CallRef, caller: Caller): Promise<Outcome>
+}
+
+/** Performs calls on other nodes, over the peer link. The same contract; a call hops once. */
 export type Peers = {
-  call(node: NodeId, call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome>
+  call(node: NodeId, call: Call, caller: Caller): Promise<Outcome>
+  resume(node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome>
+}
+
+/** What a client says that is no request: of its session, on whichever node it says so. */
+export type ClientWord =
+  /** To the question's node: `{"result":...}` or `{"error":...}`, members as the client wrote them. */
+  | { readonly kind: 'answer'; readonly question: QuestionId; readonly result: JsonText }
+  | { readonly kind: 'refusal'; readonly question: QuestionId; readonly error: JsonText }
+  /** Of its answer to a question; params with the question's id as `progressToken`. To the question's node. */
+  | { readonly kind: 'progress'; readonly question: QuestionId; readonly params: JsonText }
+  /** To every node: the one that has the request ends it. */
+  | { readonly kind: 'cancel'; readonly requestId: JsonText }
+  /** To every node: those with upstreams of the session's own pass it on. Null: to the upstreams of all servers. */
+  | {
+      readonly kind: 'notification'
+      readonly server: ServerName | null
+      readonly method: string
+      readonly params: JsonText
+    }
+
+/** Takes what a client says; unknown questions and requests are ignored. */
+export type ClientWords = {
+  say(session: SessionId, word: ClientWord): void
+}
+
+/** A server's message to a client outside of any call: a whole JSON-RPC message, as in `CallEvent`. */
+export type Mail = {
+  /** Counts from 1 in the session's box on its node, within one life (`epoch`) of that node's process. */
+  readonly seq: number
+  /** Null: this product's own word, with its names already as the client sees them. */
+  readonly server: ServerName | null
+  readonly message: JsonText
+}
+
+/** Up to where a client has a node's mail. A box of another epoch is read from its start. */
+export type MailPosition = { readonly epoch: number; readonly seq: number }
+
+export type MailReader = {
+  /** In order, per node. */
+  mail(node: NodeId, epoch: number, mail: Mail): void
+  /** Another stream of the session, perhaps on another node, reads the mail now; nothing more comes here. */
+  displaced(): void
+}
+
+/** The mail of all nodes for one session, from its positions on (a node without one: what nobody has read yet). */
+export type Mailroom = {
+  /** Answers how to stop. */
+  read(session: SessionId, positions: ReadonlyMap<NodeId, MailPosition>, reader: MailReader): () => void
 }

@@ -1,5 +1,7 @@
 import type { Addresses } from '../vocabulary/addresses.ts'
-import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
+import type { Isolation } from '../vocabulary/isolation.ts'
+import type { LogLevel } from '../vocabulary/log-level.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { DigestReport } from './checks.ts'
@@ -24,6 +26,18 @@ export type Command =
   | { readonly kind: 'token-revoke'; readonly id: string }
   /** What an operator wants of a node in the directory: null takes it back. */
   | { readonly kind: 'member-drain'; readonly node: NodeId; readonly drain: Drain | null }
+
+  /** A client's session begins. Refused: an id that exists, and one session more than `clientSessionsMax`. */
+  | { readonly kind: 'session-open'; readonly session: SessionOpening }
+  | { readonly kind: 'session-close'; readonly id: SessionId }
+  /** Sessions that were used since a node said so last: at most `touchesMax` of them. Unknown ones are ignored. */
+  | { readonly kind: 'session-touch'; readonly ids: readonly SessionId[] }
+  | { readonly kind: 'session-level'; readonly id: SessionId; readonly level: LogLevel }
+  /** Refused beyond `subscriptionsMax` of one session. A repeat is done. */
+  | ({ readonly kind: 'session-subscribe'; readonly id: SessionId } & Subscription)
+  | ({ readonly kind: 'session-unsubscribe'; readonly id: SessionId } & Subscription)
+  /** Where the session's own upstream of the server is. The oldest pin goes beyond `pinsMax`. */
+  | { readonly kind: 'session-pin'; readonly id: SessionId; readonly server: ServerName; readonly node: NodeId }
 
 /** A command as it is logged. */
 export type Envelope = {
@@ -57,8 +71,13 @@ export type Replica = {
   readonly reason: string
   /** Higher wins where two servers offer the same resource URI. */
   readonly priority: number
-  /** What it offers; null until it was ready once. */
+  /** What it offers, by what its node allows of it; null until it was ready once. */
   readonly offer: Offer | null
+  readonly isolation: Isolation
+  /** Whether its offer is still shown while no replica is ready. */
+  readonly whenUnavailable: 'keep' | 'hide'
+  /** The groups that its server is in, sorted. */
+  readonly groups: readonly string[]
 }
 
 /** A short-lived right to join, as all nodes know it: what its holder has to prove is not in it. */
@@ -75,6 +94,33 @@ export type JoinToken = {
   /** What its maker wants to remember. */
   readonly note: string
 }
+
+/** What is settled when a client's session begins, for its whole life. */
+export type SessionOpening = {
+  readonly id: SessionId
+  /** Path of its endpoint: `/mcp`, `/mcp/{server}`, `/mcp/group/{group}`. */
+  readonly path: string
+  readonly transport: 'streamable-http' | 'sse'
+  readonly protocolVersion: string
+  /** The client's own words in initialize: objects of at most `sessionTextBytesMax` bytes. */
+  readonly clientInfo: JsonText
+  readonly capabilities: JsonText
+  /** Unused for so long in log time, ms, it ends. */
+  readonly idleMs: number
+}
+
+/** A client's session of the legacy era, as all nodes know it. */
+export type SessionRecord = SessionOpening & {
+  /** Log time, ms. */
+  readonly openedAt: number
+  readonly usedAt: number
+  /** What the client asked for with logging/setLevel; null: it did not. */
+  readonly level: LogLevel | null
+  readonly subscriptions: readonly Subscription[]
+  readonly pins: ReadonlyMap<ServerName, NodeId>
+}
+
+export type Subscription = { readonly server: ServerName; readonly uri: string }
 
 /** Why a join token does not let a node in. */
 export const tokenRefusals = ['unknown', 'expired', 'used-up', 'revoked'] as const

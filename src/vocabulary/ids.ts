@@ -17,6 +17,15 @@ export type ServerName = Brand<string, 'ServerName'>
 /** One MCP request from client to result; unique in the cluster: `{node}.{generation}.{counter}`. */
 export type CallId = Brand<string, 'CallId'>
 
+/** One MCP session of the legacy era: a random UUID. Whoever knows it may use the session, so it is never logged whole. */
+export type SessionId = Brand<string, 'SessionId'>
+
+/**
+ * A server's question to a client (sampling, elicitation, roots, ...), as the client sees its id and its progress token:
+ * `q.{node}.{generation}.{counter}.{random}`. The node is where the upstream is that waits for the answer.
+ */
+export type QuestionId = Brand<string, 'QuestionId'>
+
 /** One proposal; unique in the cluster: `{node}.{generation}.{counter}`. The empty id marks entries nobody waits for. */
 export type ProposalId = Brand<string, 'ProposalId'>
 
