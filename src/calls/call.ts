@@ -62,6 +62,14 @@ export type Outcome =
   /** The caller left; the call goes on without it. */
   | { readonly kind: 'left' }
 
+/**
+ * Performs calls on servers that run on this node. Never throws; nothing is heard after the promise has settled, and
+ * `left` is none of its outcomes. What is heard are messages as in `CallEvent`.
+ */
+export type Upstreams = {
+  call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome>
+}
+
 /** Performs calls. Never throws; nothing is told after the promise has settled. */
 export type Calls = {
   call(call: Call, caller: Caller): Promise<Outcome>
