@@ -4,7 +4,8 @@ import type { Dispatcher, Pool } from 'undici'
 
 /**
  * One HTTP request and its answer, read as the messages in it: one JSON body, or the events of a stream. Says exactly once
- * how it ended, and whether any byte of the request can have left this node. Bodies of refusals are not kept.
+ * how it ended, and whether any byte of the request can have left this node. What a broken stream can be resumed from is
+ * kept; doing so is left to others.
  */
 export type ExchangeRequest = {
   readonly pool: Pool
@@ -13,6 +14,8 @@ export type ExchangeRequest = {
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | null
   readonly messageBytesMax: number
+  /** So much of a refusal's body is read and told; 0: its head is the end. */
+  readonly refusalBytesMax: number
 }
 
 export type ExchangeEvents = {
@@ -25,7 +28,7 @@ export type ExchangeEvents = {
 export type ExchangeEnd =
   | { readonly kind: 'done' }
   /** Redirects are among them: none is followed. */
-  | { readonly kind: 'refused'; readonly status: number }
+  | { readonly kind: 'refused'; readonly status: number; readonly body: string }
   /** One clause without secrets. */
   | { readonly kind: 'not-sent' | 'broken'; readonly reason: string }
 
@@ -36,6 +39,9 @@ export class HttpExchange {
   readonly #events: ExchangeEvents
   #controller: Controller | null = null
   #body: Body | null = null
+  #refusal: Refusal | null = null
+  #lastEventId: string | null = null
+  #retryMs: number | null = null
   #hasHead = false
   #hasEnded = false
 
@@ -53,6 +59,16 @@ export class HttpExchange {
     return this.#hasHead
   }
 
+  /** Of the last event that had an id: what the stream can be resumed from. */
+  get lastEventId(): string | null {
+    return this.#lastEventId
+  }
+
+  /** The server's own word about when to come back. */
+  get retryMs(): number | null {
+    return this.#retryMs
+  }
+
   start(): void {
     const { pool, path, method, headers, body } = this.#request
     pool.dispatch(
@@ -67,6 +83,7 @@ export class HttpExchange {
         onResponseEnd: () => this.#onEnd(),
         onResponseError: (_controller, error) => {
           const reason = nameOf(error)
+          if (this.#refusal !== null) this.#refuse(this.#refusal)
           this.#end(this.isSent ? { kind: 'broken', reason } : { kind: 'not-sent', reason })
         },
       },
@@ -83,7 +100,8 @@ export class HttpExchange {
     if (this.#hasEnded || status < 200) return
     this.#hasHead = true
     if (status >= 300) {
-      this.#breakOff({ kind: 'refused', status })
+      if (this.#request.refusalBytesMax === 0) this.#breakOff({ kind: 'refused', status, body: '' })
+      else this.#refusal = { status, chunks: [], bytes: 0 }
       return
     }
     this.#body = makeBody(headers['content-type'] ?? '', {
@@ -91,20 +109,40 @@ export class HttpExchange {
       message: (text) => {
         if (!this.#hasEnded) this.#events.message(text)
       },
+      id: (id) => {
+        if (!this.#hasEnded) this.#lastEventId = id
+      },
+      retry: (ms) => (this.#retryMs = ms),
     })
     this.#events.accepted(headers)
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#hasEnded || this.#body === null) return
+    if (this.#hasEnded) return
+    if (this.#refusal !== null) this.#onRefusalData(this.#refusal, chunk)
+    if (this.#body === null) return
     if (!this.#body.feed(chunk))
       this.#breakOff({ kind: 'broken', reason: `a message of more than ${this.#request.messageBytesMax} bytes` })
   }
 
   #onEnd(): void {
     if (this.#hasEnded) return
+    if (this.#refusal !== null) this.#refuse(this.#refusal)
     this.#body?.finish()
     this.#end({ kind: 'done' })
+  }
+
+  #onRefusalData(refusal: Refusal, chunk: Buffer): void {
+    const { refusalBytesMax } = this.#request
+    refusal.chunks.push(chunk.subarray(0, refusalBytesMax - refusal.bytes))
+    refusal.bytes += chunk.length
+    if (refusal.bytes < refusalBytesMax) return
+    this.#refuse(refusal)
+    this.#controller?.abort(new Error('given up'))
+  }
+
+  #refuse({ status, chunks }: Refusal): void {
+    this.#end({ kind: 'refused', status, body: Buffer.concat(chunks).toString('utf8') })
   }
 
   #breakOff(end: ExchangeEnd): void {
@@ -121,7 +159,15 @@ export class HttpExchange {
 
 /** Reads a body; `feed` is false when a message grew too large. */
 type Body = { feed(chunk: Buffer): boolean; finish(): void }
-type BodyOptions = { readonly bytesMax: number; readonly message: (text: string) => void }
+type BodyOptions = {
+  readonly bytesMax: number
+  readonly message: (text: string) => void
+  readonly id: (id: string) => void
+  readonly retry: (ms: number) => void
+}
+
+/** One that is being read; what it has grown to. */
+type Refusal = { readonly status: number; readonly chunks: Buffer[]; bytes: number }
 
 function makeBody(contentType: string, options: BodyOptions): Body | null {
   const type = contentType.split(';')[0]?.trim().toLowerCase()
@@ -146,16 +192,18 @@ function jsonBody({ bytesMax, message }: BodyOptions): Body {
   }
 }
 
-function eventBody({ bytesMax, message }: BodyOptions): Body {
+function eventBody({ bytesMax, message, id: identify, retry }: BodyOptions): Body {
   let isTooLong = false
   const decoder = new TextDecoder()
   const parser: EventSourceParser = createParser({
     maxBufferSize: bytesMax,
-    onEvent: ({ event, data }) => {
+    onRetry: retry,
+    onEvent: ({ event, data, id }) => {
       // The parser bounds only what it has to hold: an event within one chunk is none of it.
       if (data.length > bytesMax) isTooLong = true
       // The event that only carries an id to resume from has no data.
       else if (data !== '' && (event === undefined || event === 'message')) message(data)
+      if (id !== undefined && !isTooLong) identify(id)
     },
     onError: (error) => {
       if (error.type === 'max-buffer-size-exceeded') isTooLong = true

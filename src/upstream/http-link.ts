@@ -260,7 +260,7 @@ class HttpLink implements Link {
     if (this.#sessionId !== null) headers['mcp-session-id'] = this.#sessionId
     if (this.#protocolVersion !== null) headers['mcp-protocol-version'] = this.#protocolVersion
     return new HttpExchange(
-      { pool, path, ...request, headers, messageBytesMax: limits.messageBytesMax },
+      { pool, path, ...request, headers, messageBytesMax: limits.messageBytesMax, refusalBytesMax: 0 },
       {
         ...events,
         accepted: (responseHeaders) => {
