@@ -8,7 +8,8 @@ import { isLoopbackHost, isWildcardHost, parseAddress } from '../vocabulary/addr
 import { isServerName, reservedServerNames } from '../vocabulary/ids.ts'
 import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { Config, ServerConfig } from './schema.ts'
+import type { Config } from './schema.ts'
+import type { ServerConfig } from './server-schema.ts'
 import type { Path } from './source.ts'
 
 /** The secret of cluster.example.yaml: known to everyone, so `start` refuses it. */
@@ -163,7 +164,7 @@ function checkServer(name: string, server: ServerConfig, { tell }: Findings): vo
   if (isHttp && server.command !== null)
     return tell(path, 'has both command and url; keep command for a program, url for a server over HTTP')
   if (!isHttp && server.command === null)
-    return tell(path, 'has neither command (a program to start) nor url (a Streamable HTTP server); give one')
+    return tell(path, 'has neither command (a program to start) nor url (a server over HTTP); give one')
   if (server.type !== null && (server.type === 'stdio') === isHttp)
     tell(
       [...path, 'type'],

@@ -38,6 +38,14 @@ export function optionalWholeNumber(
   return noted(schema, { kind: 'number', about: rule.about, default: null, expected: numberText(rule) })
 }
 
+/** Rules for the kinds of text. */
+export const filled = { expected: 'text that is not empty', test: (value: string) => value !== '' }
+export const labels = { expected: 'a map of texts, for example {zone: a}', test: (value: string) => value !== '' }
+
+export function oneOf<T extends string>(values: readonly T[]): { expected: string; test: (value: string) => boolean } {
+  return { expected: `one of ${values.join(', ')}`, test: (value) => (values as readonly string[]).includes(value) }
+}
+
 /** A number, or text with a unit of 1024s. */
 export function optionalBytes(
   rule: { readonly about: string } & Omit<NumberRule, 'unit'>,

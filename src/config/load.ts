@@ -148,6 +148,7 @@ const foreignNames: Readonly<Record<string, string>> = {
   serverUrl: 'url',
   httpUrl: 'url',
   timeout: 'timeoutMs',
+  transport: 'type',
   workingDirectory: 'cwd',
 }
 
@@ -159,8 +160,6 @@ function wrongValue(values: Record<string, unknown>, path: Path): string {
     const note = noteOf(schema)
     if (note === undefined) continue
     const usual = note.default === null || typeof note.default === 'object' ? '' : `; default ${note.default}`
-    if (path.join('.').endsWith('.type') && valueAt(values, path) === 'sse')
-      return 'servers of the old HTTP+SSE transport are not supported yet; give the Streamable HTTP address of the server with type: http'
     return `expected ${note.expected}${got} (${note.about}${usual})`
   }
   const names = namesUnder(path)

@@ -5,9 +5,13 @@
 import { z } from 'zod'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import { isNodeId, type NodeId } from '../vocabulary/ids.ts'
+import { namings, type Naming } from '../vocabulary/naming.ts'
 import {
+  filled,
   flag,
+  labels,
   noteOf,
+  oneOf,
   optionalBytes,
   optionalText,
   optionalWholeNumber,
@@ -17,11 +21,9 @@ import {
   wholeNumber,
 } from './keys.ts'
 import type { KeyNote } from './keys.ts'
+import { serverSchema } from './server-schema.ts'
 
 const address = { expected: 'HOST:PORT, for example 127.0.0.1:6270', test: isAddress }
-const filled = { expected: 'text that is not empty', test: (value: string) => value !== '' }
-const labels = { expected: 'a map of texts, for example {zone: a}', test: (value: string) => value !== '' }
-const anyText = { test: () => true }
 
 const cluster = z.strictObject({
   name: text({
@@ -199,56 +201,26 @@ const autopilot = z.strictObject({
   }),
 })
 
-const serverTypes: readonly string[] = ['stdio', 'http', 'streamable-http']
-
-const server = z.strictObject({
-  type: optionalText({
-    about: 'how the server is spoken to; told by command or url when left out',
-    expected: 'stdio, http or streamable-http',
-    test: (value) => serverTypes.includes(value),
+const mcp = z.strictObject({
+  naming: text<Naming>({
+    default: 'always',
+    about: 'when tools and prompts have the name of their server before theirs on /mcp',
+    ...oneOf(namings),
   }),
-  command: optionalText({ about: 'program of a stdio server, started without a shell', ...filled }),
-  args: textList({
-    about: 'arguments of command',
-    expected: 'a list of texts; put numbers and true/false in quotes',
-    ...anyText,
-  }),
-  env: textMap({
-    about: 'environment of command, added to a minimal one',
-    expected: 'a map of texts; put numbers and true/false in quotes',
-    ...anyText,
-  }),
-  cwd: optionalText({ about: 'working directory of command', ...filled }),
-  url: optionalText({
-    about: 'address of a Streamable HTTP server',
-    expected: 'an http or https URL, for example https://mcp.example.org/mcp',
-    test: (value) => URL.canParse(value) && /^https?:$/.test(new URL(value).protocol),
-  }),
-  headers: textMap({
-    about: 'headers sent to url',
-    expected: 'a map of header names and values of one line',
-    test: (value) => !/[\r\n\0]/.test(value),
-  }),
-  disabled: flag({ default: false, about: 'true: the server is left out' }),
-  priority: wholeNumber({
-    default: 0,
-    unit: 'points (higher wins)',
-    min: -1000,
-    max: 1000,
-    about: 'decides where two servers offer the same resource URI',
-  }),
-  timeoutMs: wholeNumber({
-    default: 60_000,
-    unit: 'ms',
+  sessionsMax: wholeNumber({
+    default: 10_000,
+    unit: 'sessions',
     min: 1,
-    max: 86_400_000,
-    about: "longest time from a call's start to its result",
+    max: 1_000_000,
+    about: 'sessions of clients that this node serves at once; beyond it refuses new ones',
   }),
-  placement: z
-    .strictObject({
-      where: textMap({ about: 'labels that a node must have to run the server; node is its id', ...labels }),
-    })
-    .prefault({}),
+  sessionIdleMs: wholeNumber({
+    default: 1_800_000,
+    unit: 'ms',
+    min: 1000,
+    max: 604_800_000,
+    about: 'unused for so long, a session of a client ends',
+  }),
 })
 
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
@@ -258,8 +230,7 @@ const log = z.strictObject({
   level: text<LogLevel>({
     default: 'info',
     about: 'least level that is logged',
-    expected: `one of ${logLevels.join(', ')}`,
-    test: (value) => (logLevels as readonly string[]).includes(value),
+    ...oneOf(logLevels),
   }),
 })
 
@@ -272,7 +243,8 @@ export const configSchema = z.strictObject({
   consensus: consensus.prefault({}),
   gossip: gossip.prefault({}),
   autopilot: autopilot.prefault({}),
-  mcpServers: z.record(z.string(), server).default({}),
+  mcp: mcp.prefault({}),
+  mcpServers: z.record(z.string(), serverSchema).default({}),
   log: log.prefault({}),
 })
 
@@ -281,7 +253,6 @@ export const configSchema = z.strictObject({
  * or has done so, and `cluster.bootstrapExpect` only of one that joins an existing cluster.
  */
 export type Config = z.output<typeof configSchema>
-export type ServerConfig = z.output<typeof server>
 
 export type Key = { readonly path: readonly string[]; readonly note: KeyNote }
 

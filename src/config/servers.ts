@@ -1,5 +1,6 @@
-import { isServerName, type ServerName } from '../vocabulary/ids.ts'
-import type { Config, ServerConfig } from './schema.ts'
+import { compareIds, isServerName, type ServerName } from '../vocabulary/ids.ts'
+import type { Config } from './schema.ts'
+import type { ServerConfig, ServerType } from './server-schema.ts'
 
 /**
  * The servers that one node is to run, in the shape in which upstream/ takes them (`UpstreamServer`; config/ may not
@@ -9,6 +10,14 @@ export type ConfiguredServer = {
   readonly name: ServerName
   readonly priority: number
   readonly timeoutMs: number
+  readonly timeoutMaxMs: number
+  readonly isolation: 'auto' | 'shared' | 'session'
+  readonly isolatedMax: number
+  readonly allow: OfferedNames
+  readonly deny: OfferedNames
+  /** Sorted, each once. */
+  readonly groups: readonly string[]
+  readonly whenUnavailable: 'keep' | 'hide'
   readonly link:
     | {
         readonly kind: 'stdio'
@@ -17,8 +26,19 @@ export type ConfiguredServer = {
         readonly env: Readonly<Record<string, string>>
         readonly cwd: string | null
       }
-    | { readonly kind: 'http'; readonly url: string; readonly headers: Readonly<Record<string, string>> }
+    | {
+        readonly kind: 'http'
+        readonly url: string
+        readonly headers: Readonly<Record<string, string>>
+        readonly transport: 'streamable-http' | 'sse' | 'inferred'
+      }
 }
+
+/** Names, or patterns with `*`, of what a server offers. */
+type OfferedNames = Readonly<Record<'tools' | 'resources' | 'prompts', readonly string[]>>
+
+/** Connections of single sessions to a server, where its key `isolatedMax` is not given. */
+const isolatedMax = { stdio: 64, http: 1024 } as const
 
 /** Enabled servers whose `placement.where` the labels match; the caller adds the label `node`, the node's id. */
 export function upstreamServersOf(
@@ -39,12 +59,37 @@ function configuredServers(config: Config, isWanted: (server: ServerConfig) => b
   return Object.entries(config.mcpServers).flatMap(([name, server]) => {
     const link = linkOf(server)
     if (server.disabled || link === null || !isServerName(name) || !isWanted(server)) return []
-    return [{ name, priority: server.priority, timeoutMs: server.timeoutMs, link }]
+    const { priority, timeoutMs, timeoutMaxMs, isolation, allow, deny, whenUnavailable } = server
+    return [
+      {
+        name,
+        priority,
+        timeoutMs,
+        timeoutMaxMs: Math.max(timeoutMs, timeoutMaxMs),
+        isolation,
+        isolatedMax: server.isolatedMax ?? isolatedMax[link.kind],
+        allow,
+        deny,
+        groups: [...new Set(server.groups)].sort(compareIds),
+        whenUnavailable,
+        link,
+      },
+    ]
   })
 }
 
 function linkOf(server: ServerConfig): ConfiguredServer['link'] | null {
-  if (server.url !== null) return { kind: 'http', url: server.url, headers: server.headers }
+  if (server.url !== null)
+    return { kind: 'http', url: server.url, headers: server.headers, transport: httpTransports[server.type ?? 'http'] }
   if (server.command === null) return null
   return { kind: 'stdio', command: server.command, args: server.args, env: server.env, cwd: server.cwd }
 }
+
+/** `http` says no more than the url does: servers of the older transport are written so too. */
+const httpTransports = {
+  stdio: 'inferred',
+  http: 'inferred',
+  'streamable-http': 'streamable-http',
+  streamableHttp: 'streamable-http',
+  sse: 'sse',
+} as const satisfies Record<ServerType, unknown>
