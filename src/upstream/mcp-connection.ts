@@ -5,7 +5,7 @@ import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import { isObject } from '../std/is-object.ts'
 import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
-import type { Call, NotifyCaller, Outcome } from '../calls/call.ts'
+import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import { describeRequest, withProgressToken } from './call-params.ts'
 import { errorText, notificationText, parseObject, readServerMessage, requestText, resultText } from './json-rpc.ts'
@@ -49,7 +49,7 @@ type Pending = {
   label(): string
   /** The caller's own token; null: it wants no progress. */
   readonly token: JsonText | null
-  readonly notify: NotifyCaller
+  readonly hear: (message: JsonText) => void
   settle(outcome: ConnectionOutcome): void
 }
 
@@ -57,7 +57,7 @@ type Request = {
   readonly method: string
   readonly params: JsonText
   readonly time: CallTime
-  readonly notify: NotifyCaller
+  readonly hear: (message: JsonText) => void
   /** Null: nobody can cancel it. */
   readonly signal: AbortSignal | null
 }
@@ -109,7 +109,7 @@ export class McpConnection {
   async call(
     call: Call,
     time: CallTime,
-    { notify, signal }: { notify: NotifyCaller; signal: AbortSignal },
+    { hear, signal }: { hear: (message: JsonText) => void; signal: AbortSignal },
   ): Promise<ConnectionOutcome> {
     const { server, limits } = this.#options
     if (this.#callsInFlight >= limits.callsInFlightMax) {
@@ -124,7 +124,7 @@ export class McpConnection {
     }
     this.#callsInFlight += 1
     try {
-      return await this.#request({ method: call.method, params: call.params, time, notify, signal })
+      return await this.#request({ method: call.method, params: call.params, time, hear, signal })
     } finally {
       this.#callsInFlight -= 1
     }
@@ -173,7 +173,7 @@ export class McpConnection {
     const { server, limits } = this.#options
     const timeoutMs = limits.handshakeTimeoutMs
     const time = { leftMs: timeoutMs, timeoutMs }
-    const outcome = await this.#request({ method, params, time, notify: () => undefined, signal: null })
+    const outcome = await this.#request({ method, params, time, hear: () => undefined, signal: null })
     if (outcome.kind === 'result') return { kind: 'result', text: outcome.result }
     if (outcome.kind === 'error') {
       const code = parseObject(outcome.error)?.['code']
@@ -185,7 +185,7 @@ export class McpConnection {
   }
 
   #request(request: Request): Promise<ConnectionOutcome> {
-    const { method, time, notify, signal } = request
+    const { method, time, hear, signal } = request
     if (signal?.aborted === true) return Promise.resolve({ kind: 'cancelled' })
     if (this.#end !== null) return Promise.resolve(this.#notSent(this.#end.reason))
     const id = this.#nextId
@@ -208,7 +208,7 @@ export class McpConnection {
         }
         resolve(outcome)
       }
-      this.#pending.set(id, { method, label, token, notify, settle })
+      this.#pending.set(id, { method, label, token, hear, settle })
       this.#link.request(id, requestText(id, method, params))
     })
   }
@@ -263,7 +263,7 @@ export class McpConnection {
       return
     }
     if (method === 'notifications/message' && requestId !== null) {
-      this.#pending.get(requestId)?.notify({ method, params })
+      this.#pending.get(requestId)?.hear(asJsonText(notificationText(method, params)))
       return
     }
     const stale = listsChangedBy(method)
@@ -275,10 +275,8 @@ export class McpConnection {
     const range = jsonMembers(params).get('progressToken')
     const pending = range === undefined ? undefined : this.#pending.get(Number(sliceJson(params, range)))
     if (range === undefined || pending === undefined || pending.token === null) return
-    pending.notify({
-      method: 'notifications/progress',
-      params: editJson(params, [{ ...range, text: pending.token }]),
-    })
+    const restored = editJson(params, [{ ...range, text: pending.token }])
+    pending.hear(asJsonText(notificationText('notifications/progress', restored)))
   }
 
   #onRubbish(text: string): void {

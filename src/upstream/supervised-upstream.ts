@@ -4,7 +4,8 @@ import { Backoff } from '../std/backoff.ts'
 import type { Clock } from '../std/clock.ts'
 import { deferred, type Deferred } from '../std/deferred.ts'
 import type { Random } from '../std/random.ts'
-import type { Call, NotifyCaller, Outcome } from '../calls/call.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { LinkEnd, LinkSource } from './link.ts'
@@ -46,7 +47,12 @@ export class SupervisedUpstream {
     this.#options = options
     const { restartDelayMinMs: minMs, restartDelayMaxMs: maxMs } = options.limits
     this.#backoff = new Backoff({ minMs, maxMs }, options.random)
-    this.#status = { status: 'starting', reason: `server ${options.server.name} is starting`, offer: null }
+    this.#status = {
+      status: 'starting',
+      reason: `server ${options.server.name} is starting`,
+      offer: null,
+      isolation: 'shared',
+    }
   }
 
   get status(): UpstreamStatus {
@@ -67,7 +73,7 @@ export class SupervisedUpstream {
     await this.#options.links.close()
   }
 
-  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+  async call(call: Call, hear: (message: JsonText) => void, signal: AbortSignal): Promise<Outcome> {
     const { clock, server } = this.#options
     const timeoutMs = call.timeoutMs ?? server.timeoutMs
     const deadline = clock.monotonic() + timeoutMs
@@ -77,7 +83,7 @@ export class SupervisedUpstream {
       const connection = this.#isReady ? this.#connection : null
       if (connection === null) return { kind: 'not-sent', error: this.#unavailable(this.#whyNotReady()) }
       const time = { leftMs: Math.max(0, deadline - clock.monotonic()), timeoutMs }
-      const outcome = await connection.call(call, time, { notify, signal })
+      const outcome = await connection.call(call, time, { hear, signal })
       if (outcome.kind !== 'session-lost') return outcome
     }
     return { kind: 'rejected', error: this.#unavailable(`server ${server.name} has forgotten two sessions in a row`) }
@@ -132,7 +138,7 @@ export class SupervisedUpstream {
         limits,
         mask,
         openLink: (events) => links.open(events),
-        offerChanged: (offer) => this.#publish({ status: 'ready', reason: '', offer }),
+        offerChanged: (offer) => this.#publish({ status: 'ready', reason: '', offer, isolation: 'shared' }),
         ended: (end) => {
           this.#lose(end.kind, `server ${server.name} ${end.reason}`)
           ended(end)
@@ -143,7 +149,12 @@ export class SupervisedUpstream {
       // The message of a refused argument repeats the argument.
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
       this.#endRenewal()
-      this.#publish({ status: 'failed', reason: `server ${server.name} can not be started (${code})`, offer: null })
+      this.#publish({
+        status: 'failed',
+        reason: `server ${server.name} can not be started (${code})`,
+        offer: null,
+        isolation: 'shared',
+      })
       return null
     }
   }
@@ -151,7 +162,7 @@ export class SupervisedUpstream {
   #becomeReady(offer: Offer): void {
     this.#isReady = true
     this.#endRenewal()
-    this.#publish({ status: 'ready', reason: '', offer })
+    this.#publish({ status: 'ready', reason: '', offer, isolation: 'shared' })
   }
 
   /** The current connection takes no call any more. Later reasons for the same end are not heard. */
@@ -167,7 +178,7 @@ export class SupervisedUpstream {
       return
     }
     this.#endRenewal()
-    this.#publish({ status: 'failed', reason: sentence, offer: null })
+    this.#publish({ status: 'failed', reason: sentence, offer: null, isolation: 'shared' })
   }
 
   #retire(connection: McpConnection): void {
@@ -190,7 +201,7 @@ export class SupervisedUpstream {
     }
     const reason = `${this.#status.reason}; given up after ${limits.restartsMax} restarts within ${limits.restartsWindowMs / 60_000} minutes`
     log.error('upstream-given-up', { reason })
-    this.#publish({ status: 'failed', reason, offer: null })
+    this.#publish({ status: 'failed', reason, offer: null, isolation: 'shared' })
     return true
   }
 

@@ -1,8 +1,9 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { ServerName } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { Clock } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
-import type { Upstreams } from '../calls/call.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { ClientWords, Upstreams } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import { ChildRecords } from './child-records.ts'
 import { defaultLimits, type UpstreamLimits } from './limits.ts'
@@ -10,13 +11,16 @@ import { httpLinks } from './http-link.ts'
 import { makeMask } from './mask.ts'
 import { stdioLinks } from './stdio-link.ts'
 import { SupervisedUpstream } from './supervised-upstream.ts'
-import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
+import type { ClientSessions, UpstreamServer, UpstreamStatus } from './upstream.ts'
 
 /**
  * The servers that run on this node: one supervised upstream each. A server that can not be reached stops neither the
  * start nor its neighbours; after `stop` no process, socket or timer of theirs is left.
  */
 export type UpstreamsOptions = {
+  /** This one, and which of its lives: what the ids of questions say. */
+  readonly node: NodeId
+  readonly generation: number
   readonly servers: readonly UpstreamServer[]
   /** Where the records of running children are kept. */
   readonly dataDir: string
@@ -26,17 +30,23 @@ export type UpstreamsOptions = {
   /** Ours, said in initialize. */
   readonly version: string
   readonly limits?: Partial<UpstreamLimits>
+  readonly sessions: ClientSessions
+  /** What a server says to a session outside of any call. */
+  mail(session: SessionId, mail: { readonly server: ServerName; readonly message: JsonText }): void
   /** Called for every change, from `start` on until `stop` is called. */
   onStatus(server: ServerName, status: UpstreamStatus): void
 }
 
-export type RunningUpstreams = Upstreams & {
-  /** Ends what a killed process of this node left behind, then starts every server and waits for none. */
-  start(): Promise<void>
-  stop(): Promise<void>
-  has(server: ServerName): boolean
-  statuses(): ReadonlyMap<ServerName, UpstreamStatus>
-}
+export type RunningUpstreams = Upstreams &
+  ClientWords & {
+    /** Ends what a killed process of this node left behind, then starts every server and waits for none. */
+    start(): Promise<void>
+    stop(): Promise<void>
+    has(server: ServerName): boolean
+    statuses(): ReadonlyMap<ServerName, UpstreamStatus>
+    /** Nothing of theirs is needed any more. */
+    sessionsEnded(ids: readonly SessionId[]): void
+  }
 
 export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
   const { log, clock, random, version, dataDir } = options
@@ -68,9 +78,11 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
     },
     has: (server) => upstreams.has(server),
     statuses: () => new Map([...upstreams].map(([name, upstream]) => [name, upstream.status])),
-    async call(call, notify, signal) {
+    say: () => undefined,
+    sessionsEnded: () => undefined,
+    async call(call, hear, cancelled) {
       const upstream = upstreams.get(call.server)
-      if (upstream !== undefined) return upstream.call(call, notify, signal)
+      if (upstream !== undefined) return upstream.call(call, hear, cancelled)
       const error = new OperatingError('not-here', `server ${call.server} does not run on this node`, {
         retry: 'elsewhere',
       })
