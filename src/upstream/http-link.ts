@@ -100,6 +100,10 @@ class HttpLink implements Link {
     this.#listenBackoff = new Backoff({ minMs: 1000, maxMs: options.limits.restartDelayMaxMs }, options.random)
   }
 
+  get hasSession(): boolean {
+    return this.#sessionId !== null
+  }
+
   request(id: number, text: string): void {
     const exchange = this.#exchange(
       { method: 'POST', body: text },

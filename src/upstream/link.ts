@@ -5,6 +5,8 @@ import type { OperatingError } from '../vocabulary/operating-error.ts'
  * requests it has provably not delivered; it does not read messages.
  */
 export type Link = {
+  /** The server has given us a session: what it keeps, it keeps by it. Settled with `negotiated`. */
+  readonly hasSession: boolean
   /** Sends a request. What becomes of it arrives as events under its id. */
   request(id: number, text: string): void
   /** Sends a notification or an answer; settles when it is handed over or lost, and never rejects. */

@@ -18,6 +18,7 @@ export function stdioLinks(options: ChildOptions): LinkSource {
 type Message = { readonly id: number | null; readonly text: string; readonly bytes: number }
 
 class StdioLink implements Link {
+  readonly hasSession = false
   readonly #options: ChildOptions
   readonly #events: LinkEvents
   readonly #child: Child
