@@ -72,7 +72,7 @@ describe('a configuration that can not be used is refused with key, line and way
     [
       'a key that a later version may have',
       `${secretLine}\nworkflows: {}`,
-      'cluster.yaml:2: workflows: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, autopilot, mcpServers, log',
+      'cluster.yaml:2: workflows: is no key here; the keys are cluster, node, listen, advertise, http, consensus, gossip, autopilot, mcp, mcpServers, log',
     ],
     [
       'a variable that is not set',
@@ -263,7 +263,7 @@ describe('a configuration that can not be used is refused with key, line and way
     [
       'a server with neither command nor url',
       `${secretLine}\nmcpServers:\n  s: {}`,
-      'cluster.yaml:3: mcpServers.s: has neither command (a program to start) nor url (a Streamable HTTP server); give one',
+      'cluster.yaml:3: mcpServers.s: has neither command (a program to start) nor url (a server over HTTP); give one',
     ],
     [
       'a server with both command and url',
@@ -271,9 +271,24 @@ describe('a configuration that can not be used is refused with key, line and way
       'cluster.yaml:3: mcpServers.s: has both command and url; keep command for a program, url for a server over HTTP',
     ],
     [
-      'a server of the old transport',
-      `${secretLine}\nmcpServers:\n  s:\n    type: sse\n    url: http://localhost/sse`,
-      'cluster.yaml:4: mcpServers.s.type: servers of the old HTTP+SSE transport are not supported yet; give the Streamable HTTP address of the server with type: http',
+      'a transport that nobody knows',
+      `${secretLine}\nmcpServers:\n  s:\n    type: websocket\n    url: http://localhost/ws`,
+      'cluster.yaml:4: mcpServers.s.type: expected one of stdio, http, streamable-http, streamableHttp, sse, got "websocket" (how the server is spoken to; found out by command or url when left out)',
+    ],
+    [
+      'the old transport for a program',
+      `${secretLine}\nmcpServers:\n  s:\n    type: sse\n    command: node`,
+      'cluster.yaml:4: mcpServers.s.type: sse does not fit command; leave type out, or set it to stdio',
+    ],
+    [
+      'a group that is no path',
+      `${secretLine}\nmcpServers:\n  s:\n    command: node\n    groups: [a/b]`,
+      'cluster.yaml:5: mcpServers.s.groups[0]: expected a list of names of 1 to 48 characters of A-Z a-z 0-9 _ -, for example [research], got "a/b" (the server is part of /mcp/group/{name} for each name)',
+    ],
+    [
+      'a naming that nobody knows',
+      `${secretLine}\nmcp: { naming: sometimes }`,
+      'cluster.yaml:2: mcp.naming: expected one of always, conditional, never, got "sometimes" (when tools and prompts have the name of their server before theirs on /mcp; default always)',
     ],
     [
       'a type that does not fit',
@@ -288,7 +303,7 @@ describe('a configuration that can not be used is refused with key, line and way
     [
       'a server that is text',
       `${secretLine}\nmcpServers:\n  s: npx`,
-      'cluster.yaml:3: mcpServers.s: expected a map with keys of type, command, args, env, cwd, url, headers, disabled, priority, timeoutMs, placement, got "npx"',
+      'cluster.yaml:3: mcpServers.s: expected a map with keys of type, command, args, env, cwd, url, headers, disabled, priority, timeoutMs, timeoutMaxMs, isolation, isolatedMax, allow, deny, groups, whenUnavailable, placement, got "npx"',
     ],
     [
       'a file that is a list',
@@ -450,7 +465,17 @@ describe('a configuration that can be used', () => {
   it('runs a pasted block, without the servers that are disabled or placed elsewhere', () => {
     const pasted = JSON.stringify({
       github: { type: 'stdio', command: 'npx', args: ['-y', 'x'], env: { TOKEN: 'abc' } },
-      docs: { type: 'streamable-http', url: 'https://docs.example.org/mcp', headers: { Authorization: 'Bearer x' } },
+      docs: {
+        type: 'streamable-http',
+        url: 'https://docs.example.org/mcp',
+        headers: { Authorization: 'Bearer x' },
+        isolation: 'session',
+        isolatedMax: 3,
+        deny: { tools: ['delete_*'] },
+        groups: ['b', 'a', 'b'],
+        whenUnavailable: 'hide',
+        timeoutMs: 3_600_000,
+      },
       off: { command: 'false', disabled: true },
       far: { command: 'true', placement: { where: { node: 'n3' } } },
     })
@@ -460,16 +485,49 @@ describe('a configuration that can be used', () => {
         name: 'github',
         priority: 0,
         timeoutMs: 60_000,
+        timeoutMaxMs: 1_800_000,
+        isolation: 'auto',
+        isolatedMax: 64,
+        allow: { tools: [], resources: [], prompts: [] },
+        deny: { tools: [], resources: [], prompts: [] },
+        groups: [],
+        whenUnavailable: 'keep',
         link: { kind: 'stdio', command: 'npx', args: ['-y', 'x'], env: { TOKEN: 'abc' }, cwd: null },
       },
       {
         name: 'docs',
         priority: 0,
-        timeoutMs: 60_000,
-        link: { kind: 'http', url: 'https://docs.example.org/mcp', headers: { Authorization: 'Bearer x' } },
+        timeoutMs: 3_600_000,
+        timeoutMaxMs: 3_600_000,
+        isolation: 'session',
+        isolatedMax: 3,
+        allow: { tools: [], resources: [], prompts: [] },
+        deny: { tools: ['delete_*'], resources: [], prompts: [] },
+        groups: ['a', 'b'],
+        whenUnavailable: 'hide',
+        link: {
+          kind: 'http',
+          url: 'https://docs.example.org/mcp',
+          headers: { Authorization: 'Bearer x' },
+          transport: 'streamable-http',
+        },
       },
     ])
     expect(upstreamServersOf(config, { node: 'n3' }).map((server) => server.name)).toEqual(['github', 'docs', 'far'])
+  })
+})
+
+describe('the transport of a server with a url', () => {
+  it.each([
+    ['', 'inferred'],
+    ['type: http', 'inferred'],
+    ['type: streamable-http', 'streamable-http'],
+    ['type: streamableHttp', 'streamable-http'],
+    ['type: sse', 'sse'],
+  ])('%s: %s', (type, transport) => {
+    const { config } = load(`${secretLine}\nmcpServers:\n  s:\n    url: http://localhost/x\n    ${type}`)
+    const [server] = upstreamServersOf(config, {})
+    expect(server).toMatchObject({ isolatedMax: 1024, link: { kind: 'http', transport } })
   })
 })
 
