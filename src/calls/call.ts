@@ -121,7 +121,7 @@ export type ClientWords = {
 
 /** A server's message to a client outside of any call: a whole JSON-RPC message, as in `CallEvent`. */
 export type Mail = {
-  /** Counts from 1 in the session's box on its node, within one life (`epoch`) of that node's process. */
+  /** Rises from mail to mail in the session's box on its node, within one life (`epoch`) of that node's process. */
   readonly seq: number
   /** Null: this product's own word, with its names already as the client sees them. */
   readonly server: ServerName | null
@@ -132,6 +132,11 @@ export type Mail = {
 export type MailPosition = { readonly epoch: number; readonly seq: number }
 
 export type MailReader = {
+  /**
+   * From where on a node's mail comes, before its first: what the client has of it. To stand in the event id from now on, so
+   * that a mail that gets lost on its way to the client is not taken for read.
+   */
+  at(node: NodeId, position: MailPosition): void
   /** In order, per node. */
   mail(node: NodeId, epoch: number, mail: Mail): void
   /** Another stream of the session, perhaps on another node, reads the mail now; nothing more comes here. */

@@ -1,14 +1,14 @@
 import { unreachable } from '../std/assert.ts'
 import { asJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { Call, CallNotification, Outcome } from '../calls/call.ts'
-import { isServerName } from '../vocabulary/ids.ts'
+import type { Call, CallEvent, CallOrigin, CallRef, Outcome } from '../calls/call.ts'
+import { isServerName, isSessionId } from '../vocabulary/ids.ts'
 import type { CallId } from '../vocabulary/ids.ts'
 import { errorCodes, OperatingError } from '../vocabulary/operating-error.ts'
 import type { OperatingErrorOptions, Retry } from '../vocabulary/operating-error.ts'
 import type { Malformed } from './frame.ts'
 import { frameTypes } from './frame-types.ts'
-import { cutText, isText, pack, unpack } from './pack.ts'
+import { cutText, isIndex, isText, pack, unpack } from './pack.ts'
 import type { PackedValue } from './pack.ts'
 
 /**
@@ -17,10 +17,16 @@ import type { PackedValue } from './pack.ts'
  */
 export type CallMessage =
   | { readonly kind: 'call-start'; readonly call: Call }
-  | { readonly kind: 'call-notify'; readonly id: CallId; readonly notification: CallNotification }
+  /** What follows of it comes under `id`, which the asking node made for this question alone. */
+  | { readonly kind: 'call-resume'; readonly id: CallId; readonly ref: CallRef }
+  | { readonly kind: 'call-event'; readonly id: CallId; readonly event: CallEvent }
+  /** Events wait that could not be sent: nothing more comes until the call is resumed, which may be done under the same id. */
+  | { readonly kind: 'call-behind'; readonly id: CallId }
   /** The last of its call. */
   | { readonly kind: 'call-end'; readonly id: CallId; readonly outcome: Outcome }
   | { readonly kind: 'call-cancel'; readonly id: CallId }
+  /** The caller has gone and may come back. */
+  | { readonly kind: 'call-leave'; readonly id: CallId }
 
 export function encodeCallMessage(message: CallMessage): { type: number; payload: Uint8Array } {
   return { type: frameTypes[message.kind], payload: pack(fieldsOf(message)) }
@@ -41,14 +47,19 @@ export function decodeCallMessage(type: number, payload: Uint8Array): CallMessag
 function fieldsOf(message: CallMessage): readonly PackedValue[] {
   switch (message.kind) {
     case 'call-start': {
-      const { id, server, method, params, timeoutMs } = message.call
-      return [id, server, method, params, timeoutMs]
+      const { id, server, method, params, timeoutMs, origin } = message.call
+      const fields = [id, server, method, params, timeoutMs]
+      return origin === null ? fields : [...fields, origin.session, origin.requestId, origin.isKept]
     }
-    case 'call-notify':
-      return [message.id, message.notification.method, message.notification.params]
+    case 'call-resume':
+      return [message.id, message.ref.id, message.ref.session, message.ref.after]
+    case 'call-event':
+      return [message.id, message.event.seq, message.event.message]
     case 'call-end':
       return [message.id, message.outcome.kind, ...outcomeFields(message.outcome)]
     case 'call-cancel':
+    case 'call-leave':
+    case 'call-behind':
       return [message.id]
     default:
       return unreachable(message)
@@ -56,25 +67,42 @@ function fieldsOf(message: CallMessage): readonly PackedValue[] {
 }
 
 function messageOf(type: number, id: CallId, fields: readonly unknown[]): CallMessage | null {
-  const [, a, b, c, d] = fields
+  const [, a, b, c, d, ...tail] = fields
   switch (type) {
     case frameTypes['call-start']: {
       if (typeof a !== 'string' || !isServerName(a) || !isText(b, methodCharsMax) || typeof c !== 'string') return null
       if (d !== null && !isDuration(d)) return null
-      return { kind: 'call-start', call: { id, server: a, method: b, params: asJsonText(c), timeoutMs: d } }
+      const origin = originOf(tail)
+      if (origin === undefined) return null
+      return { kind: 'call-start', call: { id, server: a, method: b, params: asJsonText(c), timeoutMs: d, origin } }
     }
-    case frameTypes['call-notify']:
-      if (!isText(a, methodCharsMax) || typeof b !== 'string') return null
-      return { kind: 'call-notify', id, notification: { method: a, params: asJsonText(b) } }
+    case frameTypes['call-resume']:
+      if (!isCallId(a) || typeof b !== 'string' || !isSessionId(b) || !isIndex(c)) return null
+      return { kind: 'call-resume', id, ref: { id: a, session: b, after: c } }
+    case frameTypes['call-event']:
+      if (!isIndex(a) || typeof b !== 'string') return null
+      return { kind: 'call-event', id, event: { seq: a, message: asJsonText(b) } }
     case frameTypes['call-end']: {
       const outcome = outcomeOf(a, fields.slice(2))
       return outcome && { kind: 'call-end', id, outcome }
     }
     case frameTypes['call-cancel']:
       return { kind: 'call-cancel', id }
+    case frameTypes['call-leave']:
+      return { kind: 'call-leave', id }
+    case frameTypes['call-behind']:
+      return { kind: 'call-behind', id }
     default:
       return null
   }
+}
+
+/** Undefined: malformed. */
+function originOf([session, requestId, isKept]: readonly unknown[]): CallOrigin | null | undefined {
+  if (session === undefined) return null
+  if (typeof session !== 'string' || !isSessionId(session)) return undefined
+  if (typeof requestId !== 'string' || typeof isKept !== 'boolean') return undefined
+  return { session, requestId: asJsonText(requestId), isKept }
 }
 
 function outcomeFields(outcome: Outcome): readonly PackedValue[] {
@@ -90,6 +118,7 @@ function outcomeFields(outcome: Outcome): readonly PackedValue[] {
       return [code, cutText(message, messageCharsMax), retry, retryAfterMs ?? null, packDetails(details)]
     }
     case 'cancelled':
+    case 'left':
       return []
     default:
       return unreachable(outcome)
@@ -110,6 +139,7 @@ function outcomeOf(kind: unknown, fields: readonly unknown[]): Outcome | null {
       return error && { kind, error }
     }
     case 'cancelled':
+    case 'left':
       return { kind }
     default:
       return null

@@ -1,6 +1,6 @@
 /**
- * Every frame type there is, in one table: 1-15 handshake, 16-39 Raft, 40-47 snapshots, 48-63 forming, 64-95
- * calls, 96-111 gossip. A number is never given a second meaning; new kinds take new numbers.
+ * Every frame type there is, in one table: 1-15 handshake, 16-39 Raft, 40-47 snapshots, 48-63 forming, 64-79
+ * calls, 80-87 clients' words, 88-95 mail, 96-111 gossip. A number is never given a second meaning; new kinds take new numbers.
  */
 export const frameTypes = {
   'dialer-hello': 1,
@@ -40,10 +40,23 @@ export const frameTypes = {
   'form-refused': 50,
   formed: 51,
 
+  // 65 was what came before the outcome, in wire version 1.
   'call-start': 64,
-  'call-notify': 65,
   'call-end': 66,
   'call-cancel': 67,
+  'call-event': 68,
+  'call-leave': 69,
+  'call-resume': 70,
+  'call-behind': 71,
+
+  'client-word': 80,
+
+  'mail-open': 88,
+  'mail-opened': 89,
+  mail: 90,
+  'mail-behind': 91,
+  'mail-displaced': 92,
+  'mail-close': 93,
 
   ping: 96,
   'ping-request': 97,
@@ -56,6 +69,16 @@ export const frameTypes = {
   'digest-response': 104,
   deltas: 105,
 } as const
+
+/** True for what clients say that is no request. */
+export function isWordFrame(type: number): boolean {
+  return type >= 80 && type < 88
+}
+
+/** True for servers' messages to clients outside of any call. */
+export function isMailFrame(type: number): boolean {
+  return type >= 88 && type < 96
+}
 
 /** True for the frames of consensus/forming, which share their lane with Raft's. */
 export function isFormingFrame(type: number): boolean {

@@ -20,8 +20,11 @@ import { copyBytes, isIndex, isText, pack, unpack } from './pack.ts'
  * they do not understand each other.
  */
 
-/** What this build speaks. */
-export const wireVersions: WireVersions = { min: 1, max: 1 }
+/**
+ * What this build speaks. Version 2: calls have an origin and their events a number. Version 1 is spoken no more, as its
+ * nodes know no sessions in the replicated state.
+ */
+export const wireVersions: WireVersions = { min: 2, max: 2 }
 
 const address = z.string().max(300)
 const clusterId = z
