@@ -73,7 +73,7 @@ export class Cluster {
       ...this.#reads.figures,
       changes: this.#changes,
       restores: this.#restores,
-      sessions: this.#state.sessionCount,
+      answers: this.#state.answerCount,
       kvWatches: this.#kvWatches.count,
     }
   }
@@ -243,7 +243,8 @@ export class Cluster {
     this.#kvWatches.applied(change.kv, appliedIndex)
     this.#reads.applied(appliedIndex)
     this.#options.applied(appliedIndex)
-    if (change.kv.length === 0 && !change.catalog && !change.members && !change.tokens && !change.checks) return
+    const { kv, catalog, members, tokens, sessionsEnded, checks } = change
+    if (kv.length === 0 && sessionsEnded.length === 0 && !catalog && !members && !tokens && !checks) return
     for (const watcher of this.#watchers) watcher(change)
   }
 
@@ -283,12 +284,13 @@ export type ClusterOptions = {
 /** The term of the newest applied entry, and the newest configuration among the applied ones. */
 export type LogPosition = Pick<RestoredSnapshot, 'term' | 'configuration'>
 
-/** Counts since the start of the process; `sessions` and `kvWatches` are what there is now. */
+/** Counts since the start of the process; `answers` and `kvWatches` are what there is now. */
 export type ClusterFigures = ReadFigures & {
   /** Changes of the configuration that were asked for here. */
   readonly changes: number
   readonly restores: number
-  readonly sessions: number
+  /** Of writes under an idempotency key. */
+  readonly answers: number
   readonly kvWatches: number
 }
 
@@ -317,6 +319,13 @@ const titles: Readonly<Record<Command['kind'] | ConfigurationChange['kind'], str
   'token-use': 'use join token',
   'token-revoke': 'revoke join token',
   'member-drain': 'drain node',
+  'session-open': 'open session',
+  'session-close': 'close session',
+  'session-touch': 'keep sessions',
+  'session-level': 'set the log level of a session',
+  'session-subscribe': 'subscribe',
+  'session-unsubscribe': 'unsubscribe',
+  'session-pin': 'pin a session to a node',
   'add-learner': 'add learner',
   promote: 'promote',
   remove: 'remove',

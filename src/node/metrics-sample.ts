@@ -58,7 +58,7 @@ function gossipSample({ gossip }: OperatorParts): MetricsSample['gossip'] {
 }
 
 function clusterSample({ cluster, leadership, snapshots, checks }: OperatorParts): MetricsSample['cluster'] {
-  const { reads, readsFailed, readRequests, restores, changes, sessions, kvWatches } = cluster.figures
+  const { reads, readsFailed, readRequests, restores, changes, answers, kvWatches } = cluster.figures
   const { taken, takenMs, lastBytes, longestSliceMs } = snapshots.figures
   const { index, diverged } = checks.outcome
   return {
@@ -72,7 +72,7 @@ function clusterSample({ cluster, leadership, snapshots, checks }: OperatorParts
     snapshotSliceMsLongest: longestSliceMs,
     transfers: leadership.transfers,
     changes,
-    idempotencyKeysNow: sessions,
+    idempotencyKeysNow: answers,
     kvWatchesNow: kvWatches,
     stateCheckedIndexNow: index,
     stateDivergedNow: diverged.length,

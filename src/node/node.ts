@@ -169,7 +169,11 @@ async function startParts(
       const server = servers.find((each) => each.name === name)
       if (server === undefined) return
       const { priority, link } = server
-      publisher.setReplica({ node, generation, server: name, transport: link.kind, priority, ...upstream })
+      publisher.setReplica({
+        ...{ node, generation, server: name, transport: link.kind, priority },
+        ...{ isolation: 'shared', whenUnavailable: 'keep', groups: [] },
+        ...upstream,
+      })
     },
   })
   const measured = new MeasuredUpstreams(upstreams, clock)

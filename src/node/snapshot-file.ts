@@ -69,7 +69,7 @@ export async function readSnapshotFile(file: string): Promise<SnapshotFile> {
     time,
     revision: image.kv.reduce((newest, { revision }) => Math.max(newest, revision), 0),
     keys: image.kv.length,
-    idempotencyKeys: image.sessions.length,
+    idempotencyKeys: image.answers.length,
     bytes: bytes.length,
     checksum: head.checksum.toString(16).padStart(8, '0'),
   }

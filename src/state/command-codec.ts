@@ -1,8 +1,10 @@
 import { Packr } from 'msgpackr'
 import { unreachable } from '../std/assert.ts'
 import { unpackArray } from '../std/message-pack.ts'
+import { logLevels } from '../vocabulary/log-level.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import { isJoinTokenId } from '../vocabulary/join-token-limits.ts'
+import { isIdempotencyKey } from './answers.ts'
 import { isDigest } from './checks.ts'
 import { drains } from './command.ts'
 import type { Command, Envelope, Revision } from './command.ts'
@@ -20,7 +22,7 @@ import {
   tokenFields,
   tokenOf,
 } from './fields.ts'
-import { isIdempotencyKey } from './sessions.ts'
+import { isSession, levelAt, openingFields, openingOf, subscriptionOf, touchedOf } from './session-fields.ts'
 
 /**
  * Commands as bytes of a log entry: MessagePack arrays `[format, idempotency key or null, kind, ...fields]`, validated
@@ -54,7 +56,7 @@ export function decodeCommand(bytes: Uint8Array): Envelope | Malformed {
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
 const format = 2
 /** More than any command has. */
-const valuesMax = 1024
+const valuesMax = 2048
 
 /** Numbers on the disk; never used again for another meaning. 6 was a barrier, which format 2 does not have. */
 const kindNumbers = {
@@ -69,6 +71,13 @@ const kindNumbers = {
   'token-use': 10,
   'token-revoke': 11,
   'member-drain': 12,
+  'session-open': 13,
+  'session-close': 14,
+  'session-touch': 15,
+  'session-level': 16,
+  'session-subscribe': 17,
+  'session-unsubscribe': 18,
+  'session-pin': 19,
 } as const satisfies Record<Command['kind'], number>
 
 /** What the command says, in one order: equal commands have equal fields. */
@@ -97,6 +106,19 @@ export function commandFields(command: Command): unknown[] {
       return [kind, command.id]
     case 'member-drain':
       return [kind, command.node, command.drain && drains.indexOf(command.drain)]
+    case 'session-open':
+      return [kind, ...openingFields(command.session)]
+    case 'session-close':
+      return [kind, command.id]
+    case 'session-touch':
+      return [kind, ...command.ids]
+    case 'session-level':
+      return [kind, command.id, logLevels.indexOf(command.level)]
+    case 'session-subscribe':
+    case 'session-unsubscribe':
+      return [kind, command.id, command.server, command.uri]
+    case 'session-pin':
+      return [kind, command.id, command.server, command.node]
     default:
       return unreachable(command)
   }
@@ -134,6 +156,37 @@ function commandOf(kind: unknown, fields: readonly unknown[]): Command | undefin
       return tokenRevokeOf(fields)
     case kindNumbers['member-drain']:
       return memberDrainOf(fields)
+    default:
+      return sessionCommandOf(kind, fields)
+  }
+}
+
+function sessionCommandOf(kind: unknown, fields: readonly unknown[]): Command | undefined {
+  switch (kind) {
+    case kindNumbers['session-open']: {
+      const session = openingOf(fields)
+      return session && { kind: 'session-open', session }
+    }
+    case kindNumbers['session-close']: {
+      const [id] = fields
+      return fields.length === 1 && isSession(id) ? { kind: 'session-close', id } : undefined
+    }
+    case kindNumbers['session-touch']: {
+      const ids = touchedOf(fields)
+      return ids && { kind: 'session-touch', ids }
+    }
+    case kindNumbers['session-level']: {
+      const [id, place] = fields
+      const level = levelAt(place)
+      if (fields.length !== 2 || !isSession(id) || level === undefined) return undefined
+      return { kind: 'session-level', id, level }
+    }
+    case kindNumbers['session-subscribe']:
+      return sessionSubscriptionOf('session-subscribe', fields)
+    case kindNumbers['session-unsubscribe']:
+      return sessionSubscriptionOf('session-unsubscribe', fields)
+    case kindNumbers['session-pin']:
+      return sessionPinOf(fields)
     default:
       return undefined
   }
@@ -187,6 +240,22 @@ function memberDrainOf(fields: readonly unknown[]): Command | undefined {
   const drain = place === null ? null : drainAt(place)
   if (fields.length !== 2 || !isText(node) || !isNodeId(node) || drain === undefined) return undefined
   return { kind: 'member-drain', node, drain }
+}
+
+function sessionSubscriptionOf(
+  kind: 'session-subscribe' | 'session-unsubscribe',
+  fields: readonly unknown[],
+): Command | undefined {
+  const [id, server, uri] = fields
+  const subscription = subscriptionOf(server, uri)
+  if (fields.length !== 3 || !isSession(id) || subscription === undefined) return undefined
+  return { kind, id, ...subscription }
+}
+
+function sessionPinOf(fields: readonly unknown[]): Command | undefined {
+  const [id, server, node] = fields
+  if (fields.length !== 3 || !isSession(id) || !isServer(server) || !isText(node) || !isNodeId(node)) return undefined
+  return { kind: 'session-pin', id, server, node }
 }
 
 function isExpect(value: unknown): value is Revision | null {

@@ -2,6 +2,7 @@ import { SequenceHash } from '../std/hash.ts'
 import type { SequenceValue } from '../std/hash.ts'
 import { fieldsOf, recordKinds } from './records.ts'
 import type { RecordKind, StateRecords } from './records.ts'
+import { sessionLength } from './session-fields.ts'
 
 /** The sum of the 64-bit hashes of records: the same for the same records, in whatever order they come. */
 export class RecordSum {
@@ -48,9 +49,10 @@ export class ContentSum {
     kv: new Map(),
     member: new Map(),
     replica: new Map(),
-    session: new Map(),
+    answer: new Map(),
     token: new Map(),
     drain: new Map(),
+    session: new Map(),
   }
   #count = 0
   #length = 0
@@ -106,13 +108,22 @@ export type Sum = { readonly low: number; readonly high: number }
 
 type NotedRecords = { readonly [Kind in RecordKind]: Map<string, StateRecords[Kind] | undefined> }
 
-const seeds: Readonly<Record<RecordKind, number>> = { kv: 1, member: 2, replica: 3, session: 4, token: 5, drain: 6 }
+const seeds: Readonly<Record<RecordKind, number>> = {
+  kv: 1,
+  member: 2,
+  replica: 3,
+  answer: 4,
+  token: 5,
+  drain: 6,
+  session: 7,
+}
 /** Changes that are noted, and the text in them, in UTF-16 units: one or two milliseconds' work. */
 const notedMax = 2048
 const notedLengthMax = 1024 * 1024
 
 function lengthOf(kind: RecordKind, record: StateRecords[RecordKind]): number {
   if (kind === 'kv') return (record as StateRecords['kv']).value.length
+  if (kind === 'session') return sessionLength(record as StateRecords['session'])
   const { offer = null } = kind === 'replica' ? (record as StateRecords['replica']) : {}
   return offer === null ? 0 : Object.values(offer).reduce((sum, { length }) => sum + length, 0)
 }

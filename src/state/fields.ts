@@ -1,5 +1,6 @@
 import type { SequenceValue } from '../std/hash.ts'
 import { asJsonText } from '../std/json-text.ts'
+import { groupLengthMax, groupsMax } from '../vocabulary/group-limits.ts'
 import { compareIds, isNodeId, isServerName } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import {
@@ -11,6 +12,7 @@ import {
 } from '../vocabulary/join-token-limits.ts'
 import { keyBytesMax, valueBytesMax } from '../vocabulary/kv-limits.ts'
 import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
+import { isolations } from '../vocabulary/isolation.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { drains } from './command.ts'
@@ -37,22 +39,24 @@ export function memberOf(fields: readonly unknown[]): Member | undefined {
 
 export function replicaFields(replica: Replica): SequenceValue[] {
   const { node, generation, server, transport, status, reason, priority, offer } = replica
+  const { isolation, whenUnavailable, groups } = replica
   const numbers = [transports.indexOf(transport), statuses.indexOf(status)]
-  return [node, generation, server, ...numbers, reason, priority, offer === null ? null : offerFields(offer)]
+  const visibility = [isolations.indexOf(isolation), visibilities.indexOf(whenUnavailable), [...groups]]
+  return [node, generation, server, ...numbers, reason, priority, offer && offerFields(offer), ...visibility]
 }
 
 export function replicaOf(fields: readonly unknown[]): Replica | undefined {
-  const [node, generation, server, transportNumber, statusNumber, reason, priority, offerList] = fields
-  if (fields.length !== 8 || !isText(node) || !isNodeId(node) || !isWhole(generation) || !isServer(server))
-    return undefined
+  const [node, generation, server, transportNumber, statusNumber, reason, priority, offerList, ...shown] = fields
+  if (!isText(node) || !isNodeId(node) || !isWhole(generation) || !isServer(server)) return undefined
   const transport = typeof transportNumber === 'number' ? transports[transportNumber] : undefined
   const status = typeof statusNumber === 'number' ? statuses[statusNumber] : undefined
   if (transport === undefined || status === undefined) return undefined
   if (typeof reason !== 'string' || reason.length > reasonMax) return undefined
   if (!isInteger(priority)) return undefined
   const offer = offerList === null ? null : offerOf(offerList)
-  if (offer === undefined) return undefined
-  return { node, generation, server, transport, status, reason, priority, offer }
+  const visibility = visibilityOf(shown)
+  if (offer === undefined || visibility === undefined) return undefined
+  return { node, generation, server, transport, status, reason, priority, offer, ...visibility }
 }
 
 export function tokenFields(token: JoinToken): SequenceValue[] {
@@ -89,6 +93,7 @@ export function drainAt(place: unknown): Drain | undefined {
 }
 
 const transports = ['stdio', 'http'] as const
+const visibilities = ['keep', 'hide'] as const
 const statuses = ['starting', 'ready', 'failed'] as const
 
 /** An address or version is at most this long, in UTF-16 units. */
@@ -97,6 +102,31 @@ const shortTextMax = 256
 const reasonMax = 2048
 /** All parts of an offer together, in UTF-16 units. */
 const offerLengthMax = 4 * 1024 * 1024
+
+/** How a replica is shared, and where it is shown. */
+function visibilityOf(
+  fields: readonly unknown[],
+): Pick<Replica, 'isolation' | 'whenUnavailable' | 'groups'> | undefined {
+  const [isolationNumber, visibilityNumber, groupList] = fields
+  const isolation = typeof isolationNumber === 'number' ? isolations[isolationNumber] : undefined
+  const whenUnavailable = typeof visibilityNumber === 'number' ? visibilities[visibilityNumber] : undefined
+  const groups = groupsOf(groupList)
+  if (fields.length !== 3 || isolation === undefined || whenUnavailable === undefined) return undefined
+  return groups && { isolation, whenUnavailable, groups }
+}
+
+/** Each once, sorted. */
+function groupsOf(value: unknown): string[] | undefined {
+  if (!Array.isArray(value) || value.length > groupsMax) return undefined
+  const groups: string[] = []
+  for (const group of value as unknown[]) {
+    const before = groups.at(-1)
+    if (!isText(group, groupLengthMax) || group === '') return undefined
+    if (before !== undefined && compareIds(before, group) >= 0) return undefined
+    groups.push(group)
+  }
+  return groups
+}
 
 function labelsOf(value: unknown): Record<string, string> | undefined {
   if (!Array.isArray(value) || value.length > labelsMax) return undefined
@@ -150,7 +180,12 @@ export function isKey(value: unknown): value is string {
  * the same here.
  */
 export function isValue(value: unknown): value is JsonText {
-  return typeof value === 'string' && value !== '' && fitsBytes(value, valueBytesMax)
+  return isJson(value, valueBytesMax)
+}
+
+/** As `isValue`, with a limit of its own. */
+export function isJson(value: unknown, bytesMax: number): value is JsonText {
+  return typeof value === 'string' && value !== '' && fitsBytes(value, bytesMax)
 }
 
 export function isWhole(value: unknown): value is number {

@@ -1,6 +1,6 @@
 import type { JsonText } from '../std/json-text.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
-import type { Drain, JoinToken, Member, Replica, Revision } from './command.ts'
+import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import type { Drain, JoinToken, Member, Replica, Revision, SessionRecord } from './command.ts'
 
 /** What the rest of a node may read of the replicated state. Synchronous; what it returns is never changed afterwards. */
 export type StateReader = {
@@ -9,7 +9,7 @@ export type StateReader = {
   /** Grows with every change to replicas, members or drains; equal versions mean equal contents. */
   readonly catalogVersion: number
   /** How many results of writes under an idempotency key are kept. */
-  readonly sessionCount: number
+  readonly answerCount: number
   kvGet(key: string): KvEntry | undefined
   /** Keys with the prefix that are greater than `after`, in bytewise order; `next` is the last key when more follow. */
   kvList(options: { prefix: string; after: string | null; limit: number }): {
@@ -23,6 +23,10 @@ export type StateReader = {
   /** The join tokens that are known, by creation, then id; those that are over among them. */
   tokens(): readonly JoinToken[]
   token(id: string): JoinToken | undefined
+  /** The sessions of MCP clients, in the order of their last use. */
+  clientSessions(): readonly SessionRecord[]
+  clientSession(id: SessionId): SessionRecord | undefined
+  readonly clientSessionCount: number
   /** What operators want of nodes. */
   drains(): ReadonlyMap<NodeId, Drain>
   /** The newest check indexes of which there is anything to say, newest first. */
@@ -48,6 +52,8 @@ export type StateChange = {
   /** Members or drains. */
   readonly members: boolean
   readonly tokens: boolean
+  /** Sessions of clients that were closed or have expired. */
+  readonly sessionsEnded: readonly SessionId[]
   /** A check index was reached, or a report of one came. */
   readonly checks: boolean
 }

@@ -26,8 +26,15 @@ export function sameReplica(a: Replica, b: Replica): boolean {
     a.status === b.status &&
     a.reason === b.reason &&
     a.priority === b.priority &&
+    a.isolation === b.isolation &&
+    a.whenUnavailable === b.whenUnavailable &&
+    sameList(a.groups, b.groups) &&
     sameOffer(a.offer, b.offer)
   )
+}
+
+function sameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, place) => text === b[place])
 }
 
 function sameOffer(a: Offer | null, b: Offer | null): boolean {

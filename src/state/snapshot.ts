@@ -2,9 +2,11 @@ import { Packr } from 'msgpackr'
 import { unpackArray } from '../std/message-pack.ts'
 import { isNodeId } from '../vocabulary/ids.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
+import { isIdempotencyKey } from './answers.ts'
+import type { AnswerRecord } from './answers.ts'
 import { checksMax, isCheckIndex, isDigest } from './checks.ts'
 import type { CheckRecord } from './checks.ts'
-import type { CommandResult, JoinToken, Member, Replica, Revision } from './command.ts'
+import type { CommandResult, JoinToken, Member, Replica, Revision, SessionRecord } from './command.ts'
 import type { Malformed } from './command-codec.ts'
 import { RecordSum } from './content-sum.ts'
 import type { Sum } from './content-sum.ts'
@@ -13,8 +15,7 @@ import type { DrainRecord } from './fields.ts'
 import type { KvEntry } from './reader.ts'
 import { fieldsOf, resultKinds } from './records.ts'
 import type { RecordKind, StateRecords } from './records.ts'
-import { isIdempotencyKey } from './sessions.ts'
-import type { SessionRecord } from './sessions.ts'
+import { sessionOf } from './session-fields.ts'
 
 /**
  * The whole state at one applied index, and its bytes: blocks of `length (4 bytes, big endian), MessagePack list`, each
@@ -31,10 +32,12 @@ export type StateImage = {
   readonly members: readonly Member[]
   readonly replicas: readonly Replica[]
   /** Oldest first. */
-  readonly sessions: readonly SessionRecord[]
+  readonly answers: readonly AnswerRecord[]
   /** In the order in which they became known. */
   readonly tokens: readonly JoinToken[]
   readonly drains: readonly DrainRecord[]
+  /** In the order of their last use. */
+  readonly sessions: readonly SessionRecord[]
   /** Oldest index first. */
   readonly checks: readonly CheckRecord[]
   /** Of all but the checks, as they were when they came to be. */
@@ -46,18 +49,19 @@ export type StateImage = {
  * the sum of what it has written: another than the image's says that a record was damaged in memory.
  */
 export function* encodeSnapshot(image: StateImage): Generator<Uint8Array, Sum, void> {
-  const { kv, members, replicas, sessions, tokens, drains, checks } = image
+  const { kv, members, replicas, answers, tokens, drains, sessions, checks } = image
   const content = new RecordSum()
   yield block([sections.head, format, image.appliedIndex, image.time])
   yield* blocks('kv', kv, content)
   yield* blocks('member', members, content)
   yield* blocks('replica', replicas, content)
-  yield* blocks('session', sessions, content)
+  yield* blocks('answer', answers, content)
   yield* blocks('token', tokens, content)
   yield* blocks('drain', drains, content)
+  yield* blocks('session', sessions, content)
   if (checks.length > 0) yield block([sections.checks, ...checks.map(checkFields)])
   const sum = content.value
-  const counts = [kv, members, replicas, sessions, tokens, drains, checks].map((list) => list.length)
+  const counts = [kv, members, replicas, answers, tokens, drains, sessions, checks].map((list) => list.length)
   yield block([sections.end, ...counts, sum.low, sum.high])
   return sum
 }
@@ -101,8 +105,20 @@ export function* decodingSnapshot(bytes: Uint8Array): Generator<void, StateImage
 }
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, moreTypes: false })
-const format = 3
-const sections = { head: 0, kv: 1, member: 2, replica: 3, session: 4, end: 5, checks: 6, token: 7, drain: 8 } as const
+const format = 4
+/** Numbers on the disk; never used again for another meaning. */
+const sections = {
+  head: 0,
+  kv: 1,
+  member: 2,
+  replica: 3,
+  answer: 4,
+  end: 5,
+  checks: 6,
+  token: 7,
+  drain: 8,
+  session: 9,
+} as const
 /** Text of one block, in UTF-16 units, about; its last record may pass it. */
 const blockLengthMax = 64 * 1024
 /** More than any block has. */
@@ -114,17 +130,18 @@ class Found {
     kv: [] as KvEntry[],
     members: [] as Member[],
     replicas: [] as Replica[],
-    sessions: [] as SessionRecord[],
+    answers: [] as AnswerRecord[],
     tokens: [] as JoinToken[],
     drains: [] as DrainRecord[],
+    sessions: [] as SessionRecord[],
     checks: [] as CheckRecord[],
   }
   readonly #names = new Set<string>()
   readonly #content = new RecordSum()
 
   get counts(): readonly number[] {
-    const { kv, members, replicas, sessions, tokens, drains, checks } = this.lists
-    return [kv, members, replicas, sessions, tokens, drains, checks].map((list) => list.length)
+    const { kv, members, replicas, answers, tokens, drains, sessions, checks } = this.lists
+    return [kv, members, replicas, answers, tokens, drains, sessions, checks].map((list) => list.length)
   }
 
   get sum(): Sum {
@@ -132,7 +149,7 @@ class Found {
   }
 
   take(section: unknown, records: readonly unknown[]): boolean {
-    const { kv, members, replicas, sessions, tokens, drains, checks } = this.lists
+    const { kv, members, replicas, answers, tokens, drains, sessions, checks } = this.lists
     switch (section) {
       case sections.kv:
         return this.#takeAll('kv', { records, into: kv, itemOf: kvOf, nameOf: ({ key }) => key })
@@ -142,12 +159,14 @@ class Found {
         const nameOf = ({ node, server }: Replica): string => `${node}/${server}`
         return this.#takeAll('replica', { records, into: replicas, itemOf: replicaOf, nameOf })
       }
-      case sections.session:
-        return this.#takeAll('session', { records, into: sessions, itemOf: sessionOf, nameOf: ({ key }) => key })
+      case sections.answer:
+        return this.#takeAll('answer', { records, into: answers, itemOf: answerOf, nameOf: ({ key }) => key })
       case sections.token:
         return this.#takeAll('token', { records, into: tokens, itemOf: tokenOf, nameOf: ({ id }) => id })
       case sections.drain:
         return this.#takeAll('drain', { records, into: drains, itemOf: drainOf, nameOf: ({ node }) => node })
+      case sections.session:
+        return this.#takeAll('session', { records, into: sessions, itemOf: sessionOf, nameOf: ({ id }) => id })
       case sections.checks:
         return takeAll(records, checks, checkOf) && areChecks(checks)
       default:
@@ -242,7 +261,7 @@ function kvOf(fields: readonly unknown[]): KvEntry | undefined {
   return { key, value, revision }
 }
 
-function sessionOf(fields: readonly unknown[]): SessionRecord | undefined {
+function answerOf(fields: readonly unknown[]): AnswerRecord | undefined {
   const [key, fingerprint, time, ...rest] = fields
   const result = resultOf(rest)
   if (!isIdempotencyKey(key) || !isText(fingerprint) || !isWhole(time) || result === undefined) return undefined

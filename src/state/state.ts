@@ -1,26 +1,38 @@
-import { assert, unreachable } from '../std/assert.ts'
+import { assert } from '../std/assert.ts'
 import { SequenceHash, sha256Hex } from '../std/hash.ts'
 import { compareIds } from '../vocabulary/ids.ts'
-import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import { Answers } from './answers.ts'
 import { byName } from './by-name.ts'
 import { Checks, checksMax, isCheckIndex } from './checks.ts'
 import type { DigestReport } from './checks.ts'
+import { ClientSessions } from './client-sessions.ts'
 import { commandFields } from './command-codec.ts'
 import type { Malformed } from './command-codec.ts'
-import type { Command, CommandResult, Drain, Envelope, JoinToken, Member, Replica, Revision } from './command.ts'
+import type {
+  Command,
+  CommandResult,
+  Drain,
+  Envelope,
+  JoinToken,
+  Member,
+  Replica,
+  Revision,
+  SessionRecord,
+} from './command.ts'
 import { ContentSum } from './content-sum.ts'
 import type { CurrentRecords, RecordChange } from './content-sum.ts'
 import type { DrainRecord } from './fields.ts'
 import { JoinTokens } from './join-tokens.ts'
 import { KeyValues } from './key-values.ts'
 import type { KvEntry, StateChange, StateCheck, StateReader } from './reader.ts'
-import { sameMember, sameReplica } from './same-record.ts'
-import { Sessions } from './sessions.ts'
+import { Replicas } from './replicas.ts'
+import { sameMember } from './same-record.ts'
 import type { StateImage } from './snapshot.ts'
 
 /**
  * What all nodes agree on: key-value pairs, the directory of members and what operators want of them, the replicas of
- * servers, who may join, what repeated writes were answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
+ * servers, who may join, the sessions of clients, what repeated writes were answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
  * image of the state with the entries behind it.
  *
  * The pairs are bounded by the log, which refuses to grow past its own limit; members and replicas by the limits below.
@@ -31,24 +43,27 @@ export class ClusterState implements StateReader {
   #members = new Map<NodeId, Member>()
   /** Of members. */
   #drains = new Map<NodeId, Drain>()
-  #replicas = new Map<string, Replica>()
-  readonly #sessions = new Sessions((key, change) => this.#content.note('session', key, change))
+  readonly #replicas = new Replicas((key, change) => this.#noteReplica(key, change))
+  readonly #answers = new Answers((key, change) => this.#content.note('answer', key, change))
   readonly #tokens = new JoinTokens((id, change) => this.#noteToken(id, change))
+  readonly #sessions = new ClientSessions((id, change) => this.#content.note('session', id, change))
   readonly #records: CurrentRecords = {
     kv: (key) => this.#kv.find(key),
     member: (node) => this.#members.get(node as NodeId),
-    replica: (key) => this.#replicas.get(key),
-    session: (key) => this.#sessions.find(key),
+    replica: (key) => this.#replicas.find(key),
+    answer: (key) => this.#answers.find(key),
     token: (id) => this.#tokens.find(id),
     drain: (node) => this.#drainRecord(node as NodeId),
+    session: (id) => this.#sessions.find(id as SessionId),
   }
   #content = new ContentSum(this.#records)
   readonly #checks = new Checks()
   /** This node's own digests, of the newest check indexes that it came by. */
   readonly #ownDigests = new Map<Revision, string>()
   #sortedMembers: readonly Member[] | null = null
-  #sortedReplicas: readonly Replica[] | null = null
   #appliedIndex = 0
+  /** Log time of the newest entry. */
+  #time = 0
   #catalogVersion = 0
   #catalogChanged = false
   #membersChanged = false
@@ -63,7 +78,11 @@ export class ClusterState implements StateReader {
     return this.#catalogVersion
   }
 
-  get sessionCount(): number {
+  get answerCount(): number {
+    return this.#answers.size
+  }
+
+  get clientSessionCount(): number {
     return this.#sessions.size
   }
 
@@ -76,11 +95,13 @@ export class ClusterState implements StateReader {
     readonly time: number
     readonly command: Envelope | Malformed | null
   }): CommandResult {
-    const { index, time, command } = entry
+    const { index, command } = entry
     assert(index === this.#appliedIndex + 1, `state: entry ${index} does not follow ${this.#appliedIndex}`)
     this.#appliedIndex = index
-    this.#sessions.advance(time)
-    this.#tokens.advance(this.#sessions.time)
+    this.#time = Math.max(this.#time, entry.time)
+    this.#answers.advance(this.#time)
+    this.#tokens.advance(this.#time)
+    this.#sessions.advance(this.#time)
     const result = this.#applyEnvelope(command, index)
     if (isCheckIndex(index)) this.#noteOwnDigest()
     return result
@@ -94,7 +115,7 @@ export class ClusterState implements StateReader {
     const { low, high } = this.#content.total()
     const hash = new SequenceHash()
     hash.begin(0)
-    hash.add([this.#appliedIndex, this.#sessions.time, low, high])
+    hash.add([this.#appliedIndex, this.#time, low, high])
     for (const { index, reports } of this.#checks.all()) {
       hash.add([index, reports.map(({ node, digest }) => [node, digest])])
     }
@@ -106,13 +127,14 @@ export class ClusterState implements StateReader {
   capture(): StateImage {
     return {
       appliedIndex: this.#appliedIndex,
-      time: this.#sessions.time,
+      time: this.#time,
       kv: this.#kv.all(),
       members: [...this.#members.values()],
-      replicas: [...this.#replicas.values()],
-      sessions: this.#sessions.all(),
+      replicas: this.#replicas.all(),
+      answers: this.#answers.all(),
       tokens: this.#tokens.all(),
       drains: [...this.#drains].map(([node, drain]) => ({ node, drain })),
+      sessions: this.#sessions.all(),
       checks: this.#checks.all(),
       sum: this.#content.total(),
     }
@@ -129,18 +151,21 @@ export class ClusterState implements StateReader {
    */
   *restoring(image: StateImage): Generator<void, void, void> {
     const kv = yield* this.#kv.restoring(image.kv)
-    const sessions = yield* byName(image.sessions, ({ key }) => key)
+    const answers = yield* byName(image.answers, ({ key }) => key)
+    const sessions = yield* this.#sessions.restoring(image.sessions)
     this.#appliedIndex = image.appliedIndex
+    this.#time = image.time
     kv.commit()
+    sessions.commit()
     this.#members = new Map(image.members.map((member) => [member.node, member]))
-    this.#replicas = new Map(image.replicas.map((replica) => [replicaKey(replica.node, replica.server), replica]))
+    this.#replicas.restore(image.replicas)
     this.#drains = new Map(image.drains.map(({ node, drain }) => [node, drain]))
-    this.#sessions.restore(image.time, sessions)
+    this.#answers.restore(answers)
     this.#tokens.restore(image.tokens)
     this.#content = new ContentSum(this.#records, image.sum)
     this.#checks.restore(image.checks)
     this.#noteMembers()
-    this.#noteReplicas()
+    this.#noteCatalog()
     this.#ownDigests.clear()
     this.#tokensChanged = true
     this.#checksChanged = true
@@ -154,6 +179,7 @@ export class ClusterState implements StateReader {
       catalog: this.#catalogChanged,
       members: this.#membersChanged,
       tokens: this.#tokensChanged,
+      sessionsEnded: this.#sessions.takeEnded(),
       checks: this.#checksChanged,
     }
     this.#catalogChanged = false
@@ -177,10 +203,7 @@ export class ClusterState implements StateReader {
   }
 
   replicas(): readonly Replica[] {
-    this.#sortedReplicas ??= [...this.#replicas.values()].sort(
-      (a, b) => compareIds(a.server, b.server) || compareIds(a.node, b.node),
-    )
-    return this.#sortedReplicas
+    return this.#replicas.sorted()
   }
 
   tokens(): readonly JoinToken[] {
@@ -189,6 +212,14 @@ export class ClusterState implements StateReader {
 
   token(id: string): JoinToken | undefined {
     return this.#tokens.find(id)
+  }
+
+  clientSessions(): readonly SessionRecord[] {
+    return this.#sessions.all()
+  }
+
+  clientSession(id: SessionId): SessionRecord | undefined {
+    return this.#sessions.find(id)
   }
 
   drains(): ReadonlyMap<NodeId, Drain> {
@@ -214,13 +245,13 @@ export class ClusterState implements StateReader {
   #applyOnce(command: Command, entry: { index: Revision; idempotencyKey: string }): CommandResult {
     const { index, idempotencyKey: key } = entry
     const fingerprint = sha256Hex(JSON.stringify(commandFields(command)))
-    const known = this.#sessions.find(key)
+    const known = this.#answers.find(key)
     if (known !== undefined) {
       if (known.fingerprint === fingerprint) return known.result
       return refused('the idempotency key was used for another request; every request has a key of its own')
     }
     const result = this.#applyCommand(command, index)
-    this.#sessions.add({ key, fingerprint, result })
+    this.#answers.add({ key, fingerprint, result, time: this.#time })
     return result
   }
 
@@ -235,21 +266,21 @@ export class ClusterState implements StateReader {
       case 'member-delete':
         return this.#deleteMember(command, index)
       case 'replica-set':
-        return this.#setReplica(command.replica, index)
+        return this.#replicas.set(command.replica, { index, member: this.#members.get(command.replica.node) })
       case 'replica-delete':
-        return this.#deleteReplica(command, index)
+        return this.#replicas.delete(command, index)
       case 'state-digest':
         return this.#report(command, index)
       case 'token-set':
-        return this.#tokens.set(command.token, { index, time: this.#sessions.time })
+        return this.#tokens.set(command.token, { index, time: this.#time })
       case 'token-use':
-        return this.#tokens.use(command.id, command.node, { index, time: this.#sessions.time })
+        return this.#tokens.use(command.id, command.node, { index, time: this.#time })
       case 'token-revoke':
         return this.#tokens.revoke(command.id, index)
       case 'member-drain':
         return this.#wantDrain(command, index)
       default:
-        return unreachable(command)
+        return this.#sessions.apply(command, { index, time: this.#time })
     }
   }
 
@@ -266,7 +297,7 @@ export class ClusterState implements StateReader {
       this.#members.set(member.node, member)
       this.#noteMembers()
     }
-    this.#withdraw((replica) => replica.node === member.node && replica.generation !== member.generation)
+    this.#replicas.withdraw(member.node, member.generation)
     return { kind: 'done', revision: index }
   }
 
@@ -279,51 +310,8 @@ export class ClusterState implements StateReader {
     this.#checks.forget(node)
     this.#setDrain(node, null)
     this.#noteMembers()
-    this.#withdraw((replica) => replica.node === node)
+    this.#replicas.withdraw(node, null)
     return { kind: 'done', revision: index }
-  }
-
-  #withdraw(isGone: (replica: Replica) => boolean): void {
-    for (const [key, replica] of this.#replicas) {
-      if (!isGone(replica)) continue
-      this.#removeReplica(key, replica)
-    }
-  }
-
-  #setReplica(replica: Replica, index: Revision): CommandResult {
-    const member = this.#members.get(replica.node)
-    if (member === undefined) return refused(`node ${replica.node} is not in the directory`)
-    if (member.generation !== replica.generation) {
-      return refused(
-        `generation ${replica.generation} of node ${replica.node} is not its newest, which is ${member.generation}`,
-      )
-    }
-    const key = replicaKey(replica.node, replica.server)
-    const known = this.#replicas.get(key)
-    if (known === undefined && this.#replicas.size >= replicasMax) {
-      return refused(`the cluster holds ${replicasMax} replicas already`)
-    }
-    if (known === undefined || !sameReplica(known, replica)) {
-      this.#content.note('replica', key, { before: known, after: replica })
-      this.#replicas.set(key, replica)
-      this.#noteReplicas()
-    }
-    return { kind: 'done', revision: index }
-  }
-
-  /** A late withdrawal by an older generation finds nothing: what stands there is not what it meant. */
-  #deleteReplica(command: Command & { kind: 'replica-delete' }, index: Revision): CommandResult {
-    const key = replicaKey(command.node, command.server)
-    const known = this.#replicas.get(key)
-    if (known?.generation !== command.generation) return { kind: 'not-found' }
-    this.#removeReplica(key, known)
-    return { kind: 'done', revision: index }
-  }
-
-  #removeReplica(key: string, replica: Replica): void {
-    this.#content.note('replica', key, { before: replica, after: undefined })
-    this.#replicas.delete(key)
-    this.#noteReplicas()
   }
 
   #wantDrain({ node, drain }: Command & { kind: 'member-drain' }, index: Revision): CommandResult {
@@ -374,8 +362,12 @@ export class ClusterState implements StateReader {
     this.#catalogVersion += 1
   }
 
-  #noteReplicas(): void {
-    this.#sortedReplicas = null
+  #noteReplica(key: string, change: RecordChange<Replica>): void {
+    this.#content.note('replica', key, change)
+    this.#noteCatalog()
+  }
+
+  #noteCatalog(): void {
     this.#catalogChanged = true
     this.#catalogVersion += 1
   }
@@ -383,14 +375,7 @@ export class ClusterState implements StateReader {
 
 /** Nodes in the directory: those that ever were, until they are removed. */
 export const membersMax = 1024
-/** Replicas of all servers on all nodes. */
-const replicasMax = 16_384
 
 function refused(reason: string): CommandResult {
   return { kind: 'refused', reason }
-}
-
-/** Neither a node's id nor a server's name holds a slash. */
-function replicaKey(node: NodeId, server: ServerName): string {
-  return `${node}/${server}`
 }

@@ -17,7 +17,7 @@ export type ServerName = Brand<string, 'ServerName'>
 /** One MCP request from client to result; unique in the cluster: `{node}.{generation}.{counter}`. */
 export type CallId = Brand<string, 'CallId'>
 
-/** One MCP session of the legacy era: a random UUID. Whoever knows it may use the session, so it is never logged whole. */
+/** One MCP session of the legacy era: a random UUID in lower case. Whoever knows it may use the session, so it is never logged whole. */
 export type SessionId = Brand<string, 'SessionId'>
 
 /**
@@ -30,6 +30,7 @@ export type QuestionId = Brand<string, 'QuestionId'>
 export type ProposalId = Brand<string, 'ProposalId'>
 
 const nodeIdPattern = /^[A-Za-z0-9._-]{1,64}$/
+const sessionIdPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const serverNamePattern = /^[A-Za-z0-9_-]{1,48}$/
 
 /** Names that the gateway keeps for itself (paths `/mcp/group/...`, tools `quorate__...`). */
@@ -37,6 +38,10 @@ export const reservedServerNames: readonly string[] = ['quorate', 'group']
 
 export function isNodeId(text: string): text is NodeId {
   return nodeIdPattern.test(text)
+}
+
+export function isSessionId(text: string): text is SessionId {
+  return sessionIdPattern.test(text)
 }
 
 export function isServerName(text: string): text is ServerName {

@@ -1,5 +1,5 @@
 /**
- * Who shares an upstream. `session`: each client session has its own. `asking`: each session whose client can be asked
+ * Who shares an upstream. Places in the list are numbers on the disk. `session`: each client session has its own. `asking`: each session whose client can be asked
  * (sampling, elicitation, roots) has its own, the others share one.
  */
 export const isolations = ['shared', 'session', 'asking'] as const

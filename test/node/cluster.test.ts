@@ -160,7 +160,7 @@ describe('a node before its cluster', () => {
       { kind: 'done', revision: 1 },
       { kind: 'done', revision: 1 },
     ])
-    expect(cluster.figures.sessions).toBe(1)
+    expect(cluster.figures.answers).toBe(1)
   })
 
   it('refuses early when too many proposals wait', async () => {
@@ -256,7 +256,7 @@ describe('a node before its cluster', () => {
       idempotencyKey: null,
     })
     cluster.committed([{ index: 4097, term: 1, kind: 'command', id: '' as ProposalId, time: 10, data: report }])
-    expect([watch.next, told, cluster.figures.sessions]).toEqual([4098, 0, 0])
+    expect([watch.next, told, cluster.figures.answers]).toEqual([4098, 0, 0])
     expect(heard.slice(1)).toEqual([
       [0, true],
       [0, true],

@@ -96,7 +96,7 @@ describe('a founded data directory', () => {
     const { image: kept } = await start()
     expect(image.members).toHaveLength(1)
     expect(kept?.kv).toEqual(image.kv)
-    expect(kept?.sessions).toEqual(image.sessions)
+    expect(kept?.answers).toEqual(image.answers)
     expect([kept?.members, kept?.replicas, kept?.appliedIndex]).toEqual([[], [], 4 + revisionGap])
   })
 

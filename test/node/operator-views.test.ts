@@ -99,6 +99,9 @@ describe('the view of a server', () => {
             reason: '',
             priority: 0,
             offer: null,
+            isolation: 'shared',
+            whenUnavailable: 'keep',
+            groups: [],
           },
         },
       ]

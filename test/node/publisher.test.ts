@@ -29,6 +29,9 @@ function replica(server: string, status: Replica['status'] = 'ready'): Replica {
     reason: '',
     priority: 0,
     offer: null,
+    isolation: 'shared',
+    whenUnavailable: 'keep',
+    groups: [],
   }
 }
 

@@ -4,15 +4,17 @@ import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import type { Offer } from '../../src/vocabulary/offer.ts'
 
 /** Replicas, offers and members for tests, with what a test does not care about filled in. */
-export function replica(given: {
-  server: string
-  node: string
-  generation?: number
-  status?: Replica['status']
-  reason?: string
-  priority?: number
-  offer?: Offer | null
-}): Replica {
+export function replica(
+  given: {
+    server: string
+    node: string
+    generation?: number
+    status?: Replica['status']
+    reason?: string
+    priority?: number
+    offer?: Offer | null
+  } & Partial<Pick<Replica, 'isolation' | 'whenUnavailable' | 'groups'>>,
+): Replica {
   return {
     node: given.node as NodeId,
     generation: given.generation ?? 1,
@@ -22,6 +24,9 @@ export function replica(given: {
     reason: given.reason ?? '',
     priority: given.priority ?? 0,
     offer: given.offer ?? null,
+    isolation: given.isolation ?? 'shared',
+    whenUnavailable: given.whenUnavailable ?? 'keep',
+    groups: given.groups ?? [],
   }
 }
 

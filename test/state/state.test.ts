@@ -55,6 +55,9 @@ const replica = (node: string, generation: number, server: string, more: Partial
   reason: '',
   priority: 0,
   offer: offer('[]'),
+  isolation: 'shared',
+  whenUnavailable: 'keep',
+  groups: [],
   ...more,
 })
 const memberSet = (...of: Parameters<typeof member>): Command => ({ kind: 'member-set', member: member(...of) })

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Command, CommandResult } from '../../src/state/command.ts'
-import { sessionsMax, sessionWindowMs } from '../../src/state/sessions.ts'
+import { answersMax, answerWindowMs } from '../../src/state/answers.ts'
 import { ClusterState } from '../../src/state/state.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 
@@ -31,7 +31,7 @@ describe('a write under an idempotency key', () => {
     expect(state.feed(set('a', '1'), 'k')).toEqual({ kind: 'done', revision: 1 })
     expect(state.kvGet('a')).toEqual({ key: 'a', value: '2', revision: 2 })
     expect(state.takeChange().kv).toEqual([])
-    expect(state.sessionCount).toBe(1)
+    expect(state.answerCount).toBe(1)
   })
 
   it.each<[string, Command, CommandResult]>([
@@ -64,10 +64,10 @@ describe('a write under an idempotency key', () => {
   it('is known for the window of log time to its last millisecond, and not longer, whatever entry ends it', () => {
     const state = new Fed()
     state.feed(set('a', '1'), 'k')
-    expect(state.feed(set('a', '1'), 'k', sessionWindowMs - 1)).toEqual({ kind: 'done', revision: 1 })
-    state.apply({ index: 3, time: sessionWindowMs, command: null })
-    expect(state.sessionCount).toBe(0)
-    state.time = sessionWindowMs
+    expect(state.feed(set('a', '1'), 'k', answerWindowMs - 1)).toEqual({ kind: 'done', revision: 1 })
+    state.apply({ index: 3, time: answerWindowMs, command: null })
+    expect(state.answerCount).toBe(0)
+    state.time = answerWindowMs
     expect(state.feed(set('a', '1'), 'k')).toEqual({ kind: 'done', revision: 4 })
   })
 
@@ -80,8 +80,8 @@ describe('a write under an idempotency key', () => {
 
   it('is forgotten, the oldest first, when there are more newer ones than are kept', () => {
     const state = new Fed()
-    for (let n = 0; n <= sessionsMax; n += 1) state.feed(remove('missing'), `k${n}`)
-    expect(state.sessionCount).toBe(sessionsMax)
+    for (let n = 0; n <= answersMax; n += 1) state.feed(remove('missing'), `k${n}`)
+    expect(state.answerCount).toBe(answersMax)
     const [oldest] = state.capture().sessions
     expect(oldest?.key).toBe('k1')
   })
