@@ -74,6 +74,7 @@ const ownHeaders = new Set([
 const sessionIdPattern = /^[\x21-\x7e]{1,1024}$/
 
 class HttpLink implements Link {
+  readonly hasStreams = true
   readonly #options: SessionOptions
   readonly #events: LinkEvents
   readonly #requests = new Map<number, HttpExchange>()

@@ -7,6 +7,8 @@ import type { OperatingError } from '../vocabulary/operating-error.ts'
 export type Link = {
   /** The server has given us a session: what it keeps, it keeps by it. Settled with `negotiated`. */
   readonly hasSession: boolean
+  /** Each request has a stream of its own: what comes on none of them belongs to none of them. */
+  readonly hasStreams: boolean
   /** Sends a request. What becomes of it arrives as events under its id. */
   request(id: number, text: string): void
   /** Sends a notification or an answer; settles when it is handed over or lost, and never rejects. */

@@ -19,6 +19,7 @@ type Message = { readonly id: number | null; readonly text: string; readonly byt
 
 class StdioLink implements Link {
   readonly hasSession = false
+  readonly hasStreams = false
   readonly #options: ChildOptions
   readonly #events: LinkEvents
   readonly #child: Child
