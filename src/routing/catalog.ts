@@ -1,73 +1,91 @@
-import { editJson } from '../std/json-text.ts'
+import type { JsonText } from '../std/json-text.ts'
 import type { Replica } from '../state/command.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import type { Naming } from '../vocabulary/naming.ts'
+import { serverCapabilities, sharedCapabilities } from './capabilities.ts'
+import type { Capabilities } from './capabilities.ts'
 import { Listing, sameListing } from './listing.ts'
 import type { ListingEntry, ListKind } from './listing.ts'
 import { offerContents } from './offer-contents.ts'
 import type { OfferContents, OfferFault } from './offer-contents.ts'
-import { publicName } from './public-name.ts'
+import { comparePriority, publicLists } from './public-lists.ts'
+import type { Collision, PublicLists, Speaker } from './public-lists.ts'
 import { TemplateMatcher } from './resource-template.ts'
 
 /**
- * The catalog: what the whole cluster offers, as clients see it on `/mcp` and on `/mcp/{server}`. A function of the
- * replicated replicas only, whatever their order, so it is the same on every node. Which replica takes a call is not
- * decided here (choose.ts).
+ * The catalog: what the whole cluster offers, as clients see it on `/mcp`, `/mcp/group/{group}` and `/mcp/{server}`. A
+ * function of the replicated replicas and the naming policy only, whatever their order, so it is the same on every node.
+ * Which replica takes a call is not decided here (choose.ts).
  */
 export type Catalog = {
-  /** `/mcp`: every server, tools and prompts under their public names. */
+  /** `/mcp`: every server, tools and prompts named by policy. */
   readonly all: CatalogScope
-  /** `/mcp/{server}`: each server that has a replica, under its own names. In order of names. */
+  /** `/mcp/{server}`: each server that has a replica, under its own names and in its own order. In order of names. */
   readonly servers: ReadonlyMap<ServerName, ServerCatalog>
-  /** Entries that `/mcp` does not show because another has their name. */
+  /** `/mcp/group/{group}`: the servers that say they are in it, named as by `conditional`. In order of names. */
+  readonly groups: ReadonlyMap<string, CatalogScope>
+  /** Entries that a URL does not show because another has their name. */
   readonly collisions: readonly Collision[]
   /** Parts of offers that are not usable and were left out. */
   readonly faults: readonly CatalogFault[]
 }
 
-/** The four lists of one URL. */
-export type CatalogScope = Readonly<Record<ListKind, Listing>>
+/** What one URL shows. */
+export type CatalogScope = PublicLists & {
+  /** Those that it is about, whether or not they are ready. In order of names. */
+  readonly servers: ReadonlySet<ServerName>
+  readonly capabilities: Capabilities
+}
 
 export type ServerCatalog = CatalogScope & {
   readonly server: ServerName
-  /** Whose offer is shown; null while no replica is ready, and then the lists are empty. */
+  /** Whose offer is shown; null while none is, and then the lists are empty. */
   readonly node: NodeId | null
-  /** Null until a replica was ready once. */
-  readonly capabilities: OfferContents['capabilities'] | null
+  /** The server's own words in initialize; null until a replica was ready once, and where it said nothing. */
   readonly instructions: string | null
-}
-
-export type Collision = {
-  readonly list: ListKind
-  readonly name: string
-  readonly shown: ServerName
-  readonly hidden: ServerName
-  /** The hidden server's own name for it. */
-  readonly own: string
+  readonly serverInfo: JsonText | null
 }
 
 export type CatalogFault = OfferFault & { readonly server: ServerName; readonly node: NodeId }
 
-export function buildCatalog(replicas: readonly Replica[]): Catalog {
+export function buildCatalog(replicas: readonly Replica[], naming: Naming = 'always'): Catalog {
   const servers = new Map<ServerName, ServerCatalog>()
-  const speakers: Speaker[] = []
+  const offered = new Map<ServerName, Offered>()
+  const groups = new Map<string, ServerName[]>()
   const faults: CatalogFault[] = []
   const ordered = [...replicas].sort((a, b) => compareIds(a.server, b.server) || compareIds(a.node, b.node))
-  for (const [server, group] of groupByServer(ordered)) {
-    const speaker = findSpeaker(group)
-    servers.set(server, serverCatalog(server, speaker, group))
-    if (speaker === undefined) continue
-    speakers.push(speaker)
+  for (const [server, own] of groupByServer(ordered)) {
+    const { speaker, said } = findOffered(own)
+    offered.set(server, { speaker, said })
+    servers.set(server, serverCatalog(server, { speaker, said }))
+    for (const group of new Set(own.flatMap((replica) => replica.groups)))
+      groups.set(group, [...(groups.get(group) ?? []), server])
+    if (speaker === null) continue
     for (const fault of speaker.contents.faults) faults.push({ ...fault, server, node: speaker.node })
   }
   const collisions: Collision[] = []
-  const all = {
-    tools: mergeByPublicName('tools', speakers, collisions),
-    resources: mergeByPriority('resources', speakers, collisions),
-    resourceTemplates: mergeByPriority('resourceTemplates', speakers, collisions),
-    prompts: mergeByPublicName('prompts', speakers, collisions),
+  const shared = (names: readonly ServerName[], at: { path: string; naming: Naming }): CatalogScope => {
+    const here = names.flatMap((name) => offered.get(name) ?? [])
+    const merged = publicLists(
+      here.flatMap(({ speaker }) => speaker ?? []),
+      at,
+    )
+    collisions.push(...merged.collisions)
+    const capabilities = sharedCapabilities(here.flatMap(({ said }) => (said === null ? [] : [said.capabilities])))
+    return { ...merged.lists, servers: new Set(names), capabilities }
   }
-  return { all, servers, collisions, faults }
+  return {
+    all: shared([...servers.keys()], { path: '/mcp', naming }),
+    servers,
+    groups: new Map(
+      [...groups]
+        .sort(([a], [b]) => compareIds(a, b))
+        .map(([group, names]) => [group, shared(names, { path: `/mcp/group/${group}`, naming: 'conditional' })]),
+    ),
+    collisions,
+    faults,
+  }
 }
 
 /**
@@ -84,6 +102,20 @@ export function findResource(scope: CatalogScope, uri: string): ServerName | und
   return best?.server
 }
 
+/** What a completion is asked about, as clients name it: a prompt, or a resource template or its URI. */
+export type CompletionRef = { readonly kind: 'prompt' | 'resource'; readonly name: string }
+
+/** Whose it is, and the server's own name of it. Undefined: nobody's. */
+export function findCompletionTarget(
+  scope: CatalogScope,
+  { kind, name }: CompletionRef,
+): { readonly server: ServerName; readonly own: string } | undefined {
+  const entry = kind === 'prompt' ? scope.prompts.find(name) : scope.resourceTemplates.find(name)
+  if (entry !== undefined || kind === 'prompt') return entry
+  const server = findResource(scope, name)
+  return server === undefined ? undefined : { server, own: name }
+}
+
 /** Which lists clients would see change from one catalog's scope to the next. Templates count as resources. */
 export type CatalogDiff = Readonly<Record<'tools' | 'resources' | 'prompts', boolean>>
 
@@ -97,21 +129,31 @@ export function catalogDiff(before: CatalogScope, after: CatalogScope): CatalogD
   }
 }
 
-/** The scope of a server that has no replica. */
-export const emptyScope: CatalogScope = {
+/** The same question where the lists of before are not at hand: short digests of them are. */
+export function catalogDigests(scope: CatalogScope): Readonly<Record<keyof CatalogDiff, string>> {
+  return {
+    tools: scope.tools.digest,
+    resources: `${scope.resources.digest}${scope.resourceTemplates.digest}`,
+    prompts: scope.prompts.digest,
+  }
+}
+
+const emptyLists: PublicLists = {
   tools: new Listing('tools', []),
   resources: new Listing('resources', []),
   resourceTemplates: new Listing('resourceTemplates', []),
   prompts: new Listing('prompts', []),
 }
 
-/** The replica whose offer counts for its server: the ready one with the smallest node id. */
-type Speaker = {
-  readonly server: ServerName
-  readonly node: NodeId
-  readonly priority: number
-  readonly contents: OfferContents
+/** The scope of a server that has no replica, or of a group that has no server. */
+export const emptyScope: CatalogScope = {
+  ...emptyLists,
+  servers: new Set(),
+  capabilities: sharedCapabilities([]),
 }
+
+/** What a server offers now, and what it said of itself when it last was ready. */
+type Offered = { readonly speaker: Speaker | null; readonly said: OfferContents | null }
 
 function groupByServer(ordered: readonly Replica[]): Map<ServerName, Replica[]> {
   const groups = new Map<ServerName, Replica[]>()
@@ -123,82 +165,43 @@ function groupByServer(ordered: readonly Replica[]): Map<ServerName, Replica[]> 
   return groups
 }
 
-function findSpeaker(group: readonly Replica[]): Speaker | undefined {
-  for (const { server, node, status, priority, offer } of group)
-    if (status === 'ready' && offer !== null) return { server, node, priority, contents: offerContents(offer) }
-  return undefined
+/**
+ * The ready replica with the smallest node id speaks; without one, the first whose offer is to be kept. Whoever speaks,
+ * what the server once said of itself tells new sessions what to expect of it.
+ */
+function findOffered(own: readonly Replica[]): Offered {
+  const isSpeaking = (replica: Replica): boolean => replica.offer !== null && replica.status === 'ready'
+  const isKept = (replica: Replica): boolean => replica.offer !== null && replica.whenUnavailable === 'keep'
+  const chosen = own.find(isSpeaking) ?? own.find(isKept)
+  const past = (chosen ?? own.find((replica) => replica.offer !== null))?.offer ?? null
+  const said = past === null ? null : offerContents(past)
+  if (chosen === undefined || said === null) return { speaker: null, said }
+  return { speaker: { server: chosen.server, node: chosen.node, priority: chosen.priority, contents: said }, said }
 }
 
-function serverCatalog(server: ServerName, speaker: Speaker | undefined, group: readonly Replica[]): ServerCatalog {
-  // While nobody is ready, what the server once said of itself still tells new sessions what to expect of it.
-  const past = group.find((replica) => replica.offer !== null)?.offer ?? null
-  const contents = speaker?.contents ?? (past === null ? null : offerContents(past))
-  const about = {
+function serverCatalog(server: ServerName, { speaker, said }: Offered): ServerCatalog {
+  return {
+    ...(speaker === null ? emptyLists : ownLists(speaker)),
     server,
+    servers: new Set([server]),
     node: speaker?.node ?? null,
-    capabilities: contents?.capabilities ?? null,
-    instructions: contents?.instructions ?? null,
+    capabilities: serverCapabilities(said?.capabilities ?? null),
+    instructions: said?.instructions ?? null,
+    serverInfo: said?.serverInfo ?? null,
   }
-  if (speaker === undefined) return { ...about, ...emptyScope }
+}
+
+function ownLists({ server, priority, contents }: Speaker): PublicLists {
   const listing = (list: ListKind): Listing =>
     new Listing(
       list,
-      speaker.contents.lists[list].map(({ own, text }) => ({
-        server,
-        name: own,
-        own,
-        priority: speaker.priority,
-        text,
-      })),
+      contents.lists[list].map(({ own, text }) => ({ server, name: own, own, priority, text })),
+      'as-given',
     )
   return {
-    ...about,
     tools: listing('tools'),
     resources: listing('resources'),
     resourceTemplates: listing('resourceTemplates'),
     prompts: listing('prompts'),
   }
-}
-
-/** Renamed; of two that get the same public name the first by server, then own name, keeps it. */
-function mergeByPublicName(list: 'tools' | 'prompts', speakers: readonly Speaker[], collisions: Collision[]): Listing {
-  const shown = new Map<string, ListingEntry>()
-  for (const { server, priority, contents } of speakers) {
-    for (const entry of [...contents.lists[list]].sort((a, b) => compareIds(a.own, b.own))) {
-      const { own } = entry
-      const name = publicName(server, own)
-      const holder = shown.get(name)
-      if (holder !== undefined) {
-        collisions.push({ list, name, shown: holder.server, hidden: server, own })
-        continue
-      }
-      const text = editJson(entry.text, [{ ...entry.nameRange, text: JSON.stringify(name) }])
-      shown.set(name, { server, name, own, priority, text })
-    }
-  }
-  return new Listing(list, [...shown.values()])
-}
-
-/** Unchanged; of two servers with the same URI the one that precedes is shown. */
-function mergeByPriority(
-  list: 'resources' | 'resourceTemplates',
-  speakers: readonly Speaker[],
-  collisions: Collision[],
-): Listing {
-  const shown = new Map<string, ListingEntry>()
-  for (const { server, priority, contents } of [...speakers].sort(comparePriority)) {
-    for (const { own, text } of contents.lists[list]) {
-      const holder = shown.get(own)
-      if (holder === undefined) shown.set(own, { server, name: own, own, priority, text })
-      else collisions.push({ list, name: own, shown: holder.server, hidden: server, own })
-    }
-  }
-  return new Listing(list, [...shown.values()])
-}
-
-function comparePriority(
-  a: Pick<ListingEntry, 'server' | 'priority'>,
-  b: Pick<ListingEntry, 'server' | 'priority'>,
-): number {
-  return b.priority - a.priority || compareIds(a.server, b.server)
 }

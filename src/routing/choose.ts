@@ -1,16 +1,25 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Replica } from '../state/command.ts'
-import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import { SequenceHash } from '../std/hash.ts'
+import { compareIds } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { View } from './view.ts'
 
 /**
  * Where a call may go: the nodes that run a ready replica of its server and can be reached, in the order in which to try
- * them. Round robin per server, those that are being drained behind all others; a call that no node can take gets an error
- * that says why.
+ * them. Round robin per server, or always the same for a session that has something there; those that are being drained
+ * behind all others; a call that no node can take gets an error that says why.
  */
 export type Route =
   | { readonly kind: 'nodes'; readonly nodes: readonly NodeId[] }
   | { readonly kind: 'nobody'; readonly error: OperatingError }
+
+/** Of a call that is to go where its session's calls to the server go. */
+export type Affinity = {
+  readonly session: SessionId
+  /** Where they went before; it is left only when it can not take a call. */
+  readonly pin: NodeId | undefined
+}
 
 /** Turns of more servers than this are forgotten, and round robin begins anew. */
 const turnsMax = 10_000
@@ -18,13 +27,14 @@ const turnsMax = 10_000
 export class RoundRobin {
   readonly #turns = new Map<ServerName, number>()
 
-  chooseReplicas(view: View, server: ServerName): Route {
+  chooseReplicas(view: View, server: ServerName, affinity: Affinity | null): Route {
     const replicas = view.replicasOf(server)
     const nodes = replicas
       .filter((replica) => replica.status === 'ready' && view.canReach(replica.node))
       .map((replica) => replica.node)
     if (nodes.length === 0) return { kind: 'nobody', error: nobodyError(view, server, replicas) }
     if (nodes.length === 1) return { kind: 'nodes', nodes }
+    if (affinity !== null) return { kind: 'nodes', nodes: byAffinity(nodes, view, affinity) }
     const turn = this.#nextTurn(server)
     const draining = nodes.filter((node) => view.isDraining(node))
     if (draining.length === 0) return { kind: 'nodes', nodes: fromTurn(nodes, turn) }
@@ -38,6 +48,28 @@ export class RoundRobin {
     this.#turns.set(server, (turn + 1) % Number.MAX_SAFE_INTEGER)
     return turn
   }
+}
+
+/**
+ * The pin, then the others by rendezvous: every node orders them alike for a session, and one that comes or goes moves
+ * only the sessions that it takes or had.
+ */
+function byAffinity(nodes: readonly NodeId[], view: View, { session, pin }: Affinity): NodeId[] {
+  const rank = (node: NodeId): number => (node === pin ? 0 : view.isDraining(node) ? 2 : 1)
+  return nodes
+    .map((node) => ({ node, rank: rank(node), weight: weightOf(session, node) }))
+    .sort((a, b) => a.rank - b.rank || b.weight - a.weight || compareIds(a.node, b.node))
+    .map(({ node }) => node)
+}
+
+const hash = new SequenceHash()
+
+function weightOf(session: SessionId, node: NodeId): number {
+  hash.begin(0)
+  hash.add(session)
+  hash.add(node)
+  hash.end()
+  return hash.high >>> 0
 }
 
 function fromTurn(nodes: readonly NodeId[], turn: number): NodeId[] {

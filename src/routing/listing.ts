@@ -1,10 +1,12 @@
+import { sha256Hex } from '../std/hash.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
 
 /**
  * One list of the catalog (tools, resources, resource templates or prompts) as one scope shows it: ordered by public
- * name, looked up by public name, served in pages whose text is made once. Never changes after it is made.
+ * name, or as its one server orders it; looked up by public name, served in pages whose text is made once. Never changes
+ * after it is made.
  */
 export const listingPageEntries = 200
 
@@ -24,15 +26,25 @@ export type ListingEntry = {
 
 export class Listing {
   readonly kind: ListKind
-  /** Bytewise by name; no name stands twice. */
+  /** No name stands twice. */
   readonly entries: readonly ListingEntry[]
+  readonly #order: 'by-name' | 'as-given'
   readonly #byName: ReadonlyMap<string, ListingEntry>
   readonly #pages = new Map<number, JsonText>()
+  #digest: string | null = null
 
-  constructor(kind: ListKind, entries: readonly ListingEntry[]) {
+  /** `by-name`: bytewise. */
+  constructor(kind: ListKind, entries: readonly ListingEntry[], order: 'by-name' | 'as-given' = 'by-name') {
     this.kind = kind
-    this.entries = [...entries].sort((a, b) => compareIds(a.name, b.name))
+    this.#order = order
+    this.entries = order === 'as-given' ? entries : [...entries].sort((a, b) => compareIds(a.name, b.name))
     this.#byName = new Map(this.entries.map((entry) => [entry.name, entry]))
+  }
+
+  /** Eight hexadecimal digits: equal where clients see the same list, and almost surely another where they do not. */
+  get digest(): string {
+    this.#digest ??= sha256Hex(this.entries.map((entry) => entry.text).join('\n')).slice(0, 8)
+    return this.#digest
   }
 
   find(name: string): ListingEntry | undefined {
@@ -41,9 +53,9 @@ export class Listing {
 
   /** The list method's result from the cursor on (null: from the start); undefined when no page of ours gave the cursor. */
   page(cursor: string | null): JsonText | undefined {
-    const after = cursor === null ? null : this.#decode(cursor)
-    if (after === undefined) return undefined
-    const start = after === null ? 0 : this.#firstAfter(after)
+    const last = cursor === null ? null : this.#decode(cursor)
+    if (last === undefined) return undefined
+    const start = last === null ? 0 : this.#firstAfter(last)
     let text = this.#pages.get(start)
     if (text === undefined) {
       text = this.#print(start)
@@ -57,23 +69,33 @@ export class Listing {
     const shown = this.entries.slice(start, start + listingPageEntries)
     const last = shown.at(-1)
     const more = last !== undefined && start + shown.length < this.entries.length
-    const next = more ? `,"nextCursor":${JSON.stringify(this.#encode(last.name))}` : ''
+    const next = more
+      ? `,"nextCursor":${JSON.stringify(this.#encode({ at: start + shown.length - 1, name: last.name }))}`
+      : ''
     return `{"${this.kind}":[${shown.map((entry) => entry.text).join(',')}]${next}}` as JsonText
   }
 
   /** A cursor names the last entry of its page, so it stays good when the list changes under it. */
-  #encode(name: string): string {
-    return Buffer.from(`${this.kind}:${name}`).toString('base64url')
+  #encode({ at, name }: PageEnd): string {
+    return Buffer.from(`${this.kind}:${at}:${name}`).toString('base64url')
   }
 
-  #decode(cursor: string): string | undefined {
-    const text = Buffer.from(cursor, 'base64url').toString()
-    if (!text.startsWith(`${this.kind}:`)) return undefined
-    const name = text.slice(this.kind.length + 1)
-    return this.#encode(name) === cursor ? name : undefined
+  #decode(cursor: string): PageEnd | undefined {
+    const [, kind, at, name] = /^(\w+):(\d{1,9}):(.*)$/s.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+    if (kind !== this.kind || at === undefined || name === undefined) return undefined
+    const end = { at: Number(at), name }
+    return this.#encode(end) === cursor ? end : undefined
   }
 
-  #firstAfter(name: string): number {
+  #firstAfter({ at, name }: PageEnd): number {
+    if (this.#order === 'by-name') return this.#firstAfterName(name)
+    const entry = this.#byName.get(name)
+    // Of an entry that is gone, what followed has moved into its place.
+    if (entry === undefined) return Math.min(at, this.entries.length)
+    return this.entries[at] === entry ? at + 1 : this.entries.indexOf(entry) + 1
+  }
+
+  #firstAfterName(name: string): number {
     let low = 0
     let high = this.entries.length
     while (low < high) {
@@ -85,6 +107,9 @@ export class Listing {
     return low
   }
 }
+
+/** Where a page ended. */
+type PageEnd = { readonly at: number; readonly name: string }
 
 /** True when clients would see the same list. */
 export function sameListing(a: Listing, b: Listing): boolean {

@@ -2,6 +2,7 @@ import { isObject } from '../std/is-object.ts'
 import { asJsonText, jsonElements, jsonMembers, sliceJson } from '../std/json-text.ts'
 import type { JsonRange, JsonText } from '../std/json-text.ts'
 import type { Offer } from '../vocabulary/offer.ts'
+import type { Capabilities } from './capabilities.ts'
 import type { ListKind } from './listing.ts'
 
 /**
@@ -9,8 +10,9 @@ import type { ListKind } from './listing.ts'
  * usable (wrong types, no name, a name twice) is left out and reported, never thrown. Parsed once per offer.
  */
 export type OfferContents = {
-  readonly capabilities: ReadonlySet<'tools' | 'resources' | 'prompts'>
+  readonly capabilities: Capabilities
   readonly instructions: string | null
+  readonly serverInfo: JsonText | null
   readonly lists: Readonly<Record<ListKind, readonly OwnEntry[]>>
   readonly faults: readonly OfferFault[]
 }
@@ -53,11 +55,12 @@ function takeApart(offer: Offer): OfferContents {
   }
   const initialize = parse(offer.initialize)
   if (!isObject(initialize)) report({ list: 'initialize', reason: 'the initialize result is not an object' })
-  const { capabilities, instructions } = isObject(initialize) ? initialize : {}
-  const offered = isObject(capabilities) ? capabilities : {}
+  const { capabilities, instructions, serverInfo } = isObject(initialize) ? initialize : {}
+  const infoRange = isObject(serverInfo) ? jsonMembers(offer.initialize).get('serverInfo') : undefined
   return {
-    capabilities: new Set((['tools', 'resources', 'prompts'] as const).filter((name) => isObject(offered[name]))),
+    capabilities: isObject(capabilities) ? capabilities : {},
     instructions: typeof instructions === 'string' ? instructions : null,
+    serverInfo: infoRange === undefined ? null : sliceJson(offer.initialize, infoRange),
     lists: {
       tools: ownEntries('tools', offer.tools, report),
       resources: ownEntries('resources', offer.resources, report),

@@ -55,13 +55,27 @@ describe('the catalog', () => {
     expect(catalog.servers.get(name('files'))?.node).toBe('n2')
   })
 
-  it('withdraws the lists of a server without a ready replica, and keeps what it said of itself', () => {
-    const past = offer({ tools: tools('read'), initialize: '{"capabilities":{"tools":{}},"instructions":"Read."}' })
-    const catalog = buildCatalog([replica({ server: 'files', node: 'n1', status: 'failed', offer: past })])
+  const past = offer({ tools: tools('read'), initialize: '{"capabilities":{"tools":{}},"instructions":"Read."}' })
+
+  it('keeps the lists of a server without a ready replica as they were', () => {
+    const catalog = buildCatalog([
+      replica({ server: 'files', node: 'n1', status: 'starting' }),
+      replica({ server: 'files', node: 'n2', status: 'failed', offer: past }),
+      replica({ server: 'files', node: 'n3', status: 'failed', offer: offer({ tools: tools('other') }) }),
+    ])
+    expect(names(catalog)).toEqual(['files__read'])
+    expect(catalog.servers.get(name('files'))?.node).toBe('n2')
+  })
+
+  it('withdraws them where that is wanted, and keeps what the server said of itself', () => {
+    const catalog = buildCatalog([
+      replica({ server: 'files', node: 'n1', status: 'failed', offer: past, whenUnavailable: 'hide' }),
+    ])
     const files = catalog.servers.get(name('files'))
     expect(names(catalog)).toEqual([])
     expect(files?.tools.entries).toEqual([])
-    expect([files?.node, files?.instructions, [...(files?.capabilities ?? [])]]).toEqual([null, 'Read.', ['tools']])
+    expect(files).toMatchObject({ node: null, instructions: 'Read.', capabilities: { tools: { listChanged: true } } })
+    expect([...catalog.all.servers]).toEqual(['files'])
   })
 
   it('changes nothing of a tool but its name on /mcp, and nothing at all on /mcp/{server}', () => {
@@ -86,7 +100,9 @@ describe('the catalog', () => {
       replica({ server: 'a', node: 'n1', offer: offer({ tools: tools('_b') }) }),
     ])
     expect(catalog.all.tools.find('a___b')?.server).toBe('a')
-    expect(catalog.collisions).toEqual([{ list: 'tools', name: 'a___b', shown: 'a', hidden: 'a_', own: 'b' }])
+    expect(catalog.collisions).toEqual([
+      { path: '/mcp', list: 'tools', name: 'a___b', shown: 'a', hidden: 'a_', own: 'b' },
+    ])
     expect(catalog.servers.get(name('a_'))?.tools.find('b')).toBeDefined()
   })
 
@@ -96,7 +112,9 @@ describe('the catalog', () => {
     expect(buildCatalog([at('a', 1), at('b', 2)]).all.resources.find('x://1')?.server).toBe('b')
     const equal = buildCatalog([at('b', 1), at('a', 1)])
     expect(equal.all.resources.find('x://1')?.server).toBe('a')
-    expect(equal.collisions).toEqual([{ list: 'resources', name: 'x://1', shown: 'a', hidden: 'b', own: 'x://1' }])
+    expect(equal.collisions).toEqual([
+      { path: '/mcp', list: 'resources', name: 'x://1', shown: 'a', hidden: 'b', own: 'x://1' },
+    ])
   })
 
   it('leaves out and reports what a foreign offer does wrong, and keeps the rest', () => {

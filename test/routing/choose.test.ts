@@ -24,7 +24,7 @@ function viewFromN1(
 }
 
 function nodes(view: View, roundRobin = new RoundRobin()): readonly string[] | string {
-  const route = roundRobin.chooseReplicas(view, server)
+  const route = roundRobin.chooseReplicas(view, server, null)
   return route.kind === 'nodes' ? route.nodes : route.error.message
 }
 
@@ -44,7 +44,7 @@ describe('the choice of a replica', () => {
     const roundRobin = new RoundRobin()
     const view = viewFromN1([...three, ...['n1', 'n2'].map((node) => replica({ server: 'sql', node }))])
     nodes(view, roundRobin)
-    expect(roundRobin.chooseReplicas(view, 'sql' as ServerName)).toEqual({ kind: 'nodes', nodes: ['n1', 'n2'] })
+    expect(roundRobin.chooseReplicas(view, 'sql' as ServerName, null)).toEqual({ kind: 'nodes', nodes: ['n1', 'n2'] })
   })
 
   it.each<[string, readonly string[], readonly string[][]]>([
