@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startLocalCluster } from '../../scripts/lib/local-cluster.ts'
+import type { LocalCluster } from '../../scripts/lib/local-cluster.ts'
+import { waitFor } from '../wait.ts'
+import { fixture } from './mcp-client.ts'
+
+// One node; each session has a process of its own of the fixture `echo`, and nobody says goodbye.
+const sessions = 1000
+const atOnce = 8
+let cluster: LocalCluster
+
+beforeAll(async () => {
+  const echo = { command: process.execPath, args: [fixture('echo')], isolation: 'session', isolatedMax: 32 } as const
+  cluster = await startLocalCluster({
+    nodes: 1,
+    servers: { echo },
+    config: { mcp: { sessionIdleMs: 5000, sessionsMax: sessions } },
+  })
+})
+
+afterAll(async () => {
+  expect(await cluster.stop()).toEqual([])
+})
+
+describe('sessions that are dropped without goodbye', () => {
+  it('leave no process and no session behind', { timeout: 300_000 }, async () => {
+    const node = cluster.node('n1')
+    await waitFor('the tool', async () => (await sayTo(null, 'tools/list', {})) !== null)
+    const before = node.children().length
+    let started = 0
+    let most = 0
+    const open = async (): Promise<void> => {
+      while (started < sessions) {
+        started += 1
+        const text = `session ${started}`
+        const session = await openSession()
+        expect(await sayTo(session, 'tools/call', { name: 'echo__echo', arguments: { text } })).toContain(text)
+        most = Math.max(most, node.children().length)
+      }
+    }
+    await Promise.all(Array.from({ length: atOnce }, open))
+    expect(most).toBeGreaterThan(before + 16)
+    // Those that are being ended count until they have.
+    expect(most).toBeLessThanOrEqual(before + 32 + 2 * atOnce)
+    await waitFor('every process of a session to end', () => node.children().length === before, 60_000)
+    await waitFor('every session to end', async () => {
+      const { sessions: left } = (await (await fetch(`${node.url}/v1/sessions`)).json()) as { sessions: unknown[] }
+      return left.length === 0
+    })
+  })
+})
+
+async function openSession(): Promise<string> {
+  const answer = await post(null, 'initialize', {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 'forgetful', version: '1.0.0' },
+  })
+  await answer.text()
+  const session = answer.headers.get('mcp-session-id')
+  if (session === null) throw new Error(`no session: ${answer.status}`)
+  return session
+}
+
+/** The answer's text; null when it is refused. */
+async function sayTo(session: string | null, method: string, params: object): Promise<string | null> {
+  const answer = await post(session ?? (await openSession()), method, params)
+  const text = await answer.text()
+  return answer.ok && text.includes('echo') ? text : null
+}
+
+function post(session: string | null, method: string, params: object): Promise<Response> {
+  return fetch(cluster.node('n1').mcpUrl, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      ...(session === null ? {} : { 'mcp-session-id': session }),
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+  })
+}
