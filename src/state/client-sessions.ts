@@ -30,6 +30,16 @@ export class ClientSessions {
     return this.#sessions.size
   }
 
+  /** Log time at which the next one expires unless it is used; null: there is none. */
+  get nextEnd(): number | null {
+    let next: number | null = null
+    for (const [idleMs, [id]] of this.#byIdleMs) {
+      const session = id === undefined ? undefined : this.#sessions.get(id)
+      if (session !== undefined) next = Math.min(next ?? Infinity, session.usedAt + idleMs)
+    }
+    return next
+  }
+
   find(id: SessionId): SessionRecord | undefined {
     return this.#sessions.get(id)
   }

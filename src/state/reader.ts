@@ -27,6 +27,8 @@ export type StateReader = {
   clientSessions(): readonly SessionRecord[]
   clientSession(id: SessionId): SessionRecord | undefined
   readonly clientSessionCount: number
+  /** Log time at which the next of them expires unless it is used; null: there is none. */
+  readonly nextSessionEnd: number | null
   /** What operators want of nodes. */
   drains(): ReadonlyMap<NodeId, Drain>
   /** The newest check indexes of which there is anything to say, newest first. */

@@ -1,4 +1,4 @@
-import { assert } from '../std/assert.ts'
+import { assert, unreachable } from '../std/assert.ts'
 import { SequenceHash, sha256Hex } from '../std/hash.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, SessionId } from '../vocabulary/ids.ts'
@@ -84,6 +84,10 @@ export class ClusterState implements StateReader {
 
   get clientSessionCount(): number {
     return this.#sessions.size
+  }
+
+  get nextSessionEnd(): number | null {
+    return this.#sessions.nextEnd
   }
 
   /**
@@ -279,8 +283,16 @@ export class ClusterState implements StateReader {
         return this.#tokens.revoke(command.id, index)
       case 'member-drain':
         return this.#wantDrain(command, index)
-      default:
+      case 'session-open':
+      case 'session-close':
+      case 'session-touch':
+      case 'session-level':
+      case 'session-subscribe':
+      case 'session-unsubscribe':
+      case 'session-pin':
         return this.#sessions.apply(command, { index, time: this.#time })
+      default:
+        return unreachable(command)
     }
   }
 
