@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { isLoopbackHost, isWildcardHost, parseAddress } from '../vocabulary/addresses.ts'
+import { groupsMax } from '../vocabulary/group-limits.ts'
 import { isServerName, reservedServerNames } from '../vocabulary/ids.ts'
 import { labelLengthMax, labelsMax } from '../vocabulary/label-limits.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -160,6 +161,7 @@ function checkServer(name: string, server: ServerConfig, { tell }: Findings): vo
     const hint = isServerName(better) ? `; for example ${better}` : ''
     tell(path, `a server's name has 1 to 48 characters of A-Z a-z 0-9 _ - and no "__"${hint}`)
   }
+  if (server.groups.length > groupsMax) tell([...path, 'groups'], `are more than ${groupsMax}; take some away`)
   const isHttp = server.url !== null
   if (isHttp && server.command !== null)
     return tell(path, 'has both command and url; keep command for a program, url for a server over HTTP')

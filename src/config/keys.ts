@@ -42,8 +42,8 @@ export function optionalWholeNumber(
 export const filled = { expected: 'text that is not empty', test: (value: string) => value !== '' }
 export const labels = { expected: 'a map of texts, for example {zone: a}', test: (value: string) => value !== '' }
 
-export function oneOf<T extends string>(values: readonly T[]): { expected: string; test: (value: string) => boolean } {
-  return { expected: `one of ${values.join(', ')}`, test: (value) => (values as readonly string[]).includes(value) }
+export function oneOf(values: readonly string[]): { expected: string; test: (value: string) => boolean } {
+  return { expected: `one of ${values.join(', ')}`, test: (value) => values.includes(value) }
 }
 
 /** A number, or text with a unit of 1024s. */

@@ -129,15 +129,6 @@ export function catalogDiff(before: CatalogScope, after: CatalogScope): CatalogD
   }
 }
 
-/** The same question where the lists of before are not at hand: short digests of them are. */
-export function catalogDigests(scope: CatalogScope): Readonly<Record<keyof CatalogDiff, string>> {
-  return {
-    tools: scope.tools.digest,
-    resources: `${scope.resources.digest}${scope.resourceTemplates.digest}`,
-    prompts: scope.prompts.digest,
-  }
-}
-
 const emptyLists: PublicLists = {
   tools: new Listing('tools', []),
   resources: new Listing('resources', []),

@@ -1,4 +1,3 @@
-import { sha256Hex } from '../std/hash.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
@@ -31,7 +30,6 @@ export class Listing {
   readonly #order: 'by-name' | 'as-given'
   readonly #byName: ReadonlyMap<string, ListingEntry>
   readonly #pages = new Map<number, JsonText>()
-  #digest: string | null = null
 
   /** `by-name`: bytewise. */
   constructor(kind: ListKind, entries: readonly ListingEntry[], order: 'by-name' | 'as-given' = 'by-name') {
@@ -39,12 +37,6 @@ export class Listing {
     this.#order = order
     this.entries = order === 'as-given' ? entries : [...entries].sort((a, b) => compareIds(a.name, b.name))
     this.#byName = new Map(this.entries.map((entry) => [entry.name, entry]))
-  }
-
-  /** Eight hexadecimal digits: equal where clients see the same list, and almost surely another where they do not. */
-  get digest(): string {
-    this.#digest ??= sha256Hex(this.entries.map((entry) => entry.text).join('\n')).slice(0, 8)
-    return this.#digest
   }
 
   find(name: string): ListingEntry | undefined {

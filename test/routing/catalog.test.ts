@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { buildCatalog, catalogDiff, findResource } from '../../src/routing/catalog.ts'
+import { buildCatalog, catalogDiff, findCompletionTarget, findResource } from '../../src/routing/catalog.ts'
 import type { Catalog } from '../../src/routing/catalog.ts'
 import { listingPageEntries } from '../../src/routing/listing.ts'
 import { publicName, publicNameCharactersMax } from '../../src/routing/public-name.ts'
@@ -267,5 +267,187 @@ describe('the difference of two catalogs', () => {
 
   it('is empty when the same offer comes from another node', () => {
     expect(catalogDiff(build({}).all, build({}, 'n2').all)).toEqual(none)
+  })
+})
+
+describe('names where servers share a URL', () => {
+  const replicas = [
+    replica({
+      server: 'a',
+      node: 'n1',
+      groups: ['g'],
+      offer: offer({ tools: tools('read', 'only'), prompts: '[{"name":"p"}]' }),
+    }),
+    replica({
+      server: 'b',
+      node: 'n2',
+      priority: 1,
+      groups: ['g', 'h'],
+      offer: offer({ tools: tools('read', 'more') }),
+    }),
+    replica({ server: 'c', node: 'n3', offer: offer({ tools: tools('only') }) }),
+  ]
+
+  it.each([
+    ['always', ['a__only', 'a__read', 'b__more', 'b__read', 'c__only']],
+    ['conditional', ['a__only', 'a__read', 'b__read', 'c__only', 'more']],
+    ['never', ['more', 'only', 'read']],
+  ] as const)('%s: begin with the server as the policy says', (naming, expected) => {
+    const catalog = buildCatalog(replicas, naming)
+    expect(names(catalog)).toEqual(expected)
+    for (const shown of catalog.all.tools.entries) expect(JSON.parse(shown.text)).toMatchObject({ name: shown.name })
+  })
+
+  it('never: show the one of the server of higher priority, then smaller name, and report the others', () => {
+    const catalog = buildCatalog(replicas, 'never')
+    expect(catalog.all.tools.find('read')).toMatchObject({ server: 'b', own: 'read' })
+    expect(catalog.all.tools.find('only')).toMatchObject({ server: 'a', own: 'only' })
+    expect(catalog.collisions).toEqual([
+      { path: '/mcp', list: 'tools', name: 'read', shown: 'b', hidden: 'a', own: 'read' },
+      { path: '/mcp', list: 'tools', name: 'only', shown: 'a', hidden: 'c', own: 'only' },
+    ])
+  })
+
+  it.each(['always', 'conditional', 'never'] as const)('%s: have at most 64 characters, and stay apart', (naming) => {
+    const long = 'x'.repeat(70)
+    const catalog = buildCatalog(
+      [replica({ server: 's', node: 'n1', offer: offer({ tools: tools(`${long}1`, `${long}2`) }) })],
+      naming,
+    )
+    expect(catalog.all.tools.entries.map((entry) => entry.own)).toHaveLength(2)
+    for (const shown of names(catalog)) expect(shown.length).toBeLessThanOrEqual(publicNameCharactersMax)
+    expect(catalog.collisions).toEqual([])
+  })
+
+  it('begin with the server in a group only where two of it have the same', () => {
+    const { groups } = buildCatalog(replicas)
+    expect([...groups.keys()]).toEqual(['g', 'h'])
+    expect([...(groups.get('g')?.servers ?? [])]).toEqual(['a', 'b'])
+    expect(groups.get('g')?.tools.entries.map((entry) => entry.name)).toEqual(['a__read', 'b__read', 'more', 'only'])
+    expect(groups.get('h')?.tools.entries.map((entry) => entry.name)).toEqual(['more', 'read'])
+    expect(groups.get('g')?.prompts.find('p')).toMatchObject({ server: 'a' })
+    expect(groups.get('h')?.prompts.find('p')).toBeUndefined()
+  })
+
+  it('leave a group known while none of its servers is ready', () => {
+    const { groups } = buildCatalog([replica({ server: 'a', node: 'n1', status: 'starting', groups: ['g'] })])
+    expect([...(groups.get('g')?.servers ?? [])]).toEqual(['a'])
+    expect(groups.get('g')?.tools.entries).toEqual([])
+  })
+})
+
+describe('the capabilities of a URL', () => {
+  const says = (server: string, capabilities: string): Replica =>
+    replica({
+      server,
+      node: 'n1',
+      offer: offer({ initialize: `{"capabilities":${capabilities},"serverInfo":{"name":"${server}","x":1.0}}` }),
+    })
+
+  it("are the server's own on its own URL, but that changes of its lists are told", () => {
+    const { servers } = buildCatalog([
+      says(
+        'a',
+        '{"tools":{"listChanged":false,"y":1},"resources":{"subscribe":true},"logging":{},"experimental":{"z":{}}}',
+      ),
+    ])
+    expect(servers.get(name('a'))).toMatchObject({ serverInfo: '{"name":"a","x":1.0}' })
+    expect(servers.get(name('a'))?.capabilities).toEqual({
+      tools: { listChanged: true, y: 1 },
+      resources: { subscribe: true, listChanged: true },
+      logging: {},
+      experimental: { z: {} },
+    })
+  })
+
+  it('are all lists, and what at least one server can, where several share it', () => {
+    const all = { tools: { listChanged: true }, resources: { listChanged: true }, prompts: { listChanged: true } }
+    expect(buildCatalog([]).all.capabilities).toEqual(all)
+    const catalog = buildCatalog([
+      says('a', '{"tools":{},"resources":{"subscribe":true},"tasks":{"list":{},"requests":{"tools":{"call":{}}}}}'),
+      says(
+        'b',
+        '{"completions":{},"logging":{},"experimental":{"z":{}},"tasks":{"cancel":{},"requests":{"sampling":{}}}}',
+      ),
+      replica({ server: 'c', node: 'n1', status: 'starting' }),
+    ])
+    expect(catalog.all.capabilities).toEqual({
+      ...all,
+      resources: { subscribe: true, listChanged: true },
+      logging: {},
+      completions: {},
+      tasks: { list: {}, cancel: {}, requests: { tools: { call: {} }, sampling: {} } },
+    })
+    expect(catalog.servers.get(name('c'))?.capabilities).toEqual(all)
+  })
+
+  it('are no way to change what others are', () => {
+    const { all } = buildCatalog([
+      says('a', '{"tasks":{"__proto__":{"polluted":true},"list":{}}}'),
+      says('b', '{"tasks":{"__proto__":{"polluted":true}}}'),
+    ])
+    expect(Object.getPrototypeOf(all.capabilities['tasks'])).toBe(Object.prototype)
+    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined()
+  })
+})
+
+describe('what a completion is asked about', () => {
+  const { all } = buildCatalog([
+    replica({
+      server: 'a',
+      node: 'n1',
+      offer: offer({
+        prompts: '[{"name":"p"}]',
+        resources: '[{"uri":"x://plain"}]',
+        resourceTemplates: '[{"uriTemplate":"x://{id}/data","name":"t"}]',
+      }),
+    }),
+  ])
+
+  it.each([
+    ['prompt', 'a__p', { server: 'a', own: 'p' }],
+    ['prompt', 'p', undefined],
+    ['resource', 'x://{id}/data', { server: 'a', own: 'x://{id}/data' }],
+    ['resource', 'x://7/data', { server: 'a', own: 'x://7/data' }],
+    ['resource', 'x://plain', { server: 'a', own: 'x://plain' }],
+    ['resource', 'y://7', undefined],
+  ] as const)('%s %s', (kind, asked, expected) => {
+    const found = findCompletionTarget(all, { kind, name: asked })
+    if (expected === undefined) expect(found).toBeUndefined()
+    else expect(found).toMatchObject(expected)
+  })
+})
+
+describe("a list in its server's own order", () => {
+  const many = Array.from({ length: 2 * listingPageEntries + 1 }, (_, at) => `t${(at * 7) % 1000}`)
+  const listOf = (own: readonly string[]): Catalog =>
+    buildCatalog([replica({ server: 's', node: 'n1', offer: offer({ tools: tools(...own) }) })])
+  const page = (catalog: Catalog, cursor: string | null): { names: string[]; next: string | undefined } => {
+    const { tools: shown, nextCursor } = JSON.parse(catalog.servers.get(name('s'))?.tools.page(cursor) ?? '{}') as {
+      tools: { name: string }[]
+      nextCursor?: string
+    }
+    return { names: shown.map((tool) => tool.name), next: nextCursor }
+  }
+
+  it('is paged from first to last', () => {
+    const catalog = listOf(many)
+    const seen: string[] = []
+    let cursor: string | null = null
+    do {
+      const { names: shown, next } = page(catalog, cursor)
+      seen.push(...shown)
+      cursor = next ?? null
+    } while (cursor !== null)
+    expect(seen).toEqual(many)
+  })
+
+  it('goes on behind the entry that a cursor names, also when others came or it went', () => {
+    const { next = '' } = page(listOf(many), null)
+    const more = page(listOf(['new', ...many]), next)
+    expect(more.names[0]).toBe(many[listingPageEntries])
+    const gone = many.filter((_, at) => at !== listingPageEntries - 1)
+    expect(page(listOf(gone), next).names[0]).toBe(many[listingPageEntries])
+    expect(page(listOf(['a']), next).names).toEqual([])
   })
 })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { RoundRobin } from '../../src/routing/choose.ts'
 import { View } from '../../src/routing/view.ts'
 import type { Member, Replica } from '../../src/state/command.ts'
-import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { member, replica } from './replicas.ts'
 
 const server = 'files' as ServerName
@@ -144,5 +144,51 @@ describe('the choice of a replica', () => {
     expect(view.replicasOf(server)).toEqual([])
     state.catalogVersion = 2
     expect(view.replicasOf(server)).toEqual(three)
+  })
+})
+
+describe('the choice of a replica for a session', () => {
+  const chosen = (view: View, session: string, pin?: string): readonly string[] => {
+    const route = new RoundRobin().chooseReplicas(view, server, {
+      session: session as SessionId,
+      pin: pin as NodeId | undefined,
+    })
+    return route.kind === 'nodes' ? route.nodes : []
+  }
+  const sessions = Array.from({ length: 300 }, (_, at) => `session-${at}`)
+
+  it('is always the same, on every node', () => {
+    const fromN3 = new View({
+      self: 'n3' as NodeId,
+      state: { catalogVersion: 1, members: () => everyone, replicas: () => three.toReversed() },
+      reachable: () => true,
+      draining: () => false,
+    })
+    for (const session of sessions) expect(chosen(viewFromN1(three), session)).toEqual(chosen(fromN3, session))
+  })
+
+  it('spreads sessions over the nodes, and moves only those of a node that goes', () => {
+    const before = sessions.map((session) => chosen(viewFromN1(three), session)[0])
+    const after = sessions.map((session) => chosen(viewFromN1(three, ['n3']), session)[0])
+    for (const node of ['n1', 'n2', 'n3']) expect(before.filter((each) => each === node).length).toBeGreaterThan(70)
+    for (const [at, node] of before.entries()) expect(after[at]).toBe(node === 'n2' ? after[at] : node)
+    expect(after).not.toContain('n2')
+  })
+
+  it('is the pin, also when it drains, and another only when it can not take the call', () => {
+    for (const session of sessions.slice(0, 20)) {
+      expect(chosen(viewFromN1(three), session, 'n2')[0]).toBe('n2')
+      expect(chosen(viewFromN1(three, ['n2', 'n3'], everyone, ['n2']), session, 'n2')[0]).toBe('n2')
+      expect(chosen(viewFromN1(three, ['n3']), session, 'n2')).not.toContain('n2')
+      expect(chosen(viewFromN1(three.slice(0, 1)), session, 'n2')).toEqual(['n1'])
+    }
+  })
+
+  it('passes over nodes that drain for a session without a pin', () => {
+    for (const session of sessions.slice(0, 50)) {
+      const nodesInOrder = chosen(viewFromN1(three, ['n2', 'n3'], everyone, ['n1', 'n2']), session)
+      expect(nodesInOrder[0]).toBe('n3')
+      expect(nodesInOrder).toHaveLength(3)
+    }
   })
 })
