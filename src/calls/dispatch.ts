@@ -4,18 +4,22 @@ import type { View } from '../routing/view.ts'
 import { assert } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
-import type { Call, NotifyCaller, Outcome, Peers, Upstreams } from './call.ts'
+import { affinityOf } from './affinity.ts'
+import type { CallSessions } from './affinity.ts'
+import type { Call, Caller, CallRef, Calls, Outcome, Peers, Resumable } from './call.ts'
 
 /**
  * The sending side of a call: asks routing once, then performs the call here or on the one node that runs its server.
  * A call hops at most once. Only outcomes that say "no work was done" (not-sent, rejected) are tried on the next
- * replica; everything else is returned as it came.
+ * replica; everything else is returned as it came. A call that goes where the session's other calls go is pinned there.
  */
 export type DispatchOptions = {
   readonly view: View
   readonly roundRobin: RoundRobin
-  readonly upstreams: Upstreams
+  /** The calls that this node performs. */
+  readonly here: Calls & Resumable
   readonly peers: Peers
+  readonly sessions: CallSessions
   readonly clock: Pick<Clock, 'monotonic'>
   readonly log: Log
   /** Told once of every call that ended. */
@@ -40,12 +44,10 @@ export type DispatchCounters = {
   readonly byOutcome: Readonly<Record<Outcome['kind'], number>>
 }
 
-type Caller = { readonly notify: NotifyCaller; readonly signal: AbortSignal }
-
 /** A call is offered to so many replicas at most. */
 export const triesMax = 3
 
-export class Dispatch implements Upstreams {
+export class Dispatch implements Calls {
   readonly #options: DispatchOptions
   #active = 0
   #forwarded = 0
@@ -57,18 +59,19 @@ export class Dispatch implements Upstreams {
     rejected: 0,
     unknown: 0,
     cancelled: 0,
+    left: 0,
   }
 
   constructor(options: DispatchOptions) {
     this.#options = options
   }
 
-  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+  async call(call: Call, caller: Caller): Promise<Outcome> {
     const { clock, view } = this.#options
     const startedAt = clock.monotonic()
     this.#active += 1
     try {
-      const { outcome, node } = await this.#route(call, startedAt, { notify, signal })
+      const { outcome, node } = await this.#route(call, startedAt, caller)
       this.#byOutcome[outcome.kind] += 1
       this.#options.observe({
         server: call.server,
@@ -79,6 +82,17 @@ export class Dispatch implements Upstreams {
         remote: node !== null && node !== view.self,
       })
       return outcome
+    } finally {
+      this.#active -= 1
+    }
+  }
+
+  /** Of a call that the node performs or has performed; `unknown` at once when it can not be asked. */
+  async resume(node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome> {
+    const { view, here, peers } = this.#options
+    this.#active += 1
+    try {
+      return await (node === view.self ? here.resume(ref, caller) : peers.resume(node, ref, caller))
     } finally {
       this.#active -= 1
     }
@@ -98,18 +112,21 @@ export class Dispatch implements Upstreams {
     startedAt: number,
     caller: Caller,
   ): Promise<{ readonly outcome: Outcome; readonly node: NodeId | null }> {
-    const { view, roundRobin, log, clock } = this.#options
-    const route = roundRobin.chooseReplicas(view, call.server)
+    const { view, roundRobin, sessions, log, clock } = this.#options
+    const affinity = affinityOf(call, view, sessions)
+    const route = roundRobin.chooseReplicas(view, call.server, affinity)
     if (route.kind === 'nobody') return { outcome: { kind: 'not-sent', error: route.error }, node: null }
     let last: { outcome: Outcome; node: NodeId } | undefined
     for (const node of route.nodes.slice(0, triesMax)) {
-      if (caller.signal.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
+      if (caller.cancelled.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
       let timeoutMs = call.timeoutMs
       if (last !== undefined) {
         if (timeoutMs !== null) timeoutMs -= clock.monotonic() - startedAt
         if (timeoutMs !== null && timeoutMs <= 0) return last
         this.#retries += 1
       }
+      if (affinity !== null && affinity.pin !== node) sessions.pin(affinity.session, call.server, node)
+      caller.routed?.(node)
       const outcome = await this.#perform(node, { ...call, timeoutMs }, caller)
       last = { outcome, node }
       if (outcome.kind !== 'not-sent' && outcome.kind !== 'rejected') return last
@@ -119,12 +136,12 @@ export class Dispatch implements Upstreams {
     return last
   }
 
-  async #perform(node: NodeId, call: Call, { notify, signal }: Caller): Promise<Outcome> {
-    const { view, upstreams, peers } = this.#options
-    if (node === view.self) return upstreams.call(call, notify, signal)
+  async #perform(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
+    const { view, here, peers } = this.#options
+    if (node === view.self) return here.call(call, caller)
     this.#forwarded += 1
     try {
-      return await peers.call(node, call, notify, signal)
+      return await peers.call(node, call, caller)
     } finally {
       this.#forwarded -= 1
     }

@@ -1,6 +1,7 @@
 import type { Clock } from '../std/clock.ts'
+import type { JsonText } from '../std/json-text.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
-import type { Call, NotifyCaller, Outcome, Upstreams } from './call.ts'
+import type { Call, Outcome, Upstreams } from './call.ts'
 
 /**
  * The upstreams of this node, watched: how each server fares here, whoever its caller is. What a server was not asked, or
@@ -17,9 +18,9 @@ export class MeasuredUpstreams implements Upstreams {
     this.#clock = clock
   }
 
-  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+  async call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome> {
     const startedAtMs = this.#clock.monotonic()
-    const outcome = await this.#upstreams.call(call, notify, signal)
+    const outcome = await this.#upstreams.call(call, hear, cancelled)
     const { kind } = outcome
     if (kind === 'result' || kind === 'error' || kind === 'unknown')
       this.#count(call.server, { isFailed: kind !== 'result', tookMs: this.#clock.monotonic() - startedAtMs })

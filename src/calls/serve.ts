@@ -1,13 +1,14 @@
 import type { ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { Call, NotifyCaller, Outcome, Upstreams } from './call.ts'
+import type { Call, Caller, CallRef, Calls, Outcome, Resumable } from './call.ts'
 
 /**
- * The receiving side of a forwarded call: performs it on this node's own upstream or refuses it before any work. Never
- * routes, so a call hops at most once.
+ * The receiving side of a forwarded call: performs it on this node's own upstream or refuses it before any work; a call that
+ * is resumed has been taken before. Never routes, so a call hops at most once.
  */
 export type ServeOptions = {
-  readonly upstreams: Upstreams
+  /** The calls that this node performs. */
+  readonly here: Calls & Resumable
   /** Whether this node runs the server now. */
   runs(server: ServerName): boolean
   /** Whether this node still performs calls of others. */
@@ -21,7 +22,7 @@ export type ServeCounters = { readonly active: number; readonly served: number; 
 
 const defaultActiveMax = 4096
 
-export class Serve implements Upstreams {
+export class Serve implements Calls, Resumable {
   readonly #options: ServeOptions
   readonly #activeMax: number
   #active = 0
@@ -33,23 +34,31 @@ export class Serve implements Upstreams {
     this.#activeMax = options.activeMax ?? defaultActiveMax
   }
 
-  async call(call: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> {
+  async call(call: Call, caller: Caller): Promise<Outcome> {
     const refusal = this.#refusal(call)
     if (refusal !== undefined) {
       this.#refused += 1
       return { kind: 'rejected', error: refusal }
     }
-    this.#active += 1
     this.#served += 1
-    try {
-      return await this.#options.upstreams.call(call, notify, signal)
-    } finally {
-      this.#active -= 1
-    }
+    return this.#during(this.#options.here.call(call, caller))
+  }
+
+  resume(ref: CallRef, caller: Caller): Promise<Outcome> {
+    return this.#during(this.#options.here.resume(ref, caller))
   }
 
   get counters(): ServeCounters {
     return { active: this.#active, served: this.#served, refused: this.#refused }
+  }
+
+  async #during(outcome: Promise<Outcome>): Promise<Outcome> {
+    this.#active += 1
+    try {
+      return await outcome
+    } finally {
+      this.#active -= 1
+    }
   }
 
   #refusal(call: Call): OperatingError | undefined {
