@@ -383,7 +383,7 @@ describe('the capabilities of a URL', () => {
 
   it('are no way to change what others are', () => {
     const { all } = buildCatalog([
-      says('a', '{"tasks":{"__proto__":{"polluted":true},"list":{}}}'),
+      says('a', '{"tasks":{"list":{}}}'),
       says('b', '{"tasks":{"__proto__":{"polluted":true}}}'),
     ])
     expect(Object.getPrototypeOf(all.capabilities['tasks'])).toBe(Object.prototype)
