@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { parseAddress } from '../vocabulary/addresses.ts'
 import { isNodeId, type NodeId } from '../vocabulary/ids.ts'
 import { namings, type Naming } from '../vocabulary/naming.ts'
+import { clientSessionsMax, sessionIdleMaxMs, sessionIdleMinMs } from '../vocabulary/session-limits.ts'
 import {
   filled,
   flag,
@@ -211,14 +212,14 @@ const mcp = z.strictObject({
     default: 10_000,
     unit: 'sessions',
     min: 1,
-    max: 1_000_000,
-    about: 'sessions of clients that this node serves at once; beyond it refuses new ones',
+    max: clientSessionsMax,
+    about: 'sessions of clients in the whole cluster; beyond so many this node opens no new ones',
   }),
   sessionIdleMs: wholeNumber({
     default: 1_800_000,
     unit: 'ms',
-    min: 1000,
-    max: 604_800_000,
+    min: sessionIdleMinMs,
+    max: sessionIdleMaxMs,
     about: 'unused for so long, a session of a client ends',
   }),
 })
