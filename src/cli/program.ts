@@ -16,6 +16,7 @@ import { addNode } from './node.ts'
 import { addRaft } from './raft.ts'
 import { addSnapshot } from './snapshot.ts'
 import { addStart, type StartNode } from './start.ts'
+import { addStdio } from './stdio.ts'
 import { hasColour, harmless, say, type Terminal } from './terminal.ts'
 import { addToken } from './token.ts'
 import { addTool } from './tool.ts'
@@ -59,6 +60,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   takeBefore(program)
   addStart(program, context, startNode)
   addDev(program, context)
+  addStdio(program, context)
   addClusterViews(program, context)
   addNode(program, context)
   addToken(program, context)
