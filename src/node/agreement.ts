@@ -76,7 +76,7 @@ export async function startAgreement(options: AgreementOptions): Promise<Agreeme
     clock,
     log,
   })
-  const catalog = new CatalogSource(cluster.state, log)
+  const catalog = new CatalogSource(cluster.state, { naming: config.mcp.naming, log })
   cluster.watch((change) => {
     if (change.catalog) catalog.changed()
     if (change.catalog || change.members) news()

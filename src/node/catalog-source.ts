@@ -1,5 +1,6 @@
 import { buildCatalog } from '../routing/catalog.ts'
 import type { Catalog } from '../routing/catalog.ts'
+import type { Naming } from '../vocabulary/naming.ts'
 import type { StateReader } from '../state/reader.ts'
 import type { Log } from '../log/log.ts'
 
@@ -9,21 +10,23 @@ import type { Log } from '../log/log.ts'
  */
 export class CatalogSource {
   readonly #state: StateReader
+  readonly #naming: Naming
   readonly #log: Log
   readonly #listeners = new Set<() => void>()
   #version = -1
   #catalog: Catalog = buildCatalog([])
   #reported: ReadonlySet<string> = new Set()
 
-  constructor(state: StateReader, log: Log) {
+  constructor(state: StateReader, { naming, log }: { readonly naming: Naming; readonly log: Log }) {
     this.#state = state
+    this.#naming = naming
     this.#log = log
   }
 
   current(): Catalog {
     if (this.#version !== this.#state.catalogVersion) {
       this.#version = this.#state.catalogVersion
-      this.#catalog = buildCatalog(this.#state.replicas())
+      this.#catalog = buildCatalog(this.#state.replicas(), this.#naming)
     }
     return this.#catalog
   }

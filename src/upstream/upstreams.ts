@@ -1,10 +1,12 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
+import type { Offer } from '../vocabulary/offer.ts'
 import type { Clock } from '../std/clock.ts'
 import type { Random } from '../std/random.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { ClientWords, Upstreams } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
+import { Allowance } from './allowance.ts'
 import { ChildRecords } from './child-records.ts'
 import { defaultLimits, type UpstreamLimits } from './limits.ts'
 import { httpLinks } from './http-link.ts'
@@ -64,25 +66,32 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
       }
       const { link } = server
       const links = link.kind === 'stdio' ? stdioLinks({ ...common, link, records }) : httpLinks({ ...common, link })
-      const onStatus = (status: UpstreamStatus): void => options.onStatus(server.name, status)
-      return [server.name, new SupervisedUpstream({ ...common, links, version, onStatus })]
+      const allowance = new Allowance(server)
+      // What it once offered stays known while it is not ready.
+      let offer: Offer | null = null
+      const onStatus = (status: UpstreamStatus): void => {
+        if (status.offer !== null) offer = allowance.offered(status.offer)
+        options.onStatus(server.name, { ...status, offer })
+      }
+      const upstream = new SupervisedUpstream({ ...common, links, version, onStatus })
+      return [server.name, { upstream, allowance }]
     }),
   )
   return {
     async start() {
       await records.reap({ log, clock, limits })
-      for (const upstream of upstreams.values()) upstream.start()
+      for (const { upstream } of upstreams.values()) upstream.start()
     },
     async stop() {
-      await Promise.all([...upstreams.values()].map((upstream) => upstream.stop()))
+      await Promise.all([...upstreams.values()].map(({ upstream }) => upstream.stop()))
     },
     has: (server) => upstreams.has(server),
-    statuses: () => new Map([...upstreams].map(([name, upstream]) => [name, upstream.status])),
+    statuses: () => new Map([...upstreams].map(([name, { upstream }]) => [name, upstream.status])),
     say: () => undefined,
     sessionsEnded: () => undefined,
     async call(call, hear, cancelled) {
-      const upstream = upstreams.get(call.server)
-      if (upstream !== undefined) return upstream.call(call, hear, cancelled)
+      const found = upstreams.get(call.server)
+      if (found !== undefined) return found.allowance.refusal(call) ?? found.upstream.call(call, hear, cancelled)
       const error = new OperatingError('not-here', `server ${call.server} does not run on this node`, {
         retry: 'elsewhere',
       })

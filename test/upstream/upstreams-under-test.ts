@@ -41,15 +41,28 @@ const fixtures = path.resolve(import.meta.dirname, '../fixtures')
 export function stdioServer(name: string, env: Record<string, string> = {}, fixture = name): UpstreamServer {
   const args = [path.join(fixtures, `${fixture}.mjs`)]
   return {
-    name: name as ServerName,
-    priority: 0,
-    timeoutMs: 10_000,
+    ...serverDefaults(name),
     link: { kind: 'stdio', command: process.execPath, args, env, cwd: null },
   }
 }
 
 export function httpServer(name: string, url: string, headers: Record<string, string> = {}): UpstreamServer {
-  return { name: name as ServerName, priority: 0, timeoutMs: 10_000, link: { kind: 'http', url, headers } }
+  return { ...serverDefaults(name), link: { kind: 'http', url, headers, transport: 'inferred' } }
+}
+
+function serverDefaults(name: string): Omit<UpstreamServer, 'link'> {
+  return {
+    name: name as ServerName,
+    priority: 0,
+    timeoutMs: 10_000,
+    timeoutMaxMs: 60_000,
+    isolation: 'auto',
+    isolatedMax: 64,
+    allow: { tools: [], resources: [], prompts: [] },
+    deny: { tools: [], resources: [], prompts: [] },
+    groups: [],
+    whenUnavailable: 'keep',
+  }
 }
 
 export async function startUpstreams(
