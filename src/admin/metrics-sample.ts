@@ -107,7 +107,14 @@ export type MetricsSample = {
   }
   readonly tokens: TokenSample
   readonly life: LifeSample
-  readonly sessions: number
+  /** Monotone since the start of the process, except where the name says otherwise. */
+  readonly sessions: {
+    /** Of the whole cluster. */
+    readonly now: number
+    readonly opened: number
+    readonly seeks: number
+    readonly touched: number
+  }
   /** This node's, as many as its configuration names. */
   readonly upstreams: readonly { readonly server: string; readonly status: UpstreamState }[]
 }

@@ -7,6 +7,7 @@ import { raftRoles, upstreamStates } from './needs.ts'
 import { lifePhases } from './node-needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { setTotal } from './set-total.ts'
+import { SessionMetrics } from './session-metrics.ts'
 import { TokenMetrics } from './token-metrics.ts'
 
 /**
@@ -102,7 +103,7 @@ export class Metrics {
     'quorate_in_flight',
     'Requests of clients and calls of other nodes under way here: what a drain waits for.',
   )
-  readonly #sessions = this.#gauge('quorate_sessions', 'MCP sessions on this node.')
+  readonly #sessions = new SessionMetrics(this.#registry)
   readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
     'server',
     'status',

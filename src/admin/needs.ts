@@ -319,16 +319,17 @@ export type WriteLimits = {
   readonly signal: AbortSignal
 }
 
+/** A session of the cluster: every node serves it. */
 export type SessionView = {
   readonly id: string
-  readonly node: string
   /** Name and version that the client gave. */
   readonly client: string
   readonly protocolVersion: string
-  /** `/mcp` or `/mcp/{server}`. */
+  /** `/mcp`, `/mcp/{server}` or `/mcp/group/{group}`. */
   readonly path: string
   /** Wall time, ms. */
   readonly startedAt: number
+  /** As the cluster knows it: at most a quarter of the time too early that it may be unused. */
   readonly lastUsedAt: number
 }
 

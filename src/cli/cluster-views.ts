@@ -1,4 +1,4 @@
-/** `quorate status`, `server list`, `session list`: what the cluster looks like from one node. */
+/** `quorate status`, `server list`: what the cluster looks like from one node. */
 import type { Command } from 'commander'
 import { fieldText, listOf, objectOf } from './client.ts'
 import { talksToNode, withClient, type CommandContext, type NodeOptions } from './command.ts'
@@ -14,10 +14,6 @@ export function addClusterViews(program: Command, context: CommandContext): void
   const server = program.command('server').description('MCP servers behind the cluster')
   talksToNode(server.command('list').description('servers and where they run')).action((options: NodeOptions) =>
     context.run(() => servers(context, options)),
-  )
-  const session = program.command('session').description('sessions of MCP clients')
-  talksToNode(session.command('list').description("this node's sessions")).action((options: NodeOptions) =>
-    context.run(() => sessions(context, options)),
   )
 }
 
@@ -59,17 +55,6 @@ function servers(context: CommandContext, options: NodeOptions): ReturnType<type
   })
 }
 
-function sessions(context: CommandContext, options: NodeOptions): ReturnType<typeof withClient> {
-  const { terminal } = context
-  return withClient(context, options, async (client) => {
-    const body = await client.get('/v1/sessions')
-    if (options.json === true) return printJson(terminal, body)
-    const rows = listOf(body, 'sessions')
-    printRows(terminal, rows, sessionColumns)
-    if (rows.length === 0) say(terminal, `no sessions on this node: point an MCP client at ${client.url}/mcp`)
-  })
-}
-
 const memberColumns: readonly Column<Row>[] = [
   { title: 'MEMBER', text: (row) => fieldText(row, 'id') },
   { title: 'STATUS', text: (row) => fieldText(row, 'status') },
@@ -103,16 +88,6 @@ const serverColumns: readonly Column<Row>[] = [
         .join('; ') || '-',
     max: 80,
   },
-]
-
-const sessionColumns: readonly Column<Row>[] = [
-  { title: 'SESSION', text: (row) => fieldText(row, 'id') },
-  { title: 'NODE', text: (row) => fieldText(row, 'node') },
-  { title: 'CLIENT', text: (row) => fieldText(row, 'client') },
-  { title: 'PROTOCOL', text: (row) => fieldText(row, 'protocolVersion') },
-  { title: 'PATH', text: (row) => fieldText(row, 'path') },
-  { title: 'SINCE', text: (row) => timeText(row['startedAt']) },
-  { title: 'LAST USED', text: (row) => timeText(row['lastUsedAt']) },
 ]
 
 /** Without a terminal several kinds of lines follow each other: the first field says which. */
@@ -156,8 +131,4 @@ function quarantineText(quarantine: Row): string {
   if (quarantine['over'] !== true) return `this node neither votes nor counts until it is repaired: ${why}`
   const isVerified = quarantine['verified'] === true
   return `over: repaired${isVerified ? ` and verified up to entry ${fieldText(quarantine, 'lostUpTo')}` : ''}: ${why}`
-}
-
-function timeText(value: unknown): string {
-  return typeof value === 'number' && Math.abs(value) < 8.64e15 ? new Date(value).toISOString() : '-'
 }

@@ -38,6 +38,11 @@ export function printPairs(terminal: Terminal, pairs: readonly (readonly [string
   }
 }
 
+/** A wall time in ms, as all who read logs know it. */
+export function timeText(ms: unknown): string {
+  return typeof ms === 'number' && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : '-'
+}
+
 const noStyle = { head: [], border: [], 'padding-left': 0, 'padding-right': 2, compact: true }
 
 const noLines = {

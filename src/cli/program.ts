@@ -14,6 +14,7 @@ import { exitCodeOf, exitCodes, type ExitCode } from './exit-codes.ts'
 import { addKv } from './kv.ts'
 import { addNode } from './node.ts'
 import { addRaft } from './raft.ts'
+import { addSession } from './session.ts'
 import { addSnapshot } from './snapshot.ts'
 import { addStart, type StartNode } from './start.ts'
 import { addStdio } from './stdio.ts'
@@ -63,6 +64,7 @@ function makeProgram(context: CommandContext, startNode: StartNode): Command {
   addStdio(program, context)
   addClusterViews(program, context)
   addNode(program, context)
+  addSession(program, context)
   addToken(program, context)
   addRaft(program, context)
   addTool(program, context)

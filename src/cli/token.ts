@@ -8,7 +8,7 @@ import { fieldText, listOf, objectOf } from './client.ts'
 import type { AdminClient } from './client.ts'
 import { talksToNode, wholeNumberOption, withClient, type CommandContext, type NodeOptions } from './command.ts'
 import type { ExitCode } from './exit-codes.ts'
-import { printJson, printRows, type Column } from './printers.ts'
+import { printJson, printRows, timeText, type Column } from './printers.ts'
 import { say, shellWord, type Terminal } from './terminal.ts'
 
 type Row = Readonly<Record<string, unknown>>
@@ -161,8 +161,4 @@ function durationOption(name: string, text: string): number {
     'bad-request',
     `${name} is from 1s to ${longest}, a number with s, m, h or d behind, for example 30m, not ${JSON.stringify(text)}`,
   )
-}
-
-function timeText(ms: unknown): string {
-  return typeof ms === 'number' && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : '-'
 }

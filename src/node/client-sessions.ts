@@ -12,6 +12,7 @@ import type { Log } from '../log/log.ts'
 import type { Command, CommandResult, SessionOpening, SessionRecord, Subscription } from '../state/command.ts'
 import { openingFields, openingOf, subscriptionOf } from '../state/session-fields.ts'
 import type { Cluster } from './cluster.ts'
+import { SessionExpiry } from './session-expiry.ts'
 import { SessionTouches } from './session-touches.ts'
 
 /**
@@ -21,6 +22,7 @@ import { SessionTouches } from './session-touches.ts'
 export class ClientSessions implements ClusterSessions, SessionPins {
   readonly #options: ClientSessionsOptions
   readonly #touches: SessionTouches
+  readonly #expiry: SessionExpiry
   readonly #listeners = new Set<(ids: readonly SessionId[]) => void>()
   /** On their way to the cluster, by session and server: they hold here already. At most `pinsUnderWayMax`. */
   readonly #pins = new Map<string, NodeId>()
@@ -34,10 +36,13 @@ export class ClientSessions implements ClusterSessions, SessionPins {
   readonly #unwatch: () => void
 
   constructor(options: ClientSessionsOptions) {
-    const { cluster, clock, log } = options
+    const { cluster, isLeader, clock, log } = options
     this.#options = options
     const propose: Propose = (...proposal) => cluster.propose(...proposal)
-    this.#touches = new SessionTouches({ state: cluster.state, propose, clock, log })
+    const { state } = cluster
+    this.#touches = new SessionTouches({ state, propose, clock, log })
+    this.#expiry = new SessionExpiry({ state, isLeader, propose, clock, log })
+    this.#expiry.start()
     this.#unwatch = cluster.watch(({ sessionsEnded }) => {
       if (sessionsEnded.length > 0) this.#ended(sessionsEnded)
     })
@@ -82,7 +87,6 @@ export class ClientSessions implements ClusterSessions, SessionPins {
   }
 
   async close(id: SessionId): Promise<boolean> {
-    if (!isSessionId(id)) return false
     return (await this.#change({ kind: 'session-close', id })).kind === 'done'
   }
 
@@ -136,6 +140,7 @@ export class ClientSessions implements ClusterSessions, SessionPins {
     this.#isStopped = true
     this.#unwatch()
     this.#touches.stop()
+    this.#expiry.stop()
     this.#listeners.clear()
     for (const [pause, timer] of this.#pauses) {
       timer.cancel()
@@ -187,6 +192,7 @@ export class ClientSessions implements ClusterSessions, SessionPins {
 
 export type ClientSessionsOptions = {
   readonly cluster: Cluster
+  readonly isLeader: () => boolean
   /** Of the whole cluster. */
   readonly sessionsMax: number
   readonly clock: Clock

@@ -4,7 +4,7 @@ import type { OperatorParts } from './operator-views.ts'
 
 /** What a node's metrics tell, as its parts count it. */
 export function metricsSample(parts: OperatorParts): MetricsSample {
-  const { consensus, node, version, gateway, upstreamStatuses, peerFigures, autopilot, tokens, draining, traffic } =
+  const { consensus, node, version, sessions, upstreamStatuses, peerFigures, autopilot, tokens, draining, traffic } =
     parts
   const { counters, connected, isDiskFull, quarantine } = consensus()
   return {
@@ -27,7 +27,7 @@ export function metricsSample(parts: OperatorParts): MetricsSample {
     autopilot: autopilotSample(autopilot),
     tokens: tokens.sample(),
     life: { phase: draining.phase, inFlightNow: traffic.active },
-    sessions: gateway().sessions().length,
+    sessions: { now: sessions.count, ...sessions.figures },
     upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
   }
 }

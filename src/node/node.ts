@@ -23,6 +23,7 @@ import { View } from '../routing/view.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
 import { AutopilotDriver } from './autopilot.ts'
+import { ClientSessions } from './client-sessions.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { Draining } from './draining.ts'
@@ -126,6 +127,14 @@ async function startParts(
   stops.add('consensus', () => agreement.stop())
   const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
+  const sessions = new ClientSessions({
+    cluster,
+    isLeader: () => agreement.status().raft?.role === 'leader',
+    sessionsMax: config.mcp.sessionsMax,
+    clock,
+    log,
+  })
+  stops.add('sessions', () => sessions.stop())
   const nextCallId = makeCallIds(node, generation)
   const traffic = new Traffic(clock)
   const drainingMembers = new DrainingMembers(() => cluster.state.drains())
@@ -168,10 +177,16 @@ async function startParts(
     onStatus(name, upstream) {
       const server = servers.find((each) => each.name === name)
       if (server === undefined) return
-      const { priority, link } = server
+      const { priority, link, whenUnavailable, groups } = server
+      const transport = link.kind
       publisher.setReplica({
-        ...{ node, generation, server: name, transport: link.kind, priority },
-        ...{ isolation: 'shared', whenUnavailable: 'keep', groups: [] },
+        node,
+        generation,
+        server: name,
+        transport,
+        priority,
+        whenUnavailable,
+        groups,
         ...upstream,
       })
     },
@@ -260,6 +275,7 @@ async function startParts(
   const { allowedHosts, allowedOrigins } = config.http
   const origins = { allowedHosts: [...allowedHosts, peers.addresses.http], allowedOrigins }
   const gateway = makeGateway({
+    sessions,
     catalog: () => catalog.current(),
     onCatalogChanged: (listener) => catalog.onChanged(listener),
     calls,
@@ -332,7 +348,7 @@ async function startParts(
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     catalog: () => catalog.current(),
     consensus: () => agreement.status(),
-    gateway: () => gateway,
+    sessions,
     upstreamStatuses: () => upstreams.statuses(),
     draining,
     traffic,

@@ -1,4 +1,4 @@
-import { compareIds } from '../vocabulary/ids.ts'
+import { isSessionId } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { MetricsSample } from '../admin/metrics-sample.ts'
@@ -19,7 +19,6 @@ import type {
 } from '../admin/needs.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
-import type { Gateway } from '../gateway/gateway.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Listing } from '../routing/listing.ts'
@@ -27,6 +26,7 @@ import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
 import type { AutopilotDriver } from './autopilot.ts'
 import { autopilotView, voterWarnings } from './autopilot-views.ts'
+import type { ClientSessions } from './client-sessions.ts'
 import type { Cluster } from './cluster.ts'
 import type { ClusterEvents } from './cluster-events.ts'
 import type { Draining } from './draining.ts'
@@ -35,6 +35,7 @@ import { memberViews } from './member-views.ts'
 import { metricsSample } from './metrics-sample.ts'
 import type { NodeCommands } from './node-commands.ts'
 import type { OperatorTokens } from './operator-tokens.ts'
+import { sessionViews } from './session-views.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { StateChecks } from './state-checks.ts'
 import type { ToolCalls } from './tool-calls.ts'
@@ -209,24 +210,11 @@ export class OperatorViews implements AdminNeeds {
   }
 
   sessions(): readonly SessionView[] {
-    const now = this.#parts.now()
-    return this.#parts
-      .gateway()
-      .sessions()
-      .map((session) => ({
-        id: session.id,
-        node: this.#parts.node as string,
-        client: `${session.client.name} ${session.client.version}`.trim(),
-        protocolVersion: session.protocolVersion,
-        path: session.path,
-        startedAt: session.createdAt,
-        lastUsedAt: now - session.idleMs,
-      }))
-      .sort((a, b) => compareIds(a.id, b.id))
+    return sessionViews(this.#parts.sessions.all())
   }
 
   closeSession(id: string): Promise<boolean> {
-    return Promise.resolve(this.#parts.gateway().closeSession(id))
+    return isSessionId(id) ? this.#parts.sessions.close(id) : Promise.resolve(false)
   }
 
   /** Ready once formed, a member, led, and caught up with what the leader had committed when this process came; until it stops. */
@@ -298,6 +286,7 @@ export type OperatorParts = {
   readonly cluster: Cluster
   readonly leadership: Leadership
   readonly tokens: OperatorTokens
+  readonly sessions: ClientSessions
   readonly snapshots: Snapshots
   readonly checks: StateChecks
   readonly autopilot: AutopilotDriver
@@ -309,7 +298,6 @@ export type OperatorParts = {
   readonly toolCalls: ToolCalls
   readonly catalog: () => Catalog
   readonly consensus: () => ConsensusStatus
-  readonly gateway: () => Gateway
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
   readonly reachable: (node: NodeId) => boolean
   readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status' | 'counters'>

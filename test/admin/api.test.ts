@@ -64,7 +64,6 @@ const server: ServerView = {
 }
 const session: SessionView = {
   id: 's1',
-  node: 'n1',
   client: 'inspector 1.0',
   protocolVersion: '2025-11-25',
   path: '/mcp',

@@ -274,7 +274,7 @@ export const sampleOfOne: MetricsSample = {
   tokens: { statusNow: { usable: 2, expired: 3, 'used-up': 4, revoked: 5 }, usesNow: 6 },
   peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   life: { phase: 'closing', inFlightNow: 7 },
-  sessions: 4,
+  sessions: { now: 4, opened: 6, seeks: 2, touched: 9 },
   upstreams: [
     { server: 'files', status: 'ready' },
     { server: 'sql', status: 'failed' },

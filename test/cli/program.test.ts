@@ -241,7 +241,7 @@ describe('views', () => {
   it.each([
     ['raft status', 'GET /v1/raft', { id: 'n1', role: 'leader', term: 3, voters: ['n1'], progress: [] }],
     ['server list', 'GET /v1/servers', { servers: [server] }],
-    ['session list', 'GET /v1/sessions', { sessions: [{ id: 's', node: 'n1' }] }],
+    ['session list', 'GET /v1/sessions', { sessions: [{ id: 's', client: 'c 1' }] }],
     ['tool list', 'GET /v1/tools', { tools: [{ name: 'a__b', server: 'a', definition: { description: 'x' } }] }],
   ])('%s --json prints what the node said', async (command, path, body) => {
     node.answers.set(path, { body })
