@@ -4,10 +4,10 @@ import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { ErrorCode, OperatingError } from '../vocabulary/operating-error.ts'
 import type { Transport } from '../transport/transport.ts'
+import type { CallsLane } from './calls-lane.ts'
 import type { GossipDriver } from './gossip-driver.ts'
 import { gossipLane } from './gossip-links.ts'
-import { callsLane } from './peer-calls.ts'
-import type { PeerCalls } from './peer-calls.ts'
+import { callsLane } from './lane-sender.ts'
 
 /**
  * The main thread's links to the other nodes: keeps dialling the lane `calls` of the addresses of the configuration and of
@@ -33,6 +33,7 @@ export class PeerLinks {
         if (lane === gossipLane) return events.gossip.opened(hello)
         const { node, generation, version, addresses } = hello
         log.info('peer-connected', { peer: node, generation, version, wire, address: addresses.peer })
+        calls.peerOpened(node)
         events.opened(hello)
       },
       closed: (node, lane) => {
@@ -88,7 +89,7 @@ export class PeerLinks {
 export type PeerLinksOptions = {
   /** With the lanes of the peer listener (wire/limits, peerLanes). */
   readonly transport: Transport
-  readonly calls: PeerCalls
+  readonly calls: CallsLane
   /** HOST:PORT of peer listeners, from the configuration. */
   readonly join: readonly string[]
   readonly log: Log
