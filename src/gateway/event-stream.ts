@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../std/clock.ts'
 
 /**
  * One Server-Sent-Events response: headers at once, a comment in silence, and a bound on what may wait for a client that
- * does not read. It carries no event ids: nothing is resumable, a broken stream is a lost stream.
+ * does not read. What its events' ids mean is not its business.
  */
 export type EventStreamOptions = {
   readonly res: ServerResponse
@@ -34,16 +34,36 @@ export class EventStream {
     this.#timer = this.#armKeepAlive()
   }
 
-  send(message: string): void {
-    if (!this.#open || !this.#write(`event: message\n${dataLines(message)}\n`)) return
-    this.#timer.cancel()
-    this.#timer = this.#armKeepAlive()
+  /** `id`: null for an event that nothing can be resumed from. */
+  send(message: string, id: string | null = null): void {
+    this.#sendEvent(`event: message\n${id === null ? '' : `id: ${id}\n`}${dataLines(message)}\n`)
+  }
+
+  /** An event without data, from which the client can come back before it has been told anything. */
+  prime(id: string): void {
+    this.#sendEvent(`id: ${id}\ndata: \n\n`)
+  }
+
+  /** After how many ms a client that loses the stream is to come back. */
+  retry(ms: number): void {
+    this.#sendEvent(`retry: ${ms}\n\n`)
+  }
+
+  /** An event of another type than messages. */
+  sendAs(type: string, data: string): void {
+    this.#sendEvent(`event: ${type}\n${dataLines(data)}\n`)
   }
 
   end(): void {
     if (!this.#open) return
     this.#close()
     this.#options.res.end()
+  }
+
+  #sendEvent(text: string): void {
+    if (!this.#open || !this.#write(text)) return
+    this.#timer.cancel()
+    this.#timer = this.#armKeepAlive()
   }
 
   /** False when the client was cut off for not reading. A single message may be as large as it is. */

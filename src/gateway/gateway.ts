@@ -1,45 +1,49 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { InvariantError } from '../std/assert.ts'
 import { makeOriginCheck } from '../vocabulary/http-origin.ts'
-import { isServerName } from '../vocabulary/ids.ts'
+import type { CallCounters } from './client-calls.ts'
+import { Cors } from './cors.ts'
 import { rpcCodes } from './errors.ts'
 import type { GatewayOptions } from './gateway-options.ts'
-import { drainingRefusal, LegacyEra, stoppedRefusal } from './legacy-era.ts'
-import type { LegacyEraCounters } from './legacy-era.ts'
-import type { CallCounters } from './legacy-requests.ts'
+import { LegacyEra } from './legacy-era.ts'
+import type { EraCounters } from './legacy-era.ts'
 import { defaultLimits } from './limits.ts'
 import type { GatewayLimits } from './limits.ts'
-import { refuse } from './refusal.ts'
-import type { SessionInfo, SessionScope } from './session.ts'
+import { drainingRefusal, refuse, stoppedRefusal } from './refusal.ts'
+import { scopeOfPath } from './scope.ts'
+import { StreamableHttp } from './streamable-http.ts'
 
 /**
  * The north edge: MCP for clients, on `/mcp` (all servers) and `/mcp/{server}` (one, unrenamed), as a listener of a bare
- * HTTP server. Checks Host and Origin, hands each request to the protocol era that it speaks, and lets no accident out.
+ * HTTP server. Checks Host and Origin, hands each request to the protocol era and transport that it speaks, and lets no
+ * accident out.
  */
 export type Gateway = {
   /** Whether the path is the gateway's. */
   serves(pathname: string): boolean
   handle(req: IncomingMessage, res: ServerResponse): void
-  sessions(): readonly SessionInfo[]
-  /** Ends a session as its client could; false when there is none. */
-  closeSession(id: string): boolean
-  /** Ends all sessions as for a node that stops: the calls in work are answered with an error. */
+  /**
+   * Ends what sessions have open here, as for a node that stops: they go on with other nodes, and so do those of their calls
+   * that clients can come back for. The rest is answered with an error.
+   */
   abandonSessions(): void
   counters(): GatewayCounters
-  /** Answers the calls in work with an error, ends every stream; afterwards no timer or listener is left. */
+  /** The same, and takes nothing more; afterwards no timer or listener is left. */
   stop(): Promise<void>
 }
 
-export type GatewayCounters = Readonly<LegacyEraCounters & CallCounters> & {
-  /** Gauges. */
-  readonly sessions: number
+export type GatewayCounters = Readonly<EraCounters & CallCounters> & {
+  /** Gauges: calls that clients wait for here, and streams on which sessions listen here. */
   readonly activeCalls: number
   readonly streams: number
 }
 
 export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimits> = {}): Gateway {
   const checkOrigin = makeOriginCheck(options)
-  const era = new LegacyEra({ ...options, limits: { ...defaultLimits, ...limits } })
+  const cors = new Cors(options.allowedOrigins)
+  const eraOptions = { ...options, limits: { ...defaultLimits, ...limits } }
+  const era = new LegacyEra(eraOptions)
+  const streamable = new StreamableHttp(era, eraOptions)
   const unsubscribe = options.onCatalogChanged(() => era.catalogChanged())
   let refusedAtDoor = 0
   let accidents = 0
@@ -49,16 +53,21 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
     const forbidden = checkOrigin(req.headers)
     const scope = scopeOfPath(pathOf(req))
     const isDrained = options.takes() === 'nothing'
-    if (!stopped && !isDrained && forbidden === null && scope !== undefined) return era.serve(scope, req, res)
+    if (forbidden === null) {
+      cors.allow(req, res)
+      if (cors.answersPreflight(req, res)) return undefined
+      if (!stopped && !isDrained && scope !== undefined) return streamable.serve(scope, req, res)
+    }
     refusedAtDoor += 1
     if (stopped) refuse(res, stoppedRefusal)
     else if (forbidden !== null) refuse(res, { status: 403, message: forbidden.message })
     else if (isDrained) refuse(res, drainingRefusal)
     else refuse(res, { status: 404, message: 'there is no such MCP address' })
+    return undefined
   }
 
   return {
-    serves: (pathname) => pathname === '/mcp' || /^\/mcp\/[^/]*$/.test(pathname),
+    serves: (pathname) => pathname === '/mcp' || /^\/mcp\/(?:group\/)?[^/]*$/.test(pathname),
     handle(req, res) {
       // A broken connection is told by `close`; without these listeners its `error` would end the process.
       req.on('error', () => undefined)
@@ -73,26 +82,23 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
         else refuse(res, { status: 500, message, code: rpcCodes.internalError })
       })
     },
-    sessions: () => era.sessions.all().map((session) => session.describe()),
-    closeSession(id) {
-      const session = era.sessions.find(id)
-      if (session !== undefined) era.close(session)
-      return session !== undefined
+    abandonSessions: () => era.locals.abandon(),
+    counters() {
+      const { calls } = era.requests
+      return {
+        ...era.counters,
+        ...calls.counters,
+        refused: era.counters.refused + refusedAtDoor,
+        accidents: calls.counters.accidents + accidents,
+        activeCalls: calls.active,
+        streams: era.locals.listening,
+      }
     },
-    abandonSessions: () => era.abandon(),
-    counters: () => ({
-      ...era.counters,
-      ...era.requests.counters,
-      refused: era.counters.refused + refusedAtDoor,
-      accidents: era.requests.counters.accidents + accidents,
-      sessions: era.sessions.size,
-      activeCalls: era.requests.active,
-      streams: era.sessions.all().filter((session) => session.isListening).length,
-    }),
     async stop() {
       if (stopped) return
       stopped = true
       unsubscribe()
+      streamable.stop()
       await era.stop()
     },
   }
@@ -100,11 +106,4 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
 
 function pathOf(req: IncomingMessage): string {
   return (req.url ?? '').split('?', 1)[0] ?? ''
-}
-
-/** Undefined: no server can have that name. Whether a server has it now is the era's question. */
-function scopeOfPath(pathname: string): SessionScope | undefined {
-  if (pathname === '/mcp') return null
-  const name = pathname.slice('/mcp/'.length)
-  return isServerName(name) ? name : undefined
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { isObject } from '../std/is-object.ts'
-import { asJsonText, jsonMembers, sliceJson } from '../std/json-text.ts'
+import { asJsonText, jsonElements, jsonMembers, sliceJson } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { rpcCodes } from './errors.ts'
 
@@ -8,12 +8,34 @@ import { rpcCodes } from './errors.ts'
  * One JSON-RPC message of a client, read from a POST's bytes: parsed once to be judged, and kept as text, so that its id
  * and params go on byte for byte. Also the envelopes of what we answer.
  */
-export type Incoming =
-  | { readonly kind: 'request'; readonly id: RequestId; readonly method: string; readonly params: Params }
-  | { readonly kind: 'notification'; readonly method: string; readonly params: Params }
-  /** An answer to a question; we ask none. */
-  | { readonly kind: 'response' }
-  | { readonly kind: 'bad'; readonly code: number; readonly message: string; readonly id: RequestId | null }
+export type Incoming = Request | Notification | Response | Bad
+
+export type Request = {
+  readonly kind: 'request'
+  readonly id: RequestId
+  readonly method: string
+  readonly params: Params
+}
+export type Notification = { readonly kind: 'notification'; readonly method: string; readonly params: Params }
+/** An answer to a question. Exactly one of the two is there. */
+export type Response = {
+  readonly kind: 'response'
+  readonly id: unknown
+  readonly result: JsonText | null
+  readonly error: JsonText | null
+}
+export type Bad = {
+  readonly kind: 'bad'
+  readonly code: number
+  readonly message: string
+  readonly id: RequestId | null
+}
+
+/** A body: one message, or several in revision 2025-03-26. */
+export type IncomingBody = Incoming | { readonly kind: 'batch'; readonly messages: readonly Incoming[] }
+
+/** Messages of one batch. */
+export const batchMessagesMax = 100
 
 export type RequestId = {
   /** The client's own bytes. */
@@ -28,25 +50,41 @@ export type Params = {
   readonly value: Readonly<Record<string, unknown>>
 }
 
-export const noParams: Params = { text: asJsonText('{}'), value: {} }
+const noParams: Params = { text: asJsonText('{}'), value: {} }
 
-export function readMessage(body: Buffer): Incoming {
+export function readBody(body: Buffer): IncomingBody {
   if (!isUtf8(body)) return bad(rpcCodes.parseError, 'the body is not UTF-8')
   const text = body.toString('utf8')
-  let message: unknown
+  let value: unknown
   try {
-    message = JSON.parse(text)
+    value = JSON.parse(text)
   } catch {
     return bad(rpcCodes.parseError, 'the body is not JSON')
   }
-  if (Array.isArray(message)) return bad(rpcCodes.invalidRequest, 'batches are not supported')
+  if (!Array.isArray(value)) return readMessage(text, value)
+  if (value.length === 0) return bad(rpcCodes.invalidRequest, 'the batch is empty')
+  if (value.length > batchMessagesMax)
+    return bad(rpcCodes.invalidRequest, `a batch has ${batchMessagesMax} messages at most`)
+  const values: readonly unknown[] = value
+  const messages = jsonElements(text).map((range, at) => readMessage(sliceJson(text, range), values[at]))
+  return { kind: 'batch', messages }
+}
+
+function readMessage(text: string, message: unknown): Incoming {
   if (!isObject(message)) return bad(rpcCodes.invalidRequest, 'the body is not a JSON-RPC message')
   const ranges = jsonMembers(text)
   const idRange = ranges.get('id')
   const id = idRange === undefined ? undefined : requestId(message['id'], sliceJson(text, idRange))
   if (message['jsonrpc'] !== '2.0') return bad(rpcCodes.invalidRequest, 'jsonrpc is not "2.0"', id)
   const { method } = message
-  if (method === undefined && ('result' in message || 'error' in message)) return { kind: 'response' }
+  if (method === undefined && ('result' in message || 'error' in message)) {
+    const textOf = (name: string): JsonText | null => {
+      const range = ranges.get(name)
+      return range === undefined ? null : sliceJson(text, range)
+    }
+    const error = textOf('error')
+    return { kind: 'response', id: message['id'], result: error === null ? textOf('result') : null, error }
+  }
   if (typeof method !== 'string') return bad(rpcCodes.invalidRequest, 'method is not a string', id)
   const paramsRange = ranges.get('params')
   const value = message['params']
@@ -73,11 +111,10 @@ export function errorMessage(id: RequestId | null, error: JsonText): JsonText {
   return `{"jsonrpc":"2.0","id":${id?.text ?? 'null'},"error":${error}}` as JsonText
 }
 
-export function notificationMessage(method: string, params?: JsonText): JsonText {
-  const rest = params === undefined ? '' : `,"params":${params}`
-  return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}${rest}}` as JsonText
+export function notificationMessage(method: string): JsonText {
+  return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}}` as JsonText
 }
 
-function bad(code: number, message: string, id?: RequestId): Incoming {
+function bad(code: number, message: string, id?: RequestId): Bad {
   return { kind: 'bad', code, message, id: id ?? null }
 }

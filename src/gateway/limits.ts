@@ -3,9 +3,9 @@
  * others. Header time-outs are the HTTP server's own (`headersTimeout`), before a request comes here.
  */
 export type GatewayLimits = {
-  /** Sessions on this node; above it `initialize` is answered 503. */
+  /** Sessions of the cluster; above it `initialize` is answered 503. */
   readonly sessionsMax: number
-  /** A session without request, call or open stream for so long is ended. */
+  /** A session without request, call or open stream on any node for so long is ended. */
   readonly sessionIdleMs: number
   /** One POST's body. */
   readonly bodyBytesMax: number
@@ -16,7 +16,7 @@ export type GatewayLimits = {
   /** Calls in work at once, of one session and of this node. */
   readonly sessionCallsMax: number
   readonly nodeCallsMax: number
-  /** What may wait for a client that does not read its stream; beyond it the stream is closed and its call cancelled. */
+  /** What may wait for a client that does not read its stream; beyond it the stream is closed as if the client had gone. */
   readonly streamBytesMax: number
   /** Silence on a stream after which a comment is sent. */
   readonly keepAliveMs: number

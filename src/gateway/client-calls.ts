@@ -1,0 +1,223 @@
+import type { Call, Caller, CallOrigin, Outcome } from '../calls/call.ts'
+import { InvariantError } from '../std/assert.ts'
+import { deferred } from '../std/deferred.ts'
+import type { Deferred } from '../std/deferred.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { accidentError, outcomeError } from './errors.ts'
+import type { CallEventId } from './event-ids.ts'
+import type { EraOptions } from './gateway-options.ts'
+import { errorMessage, resultMessage } from './json-rpc.ts'
+import type { RequestId } from './json-rpc.ts'
+import type { LocalSession, RequestUnderWay } from './local-session.ts'
+import type { CallOfReply, Gone, Reply } from './reply.ts'
+import type { Scope } from './scope.ts'
+import { messageToClient, resultToClient } from './translation.ts'
+
+/**
+ * The calls that clients wait for on this node, new ones and those that they come back for, within their limits: what a
+ * call brings goes to the reply of its request, and what becomes of the client goes to the call.
+ */
+export class ClientCalls {
+  readonly counters: CallCounters = {
+    cancelled: 0,
+    clientsGone: 0,
+    clientsLeft: 0,
+    clientsTooSlow: 0,
+    resumed: 0,
+    accidents: 0,
+  }
+  readonly #options: EraOptions
+  #active = 0
+  #idle: Deferred<void> | null = null
+
+  constructor(options: EraOptions) {
+    this.#options = options
+  }
+
+  get active(): number {
+    return this.#active
+  }
+
+  /** Settles when the request has been answered, or needs no answer. */
+  perform(at: ClientRequest, call: ClientCall): Promise<void> {
+    const { session, id, reply } = at
+    const { server, method, params } = call
+    const callId = this.#options.nextCallId()
+    const overload = this.overload(session)
+    if (overload !== undefined) {
+      reply.finish(errorMessage(id, outcomeError('rejected', overload, callId)))
+      return Promise.resolve()
+    }
+    const route: Route = { ...call, id: callId, node: null, isResumed: false }
+    return this.#wait(at, route, (caller, isKept) => {
+      const origin: CallOrigin = { session: session.id, requestId: id.text, isKept }
+      return this.#options.calls.call({ id: callId, server, method, params, timeoutMs: null, origin }, caller)
+    })
+  }
+
+  /** The client comes back for the rest of a call, wherever it was answered before. */
+  resume(
+    at: ClientRequest,
+    { node, call, seq, server, result }: CallEventId & { readonly seq: number },
+  ): Promise<void> {
+    this.counters.resumed += 1
+    const route: Route = { id: call, server, result, node, wantsEvents: true, isResumed: true }
+    return this.#wait(at, route, (caller) =>
+      this.#options.resume(node, { id: call, session: at.session.id, after: seq }, caller),
+    )
+  }
+
+  /** Why no further call of the session is taken. */
+  overload(session: LocalSession): OperatingError | undefined {
+    const { sessionCallsMax, nodeCallsMax } = this.#options.limits
+    const after = { retry: 'after', retryAfterMs: 1000 } as const
+    if (session.requests >= sessionCallsMax)
+      return new OperatingError('overloaded', `the session already has ${sessionCallsMax} calls in work`, after)
+    if (this.#active >= nodeCallsMax)
+      return new OperatingError('overloaded', `this node already has ${nodeCallsMax} calls in work`, after)
+    return undefined
+  }
+
+  /** Waits, within its limit, until every call has ended. The sessions have told their calls to end before. */
+  async stop(): Promise<void> {
+    if (this.#active === 0) return
+    this.#idle = deferred()
+    const timer = this.#options.clock.after(this.#options.limits.stopMs, () => this.#idle?.resolve())
+    await this.#idle.promise
+    timer.cancel()
+  }
+
+  async #wait(
+    { session, id, reply }: ClientRequest,
+    route: Route,
+    start: (caller: Caller, isKept: boolean) => Promise<Outcome>,
+  ): Promise<void> {
+    const cancelled = new AbortController()
+    const left = new AbortController()
+    const names = namesOf(session.scope, route)
+    const isKept = reply.begin(route, (gone) => {
+      this.#count(gone)
+      if (gone.how === 'left') left.abort()
+      else cancelled.abort()
+    })
+    const underWay: RequestUnderWay = {
+      id,
+      cancel: () => {
+        this.counters.cancelled += 1
+        reply.drop()
+        cancelled.abort()
+      },
+      abandon: () => {
+        // What this node performs itself ends with it.
+        if (route.node !== null && route.node !== this.#options.node && reply.release()) return left.abort()
+        reply.finish(errorMessage(id, outcomeError('unknown', abandonedError, route.id)))
+        return cancelled.abort()
+      },
+    }
+    session.begin(underWay)
+    this.#active += 1
+    try {
+      const outcome = await start(
+        {
+          hear: ({ seq, message }) => reply.hear({ seq, message: names.message(message) }),
+          routed(node) {
+            route.node = node
+            reply.routed(node)
+          },
+          cancelled: cancelled.signal,
+          left: left.signal,
+        },
+        isKept,
+      )
+      this.#settle(id, route, { outcome, names, reply })
+    } catch (error) {
+      if (error instanceof InvariantError) throw error
+      this.counters.accidents += 1
+      this.#options.log.error('mcp-call-accident', { traceId: route.id, server: route.server, error })
+      reply.finish(errorMessage(id, accidentError(route.id)))
+    } finally {
+      session.end(underWay)
+      this.#options.sessions.touch(session.id)
+      this.#active -= 1
+      if (this.#active === 0) this.#idle?.resolve()
+    }
+  }
+
+  #settle(
+    id: RequestId,
+    route: Route,
+    { outcome, names, reply }: { readonly outcome: Outcome; readonly names: Names; readonly reply: Reply },
+  ): void {
+    switch (outcome.kind) {
+      case 'result':
+        return reply.finish(resultMessage(id, names.result(outcome.result)))
+      case 'error':
+        return reply.finish(errorMessage(id, outcome.error))
+      // By a cancellation that came to another node, or by the end of the session; or the client has come back elsewhere.
+      case 'cancelled':
+      case 'left':
+        return reply.drop()
+      case 'not-sent':
+      case 'rejected':
+      case 'unknown':
+        return reply.finish(errorMessage(id, this.#failure(route, outcome.kind, outcome.error)))
+    }
+  }
+
+  #failure(route: Route, kind: 'not-sent' | 'rejected' | 'unknown', error: OperatingError): JsonText {
+    const { id, server, isResumed } = route
+    const fields = { traceId: id, outcome: kind, server, isResumed, error }
+    if (error.code === 'internal') this.#options.log.error('mcp-call-accident', fields)
+    else this.#options.log.debug('mcp-call-failed', fields)
+    // Of a call that had begun before its client came back nobody can say that it was not done.
+    return outcomeError(isResumed ? 'unknown' : kind, error, id)
+  }
+
+  #count({ how, why }: Gone): void {
+    if (why === 'slow') this.counters.clientsTooSlow += 1
+    else if (how === 'cancelled') this.counters.clientsGone += 1
+    else this.counters.clientsLeft += 1
+  }
+}
+
+/** Monotone since the start. */
+export type CallCounters = {
+  /** By the client's word, or by the end of its session. */
+  cancelled: number
+  /** Went away without a way back: their calls were cancelled. */
+  clientsGone: number
+  /** Went away and may come back for the rest. */
+  clientsLeft: number
+  clientsTooSlow: number
+  /** Came back for the rest of a call. */
+  resumed: number
+  accidents: number
+}
+
+/** A request of a session, and where its answer goes. */
+export type ClientRequest = { readonly session: LocalSession; readonly id: RequestId; readonly reply: Reply }
+
+export type ClientCall = Pick<Call, 'server' | 'method' | 'params'> & Pick<CallOfReply, 'result' | 'wantsEvents'>
+
+type Route = CallOfReply & {
+  /** Where it is performed, once that is known. */
+  node: NodeId | null
+  readonly isResumed: boolean
+}
+
+/** The server's messages and results with the names in them that the client knows. */
+type Names = { message(message: JsonText): JsonText; result(result: JsonText): JsonText }
+
+function namesOf(scope: Scope, { server, result: kind }: Route): Names {
+  if (scope.server !== null) return unchanged
+  return {
+    message: (message) => messageToClient(server, message),
+    result: (result) => resultToClient(server, kind, result),
+  }
+}
+
+const unchanged: Names = { message: (message) => message, result: (result) => result }
+
+const abandonedError = new OperatingError('stopped', 'the node ended the call; it may have been done')

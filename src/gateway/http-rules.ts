@@ -1,0 +1,31 @@
+import type { IncomingMessage } from 'node:http'
+import { legacyVersions } from './initializing.ts'
+import type { Refusal } from './refusal.ts'
+
+/** What the protocol demands of the headers of its HTTP requests. */
+
+/** Of a POST; undefined: nothing is wrong. */
+export function refusalOfHeaders(req: IncomingMessage): Refusal | undefined {
+  const mediaType = req.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+  if (mediaType !== 'application/json') return { status: 415, message: 'Content-Type must be application/json' }
+  const encoding = req.headers['content-encoding']
+  if (encoding !== undefined && encoding !== 'identity')
+    return { status: 415, message: 'the body must have no Content-Encoding' }
+  if (!accepts(req, 'application/json') || !accepts(req, 'text/event-stream'))
+    return { status: 406, message: 'Accept must list application/json and text/event-stream' }
+  return undefined
+}
+
+/** Of everything after initialize. */
+export function refusalOfVersion(req: IncomingMessage): Refusal | undefined {
+  const version = req.headers['mcp-protocol-version']
+  if (version === undefined || legacyVersions.includes(String(version))) return undefined
+  return { status: 400, message: `MCP-Protocol-Version is not one of ${legacyVersions.join(', ')}` }
+}
+
+export function accepts(req: IncomingMessage, mediaType: string): boolean {
+  return (req.headers.accept ?? '')
+    .toLowerCase()
+    .split(',')
+    .some((range) => range.split(';', 1)[0]?.trim() === mediaType)
+}

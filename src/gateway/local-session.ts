@@ -1,0 +1,98 @@
+import type { SessionRecord } from '../state/command.ts'
+import { assert } from '../std/assert.ts'
+import type { SessionId } from '../vocabulary/ids.ts'
+import type { ListDigests } from './event-ids.ts'
+import type { RequestId } from './json-rpc.ts'
+import { scopeOfPath } from './scope.ts'
+import type { Scope } from './scope.ts'
+
+/**
+ * What is there of a client's session on this node: its requests under way here, and the stream on which it listens here.
+ * The session itself is the cluster's (its record); any node may have a part of it at any time, and most have none.
+ */
+
+/** A request of the session that has no answer yet. */
+export type RequestUnderWay = {
+  readonly id: RequestId
+  /** The client does not want it any more, or its session has ended: no answer follows. */
+  cancel(): void
+  /** The node stops: the client comes back for it to another node, or gets an error. */
+  abandon(): void
+}
+
+/**
+ * The one stream of the session that brings what belongs to no request: the standalone stream of Streamable HTTP, or the
+ * stream of HTTP+SSE. Each is a `SessionFeed` with a sink of its transport.
+ */
+export type ListeningStream = {
+  /** The catalog may be another one now. */
+  catalogChanged(): void
+  /** The session has ended, another stream takes the place of this one, or the node stops. */
+  end(): void
+}
+
+export class LocalSession {
+  readonly id: SessionId
+  readonly scope: Scope
+  /** The lists that the client was told of last by this node; null: by none that this node knows of. */
+  told: ListDigests | null = null
+  readonly #requests = new Set<RequestUnderWay>()
+  #stream: ListeningStream | null = null
+
+  constructor(record: SessionRecord) {
+    const scope = scopeOfPath(record.path)
+    assert(scope !== undefined, 'a session begins at an address of ours')
+    this.id = record.id
+    this.scope = scope
+  }
+
+  get requests(): number {
+    return this.#requests.size
+  }
+
+  get isListening(): boolean {
+    return this.#stream !== null
+  }
+
+  begin(request: RequestUnderWay): void {
+    this.#requests.add(request)
+  }
+
+  end(request: RequestUnderWay): void {
+    this.#requests.delete(request)
+  }
+
+  /** Cancels the requests with exactly this id; answers how many. */
+  cancel(key: RequestId['key']): number {
+    const meant = [...this.#requests].filter((request) => request.id.key === key)
+    for (const request of meant) request.cancel()
+    return meant.length
+  }
+
+  /** The newer stream takes the place of the older one. */
+  listen(stream: ListeningStream): void {
+    const before = this.#stream
+    this.#stream = stream
+    before?.end()
+  }
+
+  hungUp(stream: ListeningStream): void {
+    if (this.#stream === stream) this.#stream = null
+  }
+
+  catalogChanged(): void {
+    this.#stream?.catalogChanged()
+  }
+
+  /** The session has ended: nothing of it is left here. */
+  close(): void {
+    this.#stream?.end()
+    for (const request of this.#requests) request.cancel()
+  }
+
+  /** The node stops: the session goes on elsewhere. */
+  abandon(): void {
+    this.#stream?.end()
+    for (const request of this.#requests) request.abandon()
+  }
+}
