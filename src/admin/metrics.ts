@@ -223,7 +223,7 @@ export class Metrics {
 }
 
 /** How a call ended, in the words of calls/. */
-export type CallOutcome = 'result' | 'error' | 'not-sent' | 'rejected' | 'unknown' | 'cancelled'
+export type CallOutcome = 'result' | 'error' | 'not-sent' | 'rejected' | 'unknown' | 'cancelled' | 'left'
 
 /** Servers that have a label of their own in a process's life. */
 const labelledServersMax = 256

@@ -1,3 +1,4 @@
+import type { Affinity } from '../routing/choose.ts'
 import type { View } from '../routing/view.ts'
 import { jsonMembers } from '../std/json-text.ts'
 import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
@@ -12,9 +13,6 @@ export type CallSessions = {
   /** Told to the cluster without waiting. */
   pin(session: SessionId, server: ServerName, node: NodeId): void
 }
-
-/** That calls of the session go to one node; `pin`: which, if it is known already. */
-export type Affinity = { readonly session: SessionId; readonly pin: NodeId | undefined }
 
 /**
  * Whether a call has to go where the other calls of its session to this server go: because its upstream there keeps something

@@ -121,6 +121,7 @@ export class KeptCalls implements Calls, Resumable {
         call.cancel()
       })
       this.#unattended.set(call, timer)
+      this.#options.unattended?.begin()
     },
     ended: (call, outcome) => {
       this.#inWork.delete(call.id)
@@ -143,7 +144,7 @@ export class KeptCalls implements Calls, Resumable {
 
   #attend(call: KeptCall): void {
     this.#unattended.get(call)?.cancel()
-    this.#unattended.delete(call)
+    if (this.#unattended.delete(call)) this.#options.unattended?.end()
   }
 
   #makeRoom(): void {
@@ -180,6 +181,8 @@ export type KeptCallsOptions = {
   readonly upstreams: Upstreams
   readonly clock: Pick<Clock, 'monotonic' | 'after'>
   readonly log: Log
+  /** Told when a call in work is without a caller, and when it is so no more. */
+  readonly unattended?: { begin(): void; end(): void }
   readonly limits?: Partial<KeptCallsLimits>
 }
 

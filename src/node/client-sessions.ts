@@ -1,8 +1,10 @@
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
+import { jsonMembers } from '../std/json-text.ts'
 import { isSessionId } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
+import { canBeAsked } from '../vocabulary/isolation.ts'
 import type { LogLevel } from '../vocabulary/log-level.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { ErrorCode } from '../vocabulary/operating-error.ts'
@@ -118,6 +120,12 @@ export class ClientSessions implements ClusterSessions, SessionPins {
   onEnded(listener: (ids: readonly SessionId[]) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  /** Whether its client can be asked by a server. */
+  asks(id: SessionId): boolean {
+    const capabilities = this.find(id)?.capabilities
+    return capabilities !== undefined && canBeAsked(Object.fromEntries(jsonMembers(capabilities)))
   }
 
   pinOf(session: SessionId, server: ServerName): NodeId | undefined {

@@ -9,6 +9,8 @@ import { makeAdmin } from '../admin/admin.ts'
 import { Metrics } from '../admin/metrics.ts'
 import { makeCallIds } from '../calls/call-ids.ts'
 import { Dispatch } from '../calls/dispatch.ts'
+import { KeptCalls } from '../calls/kept-calls.ts'
+import { Mailboxes } from '../calls/mailboxes.ts'
 import { MeasuredUpstreams } from '../calls/measured-upstreams.ts'
 import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
@@ -143,7 +145,7 @@ async function startParts(
     node,
     limitMs: config.node.drainTimeoutMs,
     traffic,
-    sessions: () => gateway.sessions().length,
+    sessions: () => gateway.counters().streams,
     wanted: () => cluster.state.drains().get(node) ?? null,
     successors: () => leadership.successors((other) => drainingMembers.has(other)),
     handOver: (to) => leadership.transfer(to, changeMs),
@@ -155,6 +157,7 @@ async function startParts(
       gateway.abandonSessions()
       toolCalls.abandon()
       peers.abandonServed(abandoned(node))
+      kept.abandon()
     },
     leave: () => nodeCommands.leaveConfiguration(changeMs),
     left() {
@@ -167,8 +170,14 @@ async function startParts(
   wasWanted = (error) => error.code === 'removed' && draining.removed()
 
   const servers = upstreamServersOf(config, { ...config.node.labels, node })
+  const boxes = new Mailboxes({ epoch: generation, clock })
+  stops.add('mailboxes', () => boxes.stop())
   const upstreams = makeUpstreams({
+    node,
+    generation,
     servers,
+    sessions,
+    mail: (session, mail) => boxes.put(session, mail),
     dataDir: config.node.dataDir,
     log,
     clock,
@@ -192,8 +201,15 @@ async function startParts(
     },
   })
   const measured = new MeasuredUpstreams(upstreams, clock)
+  const kept = new KeptCalls({ upstreams: measured, clock, log, unattended: traffic })
+  stops.add('kept-calls', () => kept.stop())
+  sessions.onEnded((ids) => {
+    kept.sessionsEnded(ids)
+    boxes.sessionsEnded(ids)
+    upstreams.sessionsEnded(ids)
+  })
   const serve = new Serve({
-    upstreams: measured,
+    here: kept,
     runs: (server) => upstreams.has(server),
     takes: () => draining.takesCalls,
   })
@@ -201,7 +217,15 @@ async function startParts(
     config,
     version,
     agreement,
-    serve: (call, notify, signal) => traffic.during(() => serve.call(call, notify, signal)),
+    here: {
+      serve: {
+        call: (call, caller) => traffic.during(() => serve.call(call, caller)),
+        resume: (ref, caller) => traffic.during(() => serve.resume(ref, caller)),
+      },
+      kept,
+      boxes,
+      upstreams,
+    },
     http: httpAddress,
     clock,
     random,
@@ -220,8 +244,9 @@ async function startParts(
       draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
     }),
     roundRobin: new RoundRobin(),
-    upstreams: measured,
+    here: kept,
     peers: peers.calls,
+    sessions,
     clock,
     log,
     observe: ({ server, outcome, durationMs }) => metrics.callEnded({ server, outcome, seconds: durationMs / 1000 }),
@@ -275,10 +300,14 @@ async function startParts(
   const { allowedHosts, allowedOrigins } = config.http
   const origins = { allowedHosts: [...allowedHosts, peers.addresses.http], allowedOrigins }
   const gateway = makeGateway({
+    node,
     sessions,
     catalog: () => catalog.current(),
     onCatalogChanged: (listener) => catalog.onChanged(listener),
     calls,
+    resume: (...resumed) => calls.resume(...resumed),
+    mailroom: peers.mailroom,
+    words: peers.words,
     nextCallId,
     takes: () => draining.takes,
     version,

@@ -7,15 +7,18 @@ import type { NodeId } from '../vocabulary/ids.ts'
 import { joinPath } from '../vocabulary/join.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { MetricsSample } from '../admin/metrics-sample.ts'
-import type { Peers } from '../calls/call.ts'
+import type { ClientWords, Mailroom, Peers } from '../calls/call.ts'
+import { RoutedWords, WordsHere } from '../calls/client-words.ts'
+import type { CancellableCalls } from '../calls/client-words.ts'
+import type { Mailboxes } from '../calls/mailboxes.ts'
 import type { Config } from '../config/schema.ts'
 import { isLive } from '../gossip/member.ts'
 import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
+import { CallsLane, callsLaneDefaults } from '../peers/calls-lane.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
-import { PeerCalls, peerCallsDefaults } from '../peers/peer-calls.ts'
-import type { ServeCall } from '../peers/peer-calls.ts'
 import { PeerLinks } from '../peers/peer-links.ts'
+import type { ServeCalls } from '../peers/served-calls.ts'
 import { transportDefaults, WebSocketTransport } from '../transport/websocket-transport.ts'
 import { peerLanes } from '../wire/limits.ts'
 import { startGossip } from './gossip.ts'
@@ -28,10 +31,13 @@ import { VersionMismatch } from './version-mismatch.ts'
 
 /**
  * The main thread's links to the other nodes, wired: finds peers by `cluster.join` and the member directory, tells consensus
- * where their raft listeners are, carries forwarded calls, and gossips.
+ * where their raft listeners are, carries forwarded calls, mail and clients' words, and gossips.
  */
 export type PeerNetwork = {
   readonly calls: Peers
+  /** Takes what clients of this node say, for whichever node it concerns. */
+  readonly words: ClientWords
+  readonly mailroom: Mailroom
   readonly gossip: GossipDriver
   /** What this node advertises, all three listeners. */
   readonly addresses: Addresses
@@ -48,7 +54,7 @@ export type PeerNetwork = {
 }
 
 export async function openPeerNetwork(options: PeerNetworkOptions): Promise<PeerNetwork> {
-  const { config, version, agreement, serve, http, clock, random, log, failed } = options
+  const { config, version, agreement, here, http, clock, random, log, failed } = options
   const { node, generation, boot, raftAddress, consensus } = agreement.started
   const { listen, advertise, cluster } = config
   // The listener's port is known only once it listens; nobody can say hello before.
@@ -87,8 +93,12 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     clock,
     random,
   })
-  const calls = new PeerCalls({ ...peerCallsDefaults, transport, serve, log, clock, limits: peerLanes.calls })
-  const links = new PeerLinks({ transport, calls, join: cluster.join, log })
+  const asked: CancellableCalls = { cancelRequest: (...request) => lane.calls.cancelRequest(...request) }
+  const words = new WordsHere({ calls: [here.kept, asked], upstreams: here.upstreams })
+  const { serve, boxes } = here
+  const limits = peerLanes.calls
+  const lane = new CallsLane({ ...callsLaneDefaults, node, transport, serve, boxes, words, log, clock, limits })
+  const links = new PeerLinks({ transport, calls: lane, join: cluster.join, log })
   const listeners: (() => void)[] = []
   const mismatch = new VersionMismatch(failed)
   const bound = await links.open({
@@ -144,7 +154,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   listeners.push(() => others.follow())
   driver.onMember(() => others.follow())
   return {
-    calls,
+    calls: lane.calls,
+    words: new RoutedWords({ self: node, here: words, links: lane.words }),
+    mailroom: lane.mailroom,
     gossip: driver,
     addresses,
     reachable: (other) => links.reachable(other),
@@ -152,10 +164,10 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     onLinked: (listener) => listeners.push(listener),
     figures: () => ({
       ...transport.counters,
-      framesRejected: transport.counters.framesRejected + calls.counters.framesMalformed,
-      notificationsDropped: calls.counters.notificationsDropped,
+      framesRejected: transport.counters.framesRejected + lane.counters.framesMalformed,
+      notificationsDropped: lane.counters.eventsDropped + lane.counters.mailsDropped + lane.counters.wordsDropped,
     }),
-    abandonServed: (why) => calls.abandonServed(why),
+    abandonServed: (why) => lane.abandonServed(why),
     async close() {
       await driver.leave(leaveMs)
       driver.stop()
@@ -174,8 +186,13 @@ export type PeerNetworkOptions = {
   readonly config: Config
   readonly version: string
   readonly agreement: Agreement
-  /** Performs a peer's call here. */
-  readonly serve: ServeCall
+  /** What this node does for its peers and their clients. */
+  readonly here: {
+    readonly serve: ServeCalls
+    readonly kept: CancellableCalls
+    readonly boxes: Pick<Mailboxes, 'open'>
+    readonly upstreams: ClientWords
+  }
   /** The advertised address of the HTTP listener. */
   readonly http: string
   readonly clock: Clock

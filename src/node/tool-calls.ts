@@ -1,5 +1,5 @@
 import type { ToolAnswer, ToolCall } from '../admin/needs.ts'
-import type { Call, Upstreams } from '../calls/call.ts'
+import type { Call, Caller, Calls } from '../calls/call.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 
@@ -17,10 +17,12 @@ export class ToolCalls {
     const tool = catalog().all.tools.find(name)
     if (tool === undefined) throw new OperatingError('not-found', `there is no tool ${JSON.stringify(name)}`)
     const params = `{"name":${JSON.stringify(tool.own)},"arguments":${given}}` as Call['params']
-    const call: Call = { id: nextCallId(), server: tool.server, method: 'tools/call', params, timeoutMs }
+    const call: Call = { id: nextCallId(), server: tool.server, method: 'tools/call', params, timeoutMs, origin: null }
     const abandonment = new AbortController()
     this.#active.add(abandonment)
-    const outcome = await calls.call(call, () => undefined, AbortSignal.any([signal, abandonment.signal]))
+    const cancelled = AbortSignal.any([signal, abandonment.signal])
+    const caller: Caller = { hear: () => undefined, cancelled, left: null }
+    const outcome = await calls.call(call, caller)
     this.#active.delete(abandonment)
     switch (outcome.kind) {
       case 'result':
@@ -31,6 +33,7 @@ export class ToolCalls {
       case 'rejected':
       case 'unknown':
         throw outcome.error
+      case 'left':
       case 'cancelled':
         if (abandonment.signal.aborted)
           throw new OperatingError('outcome-unknown', `call of ${name}: the node ended it; it may have been done`)
@@ -45,7 +48,7 @@ export class ToolCalls {
 }
 
 export type ToolCallsOptions = {
-  readonly calls: Upstreams
+  readonly calls: Calls
   readonly catalog: () => Catalog
   readonly nextCallId: () => Call['id']
 }
