@@ -3,7 +3,7 @@ import { InvariantError } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { NodeId } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { accidentError, outcomeError } from './errors.ts'
 import type { CallEventId } from './event-ids.ts'
@@ -55,6 +55,37 @@ export class ClientCalls {
       const origin: CallOrigin = { session: session.id, requestId: id.text, isKept }
       return this.#options.calls.call({ id: callId, server, method, params, timeoutMs: null, origin }, caller)
     })
+  }
+
+  /** Settles when the request has been answered by what `work` makes of several calls, each of which ends soon. */
+  async gather({ session, id, reply }: ClientRequest, work: (ask: Ask) => Promise<JsonText>): Promise<void> {
+    const traceId = this.#options.nextCallId()
+    const overload = this.overload(session)
+    if (overload !== undefined) return reply.finish(errorMessage(id, outcomeError('rejected', overload, traceId)))
+    const cancelled = new AbortController()
+    const end = (last: () => void): void => {
+      last()
+      cancelled.abort()
+    }
+    const underWay: RequestUnderWay = {
+      id,
+      cancel: () => {
+        this.counters.cancelled += 1
+        end(() => reply.drop())
+      },
+      abandon: () => end(() => reply.finish(errorMessage(id, outcomeError('unknown', abandonedError, traceId)))),
+    }
+    const origin: CallOrigin = { session: session.id, requestId: id.text, isKept: false }
+    const caller: Caller = { hear: () => undefined, cancelled: cancelled.signal, left: null }
+    const ask: Ask = (call) =>
+      this.#options.calls.call({ ...call, id: this.#options.nextCallId(), timeoutMs: gatherMs, origin }, caller)
+    await this.#during(
+      session,
+      underWay,
+      { id: traceId, server: null },
+      { reply, wait: async () => reply.finish(await work(ask)) },
+    )
+    return undefined
   }
 
   /** The client comes back for the rest of a call, wherever it was answered before. */
@@ -116,32 +147,55 @@ export class ClientCalls {
         return cancelled.abort()
       },
     }
+    const caller: Caller = {
+      hear: ({ seq, message }) => reply.hear({ seq, message: names.message(message) }),
+      routed(node) {
+        route.node = node
+        reply.routed(node)
+      },
+      cancelled: cancelled.signal,
+      left: left.signal,
+    }
+    const wait = async (): Promise<void> => {
+      const outcome = await start(caller, isKept)
+      const failure = outcome.kind === 'result' ? await this.#confirm(route) : null
+      this.#settle(id, route, { outcome: failure ?? outcome, names, reply })
+    }
+    await this.#during(session, underWay, route, { reply, wait })
+  }
+
+  async #during(
+    session: LocalSession,
+    underWay: RequestUnderWay,
+    { id, server }: Pick<Route, 'id'> & { readonly server: ServerName | null },
+    { reply, wait }: { readonly reply: Reply; readonly wait: () => Promise<void> },
+  ): Promise<void> {
     session.begin(underWay)
     this.#active += 1
     try {
-      const outcome = await start(
-        {
-          hear: ({ seq, message }) => reply.hear({ seq, message: names.message(message) }),
-          routed(node) {
-            route.node = node
-            reply.routed(node)
-          },
-          cancelled: cancelled.signal,
-          left: left.signal,
-        },
-        isKept,
-      )
-      this.#settle(id, route, { outcome, names, reply })
+      await wait()
     } catch (error) {
       if (error instanceof InvariantError) throw error
       this.counters.accidents += 1
-      this.#options.log.error('mcp-call-accident', { traceId: route.id, server: route.server, error })
-      reply.finish(errorMessage(id, accidentError(route.id)))
+      this.#options.log.error('mcp-call-accident', { traceId: id, server, error })
+      reply.finish(errorMessage(underWay.id, accidentError(id)))
     } finally {
       session.end(underWay)
       this.#options.sessions.touch(session.id)
       this.#active -= 1
       if (this.#active === 0) this.#idle?.resolve()
+    }
+  }
+
+  /** Null: what the result has to wait for is done. */
+  async #confirm({ confirm }: Route): Promise<Failure | null> {
+    if (confirm === undefined) return null
+    try {
+      await confirm()
+      return null
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error
+      return { kind: error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error }
     }
   }
 
@@ -199,9 +253,22 @@ export type CallCounters = {
 /** A request of a session, and where its answer goes. */
 export type ClientRequest = { readonly session: LocalSession; readonly id: RequestId; readonly reply: Reply }
 
-export type ClientCall = Pick<Call, 'server' | 'method' | 'params'> & Pick<CallOfReply, 'result' | 'wantsEvents'>
+export type ClientCall = Pick<Call, 'server' | 'method' | 'params'> &
+  Pick<CallOfReply, 'result' | 'wantsEvents'> & {
+    /** What has to be done before a result is told; it rejects with an OperatingError. */
+    readonly confirm?: () => Promise<void>
+  }
+
+/** One of the calls that answer a request together. */
+export type Ask = (call: Pick<Call, 'server' | 'method' | 'params'>) => Promise<Outcome>
+
+/** So long has each of them. */
+const gatherMs = 5000
+
+type Failure = { readonly kind: 'rejected' | 'unknown'; readonly error: OperatingError }
 
 type Route = CallOfReply & {
+  readonly confirm?: () => Promise<void>
   /** Where it is performed, once that is known. */
   node: NodeId | null
   readonly isResumed: boolean

@@ -3,16 +3,20 @@ import type { CatalogScope } from '../routing/catalog.ts'
 import type { ListKind } from '../routing/listing.ts'
 import { isObject } from '../std/is-object.ts'
 import { asJsonText } from '../std/json-text.ts'
+import type { JsonText } from '../std/json-text.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import { ClientCalls } from './client-calls.ts'
-import type { ClientRequest } from './client-calls.ts'
+import type { Ask, ClientCall, ClientRequest } from './client-calls.ts'
 import { findTarget } from './call-targets.ts'
-import { rpcCodes, rpcError } from './errors.ts'
+import { outcomeError, rpcCodes, rpcError } from './errors.ts'
 import type { EraOptions } from './gateway-options.ts'
 import { errorMessage, resultMessage } from './json-rpc.ts'
 import type { Params, Request } from './json-rpc.ts'
 import type { LocalSession } from './local-session.ts'
 import type { Reply } from './reply.ts'
 import { listsOf } from './scope.ts'
+import { canLog, setLevelOfAll, settingOf } from './session-settings.ts'
+import { listTasks, serversWithTasks } from './task-list.ts'
 
 /**
  * What each request of a legacy session means, whatever transport it came by: lists are answered from the catalog's cached
@@ -46,15 +50,62 @@ export class LegacyRequests {
     if (list !== undefined) return answerList({ lists, list, params }, { id, reply })
     if (method === 'ping') return reply.finish(resultMessage(id, asJsonText('{}')))
     const at: ClientRequest = { session, id, reply }
-    const wantsEvents = hasProgressToken(params)
     const { server } = session.scope
-    if (server !== null)
-      return this.calls.perform(at, { server, method, params: params.text, result: 'plain', wantsEvents })
-    const target = findTarget(request, lists ?? emptyScope, (name) => catalog.servers.has(name))
-    if (target === undefined)
-      return reply.finish(errorMessage(id, rpcError(rpcCodes.methodNotFound, 'Method not found')))
-    if (target.kind === 'refused') return reply.finish(errorMessage(id, target.error))
-    return this.calls.perform(at, { ...target, method, wantsEvents })
+    if (server !== null) return this.#call(at, request, { server, params: params.text, result: 'plain' })
+    const shown = lists ?? emptyScope
+    const target = findTarget(request, shown, (name) => catalog.servers.has(name))
+    if (target?.kind === 'call') return this.#call(at, request, target)
+    if (target?.kind === 'refused') return reply.finish(errorMessage(id, target.error))
+    const together = this.#together(session, request, shown)
+    if (together !== undefined) return this.calls.gather(at, together)
+    return reply.finish(errorMessage(id, rpcError(rpcCodes.methodNotFound, 'Method not found')))
+  }
+
+  async #call(
+    at: ClientRequest,
+    request: Request,
+    { server, params, result }: Pick<ClientCall, 'server' | 'params' | 'result'>,
+  ): Promise<void> {
+    const { method } = request
+    const { before, confirm } = settingOf(this.#options.sessions, at.session, { ...request, server })
+    if (before !== undefined) {
+      const refusal = await refusalOf(before, this.#options.nextCallId())
+      if (refusal !== null) return at.reply.finish(errorMessage(at.id, refusal))
+    }
+    return this.calls.perform(at, {
+      server,
+      method,
+      params,
+      result,
+      wantsEvents: hasProgressToken(request.params),
+      ...(confirm === undefined ? {} : { confirm }),
+    })
+  }
+
+  /** What several servers answer together; undefined: nothing that they could. */
+  #together(
+    session: LocalSession,
+    request: Request,
+    lists: CatalogScope,
+  ): ((ask: Ask) => Promise<JsonText>) | undefined {
+    const { sessions } = this.#options
+    const record = sessions.find(session.id)
+    if (request.method === 'logging/setLevel' && canLog(lists) && record !== undefined)
+      return (ask) => setLevelOfAll(sessions, { request, record, lists, ask, traceId: this.#options.nextCallId() })
+    if (request.method !== 'tasks/list') return undefined
+    const servers = serversWithTasks(this.#options.catalog(), lists)
+    return servers.length === 0 ? undefined : (ask) => listTasks(request, servers, ask)
+  }
+}
+
+/** Null: it is done. */
+async function refusalOf(change: () => Promise<void>, traceId: string): Promise<JsonText | null> {
+  try {
+    await change()
+    return null
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error
+    return outcomeError(error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error, traceId)
   }
 }
 

@@ -17,7 +17,7 @@ const allServers: Scope = { path: '/mcp', server: null, group: null }
 const groupPath = '/mcp/group/'
 const serverPath = '/mcp/'
 /** As the configuration lets groups be named. */
-const groupPattern = /^[A-Za-z0-9_-]{1,64}$/
+const groupPattern = /^[A-Za-z0-9_-]{1,48}$/
 
 /** Undefined: nothing can be there. Whether something is there now is asked with `listsOf`. */
 export function scopeOfPath(path: string): Scope | undefined {

@@ -26,6 +26,8 @@ export type SessionFeedOptions = {
 export type FeedSink = {
   /** `id` is for transports whose clients can come back with it. */
   send(message: JsonText, id: string): void
+  /** There is nothing to say, but this is where the client is now. */
+  move(id: string): void
   /** Nothing more is sent: close the client's stream. */
   end(): void
 }
@@ -54,7 +56,10 @@ export class SessionFeed implements ListeningStream {
     session.listen(this)
     this.catalogChanged()
     const stop = mailroom.read(session.id, new Map(this.#positions), {
-      at: (node, position) => this.#move(node, position),
+      at: (node, position) => {
+        this.#move(node, position)
+        if (!this.#closed) this.#options.sink.move(this.eventId)
+      },
       mail: (node, epoch, mail) => this.#mail(node, epoch, mail),
       displaced: () => this.end(),
     })

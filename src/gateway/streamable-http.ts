@@ -20,7 +20,6 @@ import type { Refusal } from './refusal.ts'
 import { BodyReader } from './request-body.ts'
 import type { Scope } from './scope.ts'
 import { sendJson } from './send-json.ts'
-import type { SessionFeed } from './session-feed.ts'
 
 /**
  * The legacy era over Streamable HTTP: one POST a message, one GET for the stream on which a session listens, or for the
@@ -142,14 +141,17 @@ export class StreamableHttp {
     from: FeedEventId | null,
     res: ServerResponse,
   ): void {
-    let feed: SessionFeed | null = null
     const stream = this.#makeStream(session, res)
-    feed = this.#era.makeFeed(session, from, {
+    const prime = (id: string): void => {
+      if (primes(record.protocolVersion)) stream.prime(id)
+    }
+    const feed = this.#era.makeFeed(session, from, {
       send: (message, id) => stream.send(message, id),
+      move: prime,
       end: () => stream.end(),
     })
     res.once('close', () => feed.close())
-    if (primes(record.protocolVersion)) stream.prime(feed.eventId)
+    prime(feed.eventId)
     feed.open()
   }
 
