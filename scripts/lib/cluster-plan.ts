@@ -14,6 +14,8 @@ export type ServerPlan = {
   env?: Readonly<Record<string, string>>
   url?: string
   timeoutMs?: number
+  priority?: number
+  groups?: readonly string[]
   isolation?: 'auto' | 'shared' | 'session'
   isolatedMax?: number
   placement?: { where: Readonly<Record<string, string>> }
