@@ -5,6 +5,7 @@ import { listen } from '../upstream/raw-http-server.ts'
 /** One HTTP request to a node whose answers a test writes itself. */
 export type Asked = {
   readonly method: string
+  readonly path: string
   readonly headers: IncomingHttpHeaders
   /** The body as text. */
   readonly text: string
@@ -28,8 +29,16 @@ export async function startNode(answer: (asked: Asked) => boolean = () => false)
       let text = ''
       for await (const chunk of request) text += String(chunk)
       const message = text === '' ? {} : (JSON.parse(text) as { method?: string; id?: unknown })
-      const { method = '', headers } = request
-      const one = { method, headers, text, name: message.method ?? `HTTP ${method}`, id: message.id, response }
+      const { method = '', url: at = '', headers } = request
+      const one = {
+        method,
+        path: at,
+        headers,
+        text,
+        name: message.method ?? `HTTP ${method}`,
+        id: message.id,
+        response,
+      }
       asked.push(one)
       if (!answer(one)) answerAsUsual(one)
     })()

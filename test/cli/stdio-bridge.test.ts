@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { StdioBridge } from '../../src/cli/stdio-bridge.ts'
+import { BridgedNodes } from '../../src/cli/stdio-nodes.ts'
 import { bridgeCodes } from '../../src/cli/stdio-lines.ts'
 import { rpcCodes } from '../../src/gateway/errors.ts'
 import { Random } from '../../src/std/random.ts'
@@ -147,12 +148,28 @@ describe('questions and cancels', () => {
     await waitFor('both', () => streams.size === 2)
     await under.bridge.take('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"1"}}')
     await waitFor('the end of the one that was meant', () => streams.get('1')?.closed)
-    expect(streams.get(1)?.closed).toBe(false)
-    answerJson(streams.get(1) as ServerResponse, { id: 1, result: {} })
-    expect(await answered(under)).toEqual([{ jsonrpc: '2.0', id: 1, result: {} }])
+    // Of one that was cancelled nobody would hear.
+    streams.get(1)?.destroy()
+    expect(await answered(under)).toMatchObject([{ id: 1, error: { code: rpcCodes.outcomeUnknown } }])
   })
 
-  it('a cancel of what has not left yet takes it back', async () => {
+  it('what waits for a connection can be taken back, what has left can not', async () => {
+    const node = await startNode(() => true)
+    const nodes = new BridgedNodes([node.url], 1)
+    onTestFinished(() => nodes.close())
+    const post = (text: string) =>
+      nodes.perform({ method: 'POST', body: text, headers: {}, limitMs: 0, message: () => undefined })
+    const first = post(call('1'))
+    await waitFor('the first', () => node.asked[0])
+    const second = post(call('2'))
+    expect([first.withdraw(), second.withdraw()]).toEqual([false, true])
+    expect(await second.ended).toMatchObject({ end: { kind: 'not-sent' } })
+    node.asked[0]?.response.end()
+    expect(await first.ended).toMatchObject({ end: { kind: 'done' } })
+    expect(node.asked).toHaveLength(1)
+  })
+
+  it('a cancel of what no node has taken yet is told to none', async () => {
     const node = await startNode()
     const under = await open([node])
     await under.bridge.finish(10_000)
