@@ -12,6 +12,7 @@ import { realClock } from '../std/clock.ts'
 import { Random } from '../std/random.ts'
 import { makeUpstreams } from '../upstream/upstreams.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import { printsJson, wholeNumberOption, type CommandContext } from './command.ts'
 import { fileOf, loadFor } from './config-file.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
@@ -81,6 +82,7 @@ async function reach(
     return status === 'ready' || status === 'failed'
   }
   const upstreams = makeUpstreams({
+    ...noClients,
     servers: options.servers,
     dataDir,
     log: silentLog,
@@ -104,6 +106,14 @@ async function reach(
     await upstreams.stop()
     rmSync(dataDir, { recursive: true, force: true })
   }
+}
+
+/** Nobody is served, and nobody is asked. */
+const noClients = {
+  node: 'validate' as NodeId,
+  generation: 0,
+  sessions: { find: () => undefined, seek: () => Promise.resolve(undefined) },
+  mail: () => undefined,
 }
 
 function reportOf(server: string, status: UpstreamStatus | undefined, timeoutMs: number): Report {

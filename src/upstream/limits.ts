@@ -15,6 +15,14 @@ export type UpstreamLimits = {
    * cancelled call is closed without one.
    */
   readonly callsInFlightMax: number
+  /** Questions to clients that wait for an answer, per connection; beyond, the oldest is taken back. */
+  readonly questionsOpenMax: number
+  /** Tasks per connection of which it is remembered whose they are; beyond, the oldest is forgotten. */
+  readonly taskOwnersMax: number
+  /** Resources subscribed to by sessions that share an upstream, each by each; beyond: overloaded. */
+  readonly subscriptionsMax: number
+  /** What is said to who has to wait until a session gives its own upstream up. */
+  readonly isolatedRetryAfterMs: number
   /** Notifications and answers under way to one HTTP server at once. Beyond they are dropped. */
   readonly tellsInFlightMax: number
   /** All that a server offers, as JSON text. Beyond the offer is refused. */
@@ -33,6 +41,14 @@ export type UpstreamLimits = {
   readonly lingerMs: number
   /** How long a cancel waits for the request's response head, so that it does not overtake the request. */
   readonly cancelDelayMs: number
+  /**
+   * From the end of a stream that can be resumed to its resumption; within the bounds, the server may name another time.
+   * So many tries in a row without a stream are the end.
+   */
+  readonly resumeDelayMs: number
+  readonly resumeDelayMinMs: number
+  readonly resumeDelayMaxMs: number
+  readonly resumeFailuresMax: number
   readonly restartDelayMinMs: number
   readonly restartDelayMaxMs: number
   /** Restarts of a child process within the window before it is given up. */
@@ -56,6 +72,10 @@ export const defaultLimits: UpstreamLimits = {
   logLinesPerSecond: 50,
   stdinQueueBytesMax: 16 * 1024 * 1024,
   callsInFlightMax: 1024,
+  questionsOpenMax: 256,
+  taskOwnersMax: 4096,
+  subscriptionsMax: 65_536,
+  isolatedRetryAfterMs: 5000,
   tellsInFlightMax: 64,
   offerBytesMax: 1024 * 1024,
   offerItemsMax: 10_000,
@@ -66,6 +86,10 @@ export const defaultLimits: UpstreamLimits = {
   tellTimeoutMs: 10_000,
   lingerMs: 1000,
   cancelDelayMs: 250,
+  resumeDelayMs: 500,
+  resumeDelayMinMs: 50,
+  resumeDelayMaxMs: 30_000,
+  resumeFailuresMax: 4,
   restartDelayMinMs: 500,
   restartDelayMaxMs: 30_000,
   restartsMax: 10,

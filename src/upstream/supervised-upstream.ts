@@ -5,11 +5,16 @@ import type { Clock } from '../std/clock.ts'
 import { deferred, type Deferred } from '../std/deferred.ts'
 import type { Random } from '../std/random.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { Isolation } from '../vocabulary/isolation.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
+import { isolationOf } from './isolation-of.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { LinkEnd, LinkSource } from './link.ts'
-import { McpConnection } from './mcp-connection.ts'
+import { McpConnection, ownIdentity, type Audience } from './mcp-connection.ts'
+import { OfferKeeper } from './offer-keeper.ts'
+import type { ListKind } from './offer-lists.ts'
+import type { CallTime } from './requests.ts'
 import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
 
 /**
@@ -25,7 +30,12 @@ export type SupervisedOptions = {
   readonly random: Random
   readonly version: string
   readonly limits: UpstreamLimits
+  readonly audience: Audience
   onStatus(status: UpstreamStatus): void
+  /** A connection takes calls from now on. */
+  ready(connection: McpConnection): void
+  /** It takes none any more. */
+  lost(connection: McpConnection): void
 }
 
 export class SupervisedUpstream {
@@ -37,6 +47,9 @@ export class SupervisedUpstream {
   /** When children were started again, monotonic ms; only those within the window count. */
   #restarts: number[] = []
   #connection: McpConnection | null = null
+  /** Of the connection. */
+  #keeper: OfferKeeper | null = null
+  #isolation: Isolation
   #isReady = false
   /** Set while a forgotten session is being renewed: calls wait for it. */
   #renewal: Deferred<void> | null = null
@@ -47,16 +60,31 @@ export class SupervisedUpstream {
     this.#options = options
     const { restartDelayMinMs: minMs, restartDelayMaxMs: maxMs } = options.limits
     this.#backoff = new Backoff({ minMs, maxMs }, options.random)
+    this.#isolation = isolationOf(options.server, null)
     this.#status = {
       status: 'starting',
       reason: `server ${options.server.name} is starting`,
       offer: null,
-      isolation: 'shared',
+      isolation: this.#isolation,
     }
   }
 
   get status(): UpstreamStatus {
     return this.#status
+  }
+
+  /** As far as is known by now. */
+  get isolation(): Isolation {
+    return this.#isolation
+  }
+
+  /** The connection that takes calls; null: none does. */
+  get connection(): McpConnection | null {
+    return this.#isReady ? this.#connection : null
+  }
+
+  markStale(kinds: readonly ListKind[]): void {
+    this.#keeper?.markStale(kinds)
   }
 
   start(): void {
@@ -80,10 +108,10 @@ export class SupervisedUpstream {
     for (let attempt = 1; attempt <= 2; attempt += 1) {
       await this.#renewed(deadline, signal)
       if (signal.aborted) return { kind: 'cancelled' }
-      const connection = this.#isReady ? this.#connection : null
+      const { connection } = this
       if (connection === null) return { kind: 'not-sent', error: this.#unavailable(this.#whyNotReady()) }
-      const time = { leftMs: Math.max(0, deadline - clock.monotonic()), timeoutMs }
-      const outcome = await connection.call(call, time, { hear, signal })
+      const time = callTime(call, server, deadline - clock.monotonic())
+      const outcome = await connection.call(call, time, { origin: call.origin, hear }, signal)
       if (outcome.kind !== 'session-lost') return outcome
     }
     return { kind: 'rejected', error: this.#unavailable(`server ${server.name} has forgotten two sessions in a row`) }
@@ -109,8 +137,10 @@ export class SupervisedUpstream {
     if (connection === null) return
     let readyAt = Infinity
     try {
-      const offer = await connection.start()
-      if (this.#connection === connection) this.#becomeReady(offer)
+      const keeper = this.#keep(connection)
+      const initialize = await connection.start()
+      const offer = await keeper.start(initialize)
+      if (this.#connection === connection) this.#becomeReady(connection, offer)
       readyAt = this.#options.clock.monotonic()
     } catch (error) {
       // When the link has ended, that has been told already and says more than the handshake that it broke.
@@ -126,20 +156,34 @@ export class SupervisedUpstream {
     else this.#retire(connection)
   }
 
+  #keep(connection: McpConnection): OfferKeeper {
+    const { server, log, clock, limits } = this.#options
+    this.#keeper = new OfferKeeper({
+      server: server.name,
+      log,
+      clock,
+      limits,
+      ask: (method, params) => connection.ask(method, params),
+      changed: (offer) => this.#publish({ status: 'ready', reason: '', offer }),
+    })
+    return this.#keeper
+  }
+
   /** Null when it fails on the spot. */
   #connect(ended: (end: LinkEnd) => void): McpConnection | null {
-    const { server, version, log, clock, limits, links, mask } = this.#options
+    const { server, version, log, clock, limits, links, mask, audience } = this.#options
     try {
       this.#connection = new McpConnection({
         server: server.name,
-        version,
+        identity: ownIdentity(version),
         log,
         clock,
         limits,
         mask,
+        audience,
         openLink: (events) => links.open(events),
-        offerChanged: (offer) => this.#publish({ status: 'ready', reason: '', offer, isolation: 'shared' }),
-        ended: (end) => {
+        ended: (connection, end) => {
+          this.#options.lost(connection)
           this.#lose(end.kind, `server ${server.name} ${end.reason}`)
           ended(end)
         },
@@ -153,16 +197,18 @@ export class SupervisedUpstream {
         status: 'failed',
         reason: `server ${server.name} can not be started (${code})`,
         offer: null,
-        isolation: 'shared',
       })
       return null
     }
   }
 
-  #becomeReady(offer: Offer): void {
+  #becomeReady(connection: McpConnection, offer: Offer): void {
+    const { initialize } = offer
+    this.#isolation = isolationOf(this.#options.server, { initialize, hasSession: connection.hasSession })
     this.#isReady = true
+    this.#options.ready(connection)
     this.#endRenewal()
-    this.#publish({ status: 'ready', reason: '', offer, isolation: 'shared' })
+    this.#publish({ status: 'ready', reason: '', offer })
   }
 
   /** The current connection takes no call any more. Later reasons for the same end are not heard. */
@@ -170,6 +216,8 @@ export class SupervisedUpstream {
     if (this.#connection === null) return
     const wasReady = this.#isReady
     this.#connection = null
+    this.#keeper?.end()
+    this.#keeper = null
     this.#isReady = false
     if (this.#isStopping) return
     this.#options.log.warn('upstream-ended', { reason: sentence })
@@ -178,7 +226,7 @@ export class SupervisedUpstream {
       return
     }
     this.#endRenewal()
-    this.#publish({ status: 'failed', reason: sentence, offer: null, isolation: 'shared' })
+    this.#publish({ status: 'failed', reason: sentence, offer: null })
   }
 
   #retire(connection: McpConnection): void {
@@ -201,11 +249,12 @@ export class SupervisedUpstream {
     }
     const reason = `${this.#status.reason}; given up after ${limits.restartsMax} restarts within ${limits.restartsWindowMs / 60_000} minutes`
     log.error('upstream-given-up', { reason })
-    this.#publish({ status: 'failed', reason, offer: null, isolation: 'shared' })
+    this.#publish({ status: 'failed', reason, offer: null })
     return true
   }
 
-  #publish(status: UpstreamStatus): void {
+  #publish(known: Omit<UpstreamStatus, 'isolation'>): void {
+    const status = { ...known, isolation: this.#isolation }
     if (this.#isStopping || isSameStatus(this.#status, status)) return
     this.#status = status
     this.#options.onStatus(status)
@@ -258,8 +307,15 @@ export class SupervisedUpstream {
   }
 }
 
+/** The time that a call has left. One with a time of its own has that and no more. */
+export function callTime(call: Call, server: UpstreamServer, leftMs: number): CallTime {
+  const timeoutMs = call.timeoutMs ?? server.timeoutMs
+  const extensionMs = call.timeoutMs === null ? server.timeoutMaxMs - server.timeoutMs : 0
+  return { leftMs: Math.max(0, leftMs), timeoutMs, leftMaxMs: Math.max(0, leftMs) + extensionMs }
+}
+
 function isSameStatus(a: UpstreamStatus, b: UpstreamStatus): boolean {
-  if (a.status !== b.status || a.reason !== b.reason) return false
+  if (a.status !== b.status || a.reason !== b.reason || a.isolation !== b.isolation) return false
   const [one, other] = [a.offer, b.offer]
   if (one === null || other === null) return one === other
   return (Object.keys(one) as (keyof Offer)[]).every((part) => one[part] === other[part])

@@ -1,23 +1,26 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
-import type { Offer } from '../vocabulary/offer.ts'
+import { unreachable } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
-import type { Random } from '../std/random.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { ClientWords, Upstreams } from '../calls/call.ts'
+import type { Random } from '../std/random.ts'
+import type { ClientWord, ClientWords, Upstreams } from '../calls/call.ts'
+import { makeQuestionIds } from '../calls/question-ids.ts'
 import type { Log } from '../log/log.ts'
-import { Allowance } from './allowance.ts'
 import { ChildRecords } from './child-records.ts'
+import { Clients } from './clients.ts'
+import { notificationText } from './json-rpc.ts'
 import { defaultLimits, type UpstreamLimits } from './limits.ts'
 import { httpLinks } from './http-link.ts'
 import { makeMask } from './mask.ts'
+import { Questions } from './questions.ts'
+import { ServerUpstreams } from './server-upstreams.ts'
 import { stdioLinks } from './stdio-link.ts'
-import { SupervisedUpstream } from './supervised-upstream.ts'
 import type { ClientSessions, UpstreamServer, UpstreamStatus } from './upstream.ts'
 
 /**
- * The servers that run on this node: one supervised upstream each. A server that can not be reached stops neither the
- * start nor its neighbours; after `stop` no process, socket or timer of theirs is left.
+ * The servers that run on this node. One that can not be reached stops neither the start nor its neighbours; after `stop`
+ * no process, socket or timer of theirs is left.
  */
 export type UpstreamsOptions = {
   /** This one, and which of its lives: what the ids of questions say. */
@@ -48,54 +51,89 @@ export type RunningUpstreams = Upstreams &
     statuses(): ReadonlyMap<ServerName, UpstreamStatus>
     /** Nothing of theirs is needed any more. */
     sessionsEnded(ids: readonly SessionId[]): void
+    /** The session's record says that this node keeps what the server keeps for it: subscriptions are made good. */
+    adopt(session: SessionId, server: ServerName): void
+    /** Of servers, how many sessions have an upstream to themselves here; and questions that wait for an answer. */
+    figures(): UpstreamFigures
   }
 
+export type UpstreamFigures = { readonly own: ReadonlyMap<ServerName, number>; readonly questions: number }
+
 export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
-  const { log, clock, random, version, dataDir } = options
+  const { node, generation, log, clock, random, version, dataDir, mail } = options
   const limits = { ...defaultLimits, ...options.limits }
   const records = new ChildRecords(dataDir)
+  const clients = new Clients(options.sessions)
+  const questions = new Questions(makeQuestionIds(node, generation), limits.questionsOpenMax)
   const upstreams = new Map(
     options.servers.map((server) => {
-      const common = {
-        server,
-        log: log.child({ server: server.name }),
-        clock,
-        random,
-        limits,
-        mask: makeMask(server.link),
-      }
-      const { link } = server
+      const { link, name } = server
+      const common = { server, log: log.child({ server: name }), clock, random, limits, mask: makeMask(link) }
       const links = link.kind === 'stdio' ? stdioLinks({ ...common, link, records }) : httpLinks({ ...common, link })
-      const allowance = new Allowance(server)
-      // What it once offered stays known while it is not ready.
-      let offer: Offer | null = null
-      const onStatus = (status: UpstreamStatus): void => {
-        if (status.offer !== null) offer = allowance.offered(status.offer)
-        options.onStatus(server.name, { ...status, offer })
-      }
-      const upstream = new SupervisedUpstream({ ...common, links, version, onStatus })
-      return [server.name, { upstream, allowance }]
+      const upstream = new ServerUpstreams({
+        ...common,
+        links,
+        version,
+        node,
+        clients,
+        questions,
+        mail: (session, message) => mail(session, { server: name, message }),
+        onStatus: (status) => options.onStatus(name, status),
+      })
+      return [name, upstream]
     }),
   )
+
+  const say = (session: SessionId, word: ClientWord): void => {
+    switch (word.kind) {
+      case 'answer':
+        return questions.answer(session, word.question, { result: word.result })
+      case 'refusal':
+        return questions.answer(session, word.question, { error: word.error })
+      case 'progress':
+        return questions.progress(session, word.question, word.params)
+      case 'cancel':
+        // A call's own signal says so.
+        return
+      case 'notification': {
+        const text = notificationText(word.method, word.params)
+        for (const [name, upstream] of upstreams)
+          if (word.server === null || word.server === name) upstream.tell(session, text)
+        return
+      }
+      default:
+        return unreachable(word)
+    }
+  }
+
   return {
     async start() {
       await records.reap({ log, clock, limits })
-      for (const { upstream } of upstreams.values()) upstream.start()
+      for (const upstream of upstreams.values()) upstream.start()
     },
     async stop() {
-      await Promise.all([...upstreams.values()].map(({ upstream }) => upstream.stop()))
+      await Promise.all([...upstreams.values()].map((upstream) => upstream.stop()))
     },
     has: (server) => upstreams.has(server),
-    statuses: () => new Map([...upstreams].map(([name, { upstream }]) => [name, upstream.status])),
-    say: () => undefined,
-    sessionsEnded: () => undefined,
+    statuses: () => new Map([...upstreams].map(([name, upstream]) => [name, upstream.status])),
     async call(call, hear, cancelled) {
-      const found = upstreams.get(call.server)
-      if (found !== undefined) return found.allowance.refusal(call) ?? found.upstream.call(call, hear, cancelled)
+      const upstream = upstreams.get(call.server)
+      if (upstream !== undefined) return upstream.call(call, hear, cancelled)
       const error = new OperatingError('not-here', `server ${call.server} does not run on this node`, {
         retry: 'elsewhere',
       })
       return { kind: 'not-sent', error }
     },
+    say,
+    sessionsEnded(ids) {
+      const ended = new Set(ids)
+      questions.sessionsEnded(ended)
+      for (const upstream of upstreams.values()) upstream.sessionsEnded(ended)
+    },
+    adopt: (session, server) => upstreams.get(server)?.adopt(session),
+    figures: () => ({
+      own: new Map([...upstreams].map(([name, upstream]) => [name, upstream.ownCount])),
+      questions: questions.count,
+    }),
   }
 }

@@ -1,10 +1,9 @@
 import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
-import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import { waitFor } from '../wait.ts'
 import { answerInitialize, answerResult, listen, readMessage, sendEvent, type Message } from './raw-http-server.ts'
-import { httpServer, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
+import { httpServer, startUpstreams, type Heard, type UnderTest } from './upstreams-under-test.ts'
 
 const ends: (() => Promise<void>)[] = []
 
@@ -113,8 +112,8 @@ describe('the link to a Streamable HTTP server', () => {
         return true
       },
     })
-    const notifications: CallNotification[] = []
-    expect((await test.call('http', 'x', {}, { notifications })).kind).toBe('result')
+    const notifications: Heard[] = []
+    expect((await test.call('http', 'x', {}, { heard: notifications })).kind).toBe('result')
     expect(notifications).toEqual([])
   })
 

@@ -1,11 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import { waitFor } from '../wait.ts'
 import { answerInitialize, answerResult, listen, readMessage } from './raw-http-server.ts'
-import { httpServer, messageOf, resultOf, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
+import { httpServer, messageOf, resultOf, startUpstreams, type Heard, type UnderTest } from './upstreams-under-test.ts'
 
 let fixture: ChildProcess
 let port: number
@@ -58,11 +57,11 @@ describe('a Streamable HTTP server', () => {
     const test = await start()
     const { offer } = await test.ready('http')
     expect((JSON.parse(offer?.tools ?? '') as { name: string }[]).map((tool) => tool.name)).toContain('count')
-    const notifications: CallNotification[] = []
+    const notifications: Heard[] = []
     const meta = { progressToken: 'mine' }
-    const outcome = await test.call('http', 'count', { steps: 4, delayMs: 5 }, { meta, notifications })
+    const outcome = await test.call('http', 'count', { steps: 4, delayMs: 5 }, { meta, heard: notifications })
     expect(resultOf(outcome).content[0]?.text).toBe('counted to 4')
-    expect(notifications.map(({ params }) => JSON.parse(params) as unknown)).toEqual(
+    expect(notifications.map(({ params }) => params)).toEqual(
       [1, 2, 3, 4].map((progress) => ({ progressToken: 'mine', progress, total: 4 })),
     )
     await test.upstreams.stop()
@@ -87,13 +86,14 @@ describe('a Streamable HTTP server', () => {
   it('has log messages on the stream of a call passed to its caller', async () => {
     const test = await start()
     await test.ready('http')
-    const [one, two]: [CallNotification[], CallNotification[]] = [[], []]
+    const [one, two]: [Heard[], Heard[]] = [[], []]
     await Promise.all([
-      test.call('http', 'log', { text: 'to one' }, { notifications: one }),
-      test.call('http', 'log', { text: 'to two' }, { notifications: two }),
+      test.call('http', 'log', { text: 'to one' }, { heard: one }),
+      test.call('http', 'log', { text: 'to two' }, { heard: two }),
     ])
-    expect(one).toEqual([{ method: 'notifications/message', params: '{"level":"info","data":"to one"}' }])
-    expect(two).toEqual([{ method: 'notifications/message', params: '{"level":"info","data":"to two"}' }])
+    const said = (heard: Heard[]) => heard.map(({ method, params }) => [method, params])
+    expect(said(one)).toEqual([['notifications/message', { level: 'info', data: 'to one' }]])
+    expect(said(two)).toEqual([['notifications/message', { level: 'info', data: 'to two' }]])
   })
 
   it('is listened to for lists that change', async () => {
@@ -111,8 +111,8 @@ describe('a Streamable HTTP server', () => {
     await test.ready('http')
     const other = test.call('http', 'count', { steps: 20, delayMs: 10 })
     const before = performance.now()
-    const notifications: CallNotification[] = []
-    const outcome = await test.call('http', 'break', {}, { meta: { progressToken: 1 }, notifications })
+    const notifications: Heard[] = []
+    const outcome = await test.call('http', 'break', {}, { meta: { progressToken: 1 }, heard: notifications })
     expect(performance.now() - before).toBeLessThan(1500)
     expect(notifications).toHaveLength(1)
     expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
@@ -308,7 +308,7 @@ describe('a Streamable HTTP server', () => {
     const outcome = await test.call('http', 'echo')
     expect(outcome).toMatchObject({ kind: 'not-sent', error: { code: 'server-unavailable', retry: 'elsewhere' } })
     expect(messageOf(outcome)).toBe('server http can not be reached (ECONNREFUSED)')
-    expect(test.statuses.at(-1)).toMatchObject({ status: 'failed', offer: null })
+    expect(test.statuses.at(-1)).toMatchObject({ status: 'failed', offer: { tools: expect.any(String) as string } })
     await startFixture(port)
     await waitFor('ready again', () => test.statuses.filter((status) => status.status === 'ready').length === 2)
     expect((await test.call('http', 'echo')).kind).toBe('result')

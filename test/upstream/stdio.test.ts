@@ -2,11 +2,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { CallNotification } from '../../src/calls/call.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import type { UpstreamServer } from '../../src/upstream/upstream.ts'
 import { waitFor } from '../wait.ts'
-import { messageOf, resultOf, startUpstreams, stdioServer, type UnderTest } from './upstreams-under-test.ts'
+import { messageOf, resultOf, startUpstreams, stdioServer, type Heard, type UnderTest } from './upstreams-under-test.ts'
 
 let running: UnderTest[] = []
 let folder: string
@@ -121,16 +120,16 @@ describe('a stdio server', () => {
   it('keeps progress of two callers with equal tokens apart, in order', async () => {
     const test = await start([stdioServer('slow')])
     await test.ready('slow')
-    const one: CallNotification[] = []
-    const two: CallNotification[] = []
+    const one: Heard[] = []
+    const two: Heard[] = []
     const outcomes = await Promise.all([
-      test.call('slow', 'count', { steps: 5, delayMs: 10 }, { meta: { progressToken: 7 }, notifications: one }),
-      test.call('slow', 'count', { steps: 3, delayMs: 15 }, { meta: { progressToken: 7 }, notifications: two }),
+      test.call('slow', 'count', { steps: 5, delayMs: 10 }, { meta: { progressToken: 7 }, heard: one }),
+      test.call('slow', 'count', { steps: 3, delayMs: 15 }, { meta: { progressToken: 7 }, heard: two }),
     ])
     expect(outcomes.map((outcome) => resultOf(outcome).content[0]?.text)).toEqual(['counted to 5', 'counted to 3'])
-    const seen = (list: CallNotification[]) =>
+    const seen = (list: Heard[]) =>
       list.map(({ method, params }) => {
-        const { progressToken, progress, total } = JSON.parse(params) as Record<string, unknown>
+        const { progressToken, progress, total } = params ?? {}
         return [method, progressToken, progress, total]
       })
     expect(seen(one)).toEqual([1, 2, 3, 4, 5].map((step) => ['notifications/progress', 7, step, 5]))
@@ -140,10 +139,10 @@ describe('a stdio server', () => {
   it('gives a token back as the text it came in', async () => {
     const test = await start([stdioServer('slow')])
     await test.ready('slow')
-    const notifications: CallNotification[] = []
+    const notifications: Heard[] = []
     const params = '{"name":"count","arguments":{"steps":1,"delayMs":1},"_meta":{"progressToken":"\\u0037"}}'
-    await test.call('slow', '', {}, { params, notifications })
-    expect(notifications[0]?.params).toContain('"progressToken":"\\u0037"')
+    await test.call('slow', '', {}, { params, heard: notifications })
+    expect(notifications[0]?.text).toContain('"progressToken":"\\u0037"')
   })
 
   it('is told of a cancel, and no other server and no other call is', async () => {
@@ -155,12 +154,12 @@ describe('a stdio server', () => {
     ])
     await Promise.all([test.ready('one'), test.ready('two')])
     const controller = new AbortController()
-    const notifications: CallNotification[] = []
+    const notifications: Heard[] = []
     const input = (label: string) => ({ steps: 20, delayMs: 10, label })
     const cancelled = test.call('one', 'count', input('x'), {
       signal: controller.signal,
       meta: { progressToken: 1 },
-      notifications,
+      heard: notifications,
     })
     const kept = test.call('one', 'count', input('y'))
     const elsewhere = test.call('two', 'count', input('x'))
@@ -230,19 +229,19 @@ describe('a stdio server', () => {
     })
   })
 
-  it('has log messages and progress dropped that belong to no call', async () => {
+  it('has a log message passed to the one call under way, and progress dropped that belongs to none', async () => {
     const test = await start([stdioServer('asking')])
     await test.ready('asking')
-    const notifications: CallNotification[] = []
-    await test.call('asking', 'log', {}, { meta: { progressToken: 1 }, notifications })
-    expect(notifications).toEqual([])
+    const notifications: Heard[] = []
+    await test.call('asking', 'log', {}, { meta: { progressToken: 1 }, heard: notifications })
+    expect(notifications.map(({ method }) => method)).toEqual(['notifications/message'])
   })
 
   it('has progress dropped that follows its result', async () => {
     const test = await start([stdioServer('asking')])
     await test.ready('asking')
-    const notifications: CallNotification[] = []
-    const outcome = await test.call('asking', 'late', {}, { meta: { progressToken: 1 }, notifications })
+    const notifications: Heard[] = []
+    const outcome = await test.call('asking', 'late', {}, { meta: { progressToken: 1 }, heard: notifications })
     expect(resultOf(outcome).content[0]?.text).toBe('done')
     await test.call('asking', 'log')
     expect(notifications).toEqual([])
@@ -295,7 +294,7 @@ describe('a stdio server', () => {
     expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown', retry: 'outcome-unknown' } })
     expect(messageOf(outcome)).toBe('server failing exited with code 7 during tools/call die')
     expect((await silent).kind).toBe('unknown')
-    expect(test.statuses.at(-1)).toMatchObject({ status: 'failed', offer: null })
+    expect(test.statuses.at(-1)).toMatchObject({ status: 'failed', offer: { tools: expect.any(String) as string } })
     await waitFor('the restart', () => test.statuses.filter((status) => status.status === 'ready').length === 2)
     expect(resultOf(await test.call('failing', 'ok')).content[0]?.text).toBe('ok')
   })

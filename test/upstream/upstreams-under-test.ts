@@ -1,14 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { Call, CallNotification, Outcome } from '../../src/calls/call.ts'
+import type { Call, CallOrigin, Outcome } from '../../src/calls/call.ts'
 import type { Log, LogFields } from '../../src/log/log.ts'
-import { toJsonText } from '../../src/std/json-text.ts'
+import { asJsonText, toJsonText, type JsonText } from '../../src/std/json-text.ts'
 import { Random } from '../../src/std/random.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
-import type { UpstreamServer, UpstreamStatus } from '../../src/upstream/upstream.ts'
+import type { ClientSession, UpstreamServer, UpstreamStatus } from '../../src/upstream/upstream.ts'
 import { makeUpstreams, type RunningUpstreams } from '../../src/upstream/upstreams.ts'
-import type { CallId, ServerName } from '../../src/vocabulary/ids.ts'
+import type { CallId, NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { countingClock } from '../counting-clock.ts'
 import { waitFor } from '../wait.ts'
 
@@ -17,6 +17,10 @@ export type UnderTest = {
   readonly upstreams: RunningUpstreams
   readonly dataDir: string
   readonly log: RecordedLog
+  /** Whom the upstreams know, as the replicated records would say it. */
+  readonly sessions: Map<SessionId, ClientSession>
+  /** What servers said to sessions outside of any call. */
+  readonly mails: readonly { session: SessionId; server: ServerName; message: JsonText }[]
   readonly statuses: readonly (UpstreamStatus & { server: string })[]
   /** How many timers wait now. */
   liveTimers(): number
@@ -30,9 +34,15 @@ export type CallOptions = {
   readonly params?: string
   readonly timeoutMs?: number
   readonly meta?: object
-  readonly notifications?: CallNotification[]
+  /** What is heard before the outcome. */
+  readonly heard?: Heard[]
+  /** Whose call it is. */
+  readonly session?: SessionId
   readonly signal?: AbortSignal | undefined
 }
+
+/** A server's message to a client, parsed. */
+export type Heard = { id?: string; method: string; params?: Record<string, unknown>; text: string }
 
 export type RecordedLog = Log & { readonly lines: { event: string; fields: LogFields }[] }
 
@@ -72,8 +82,14 @@ export async function startUpstreams(
 ): Promise<UnderTest> {
   const log = recordedLog()
   const timers = new Set<object>()
+  const sessions: UnderTest['sessions'] = new Map()
+  const mails: { session: SessionId; server: ServerName; message: JsonText }[] = []
   const statuses: (UpstreamStatus & { server: string })[] = []
   const upstreams = makeUpstreams({
+    node: testNode,
+    generation: 1,
+    sessions: { find: (id) => sessions.get(id), seek: (id) => Promise.resolve(sessions.get(id)) },
+    mail: (session, mail) => mails.push({ session, ...mail }),
     servers,
     dataDir,
     log,
@@ -89,6 +105,8 @@ export async function startUpstreams(
     upstreams,
     dataDir,
     log,
+    sessions,
+    mails,
     statuses,
     liveTimers: () => timers.size,
     ready: (server) =>
@@ -105,10 +123,11 @@ export async function startUpstreams(
         method: options.method ?? 'tools/call',
         params: (options.params ?? toJsonText({ name: tool, arguments: input, ...meta })) as Call['params'],
         timeoutMs: options.timeoutMs ?? null,
+        origin: options.session === undefined ? null : originOf(options.session, calls),
       }
       return upstreams.call(
         call,
-        (notification) => options.notifications?.push(notification),
+        (message) => options.heard?.push(heardOf(message)),
         options.signal ?? new AbortController().signal,
       )
     },
@@ -118,6 +137,35 @@ export async function startUpstreams(
       rmSync(dataDir, { recursive: true, force: true })
     },
   }
+}
+
+export const testNode = 'test' as NodeId
+
+function originOf(session: SessionId, call: number): CallOrigin {
+  return { session, requestId: toJsonText(call), isKept: false }
+}
+
+export function heardOf(message: JsonText): Heard {
+  return { ...(JSON.parse(message) as Omit<Heard, 'text'>), text: message }
+}
+
+/** A session whose client has the capabilities, known to the upstreams. */
+export function addSession(
+  { sessions }: UnderTest,
+  id: string,
+  session: Partial<Omit<ClientSession, 'capabilities'>> & { capabilities?: object } = {},
+): SessionId {
+  sessions.set(id as SessionId, {
+    protocolVersion: '2025-06-18',
+    clientInfo: asJsonText(`{"name":"client ${id}","version":"1.0"}`),
+    idleMs: 60_000,
+    level: null,
+    subscriptions: [],
+    pins: new Map(),
+    ...session,
+    capabilities: toJsonText(session.capabilities ?? {}),
+  })
+  return id as SessionId
 }
 
 /** The parsed result of an outcome that must be one. */

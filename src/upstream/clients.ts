@@ -1,0 +1,35 @@
+import { canBeAsked } from '../vocabulary/isolation.ts'
+import type { SessionId } from '../vocabulary/ids.ts'
+import type { JsonText } from '../std/json-text.ts'
+import { parseObject } from './json-rpc.ts'
+import type { ClientSession, ClientSessions } from './upstream.ts'
+
+/** The clients' sessions, and which of them can be asked: what few words capabilities are is read once. */
+export class Clients {
+  readonly #sessions: ClientSessions
+  readonly #asks = new Map<JsonText, boolean>()
+
+  constructor(sessions: ClientSessions) {
+    this.#sessions = sessions
+  }
+
+  find(id: SessionId): ClientSession | undefined {
+    return this.#sessions.find(id)
+  }
+
+  seek(id: SessionId): Promise<ClientSession | undefined> {
+    return this.#sessions.seek(id)
+  }
+
+  asks({ capabilities }: ClientSession): boolean {
+    const known = this.#asks.get(capabilities)
+    if (known !== undefined) return known
+    if (this.#asks.size >= capabilitiesMax) this.#asks.clear()
+    const asks = canBeAsked(parseObject(capabilities) ?? {})
+    this.#asks.set(capabilities, asks)
+    return asks
+  }
+}
+
+/** Texts of capabilities that are remembered. */
+const capabilitiesMax = 256

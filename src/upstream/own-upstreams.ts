@@ -1,0 +1,220 @@
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import { Backoff } from '../std/backoff.ts'
+import type { Clock, Timer } from '../std/clock.ts'
+import { deferred } from '../std/deferred.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { Random } from '../std/random.ts'
+import type { Call, Outcome } from '../calls/call.ts'
+import type { Log } from '../log/log.ts'
+import type { Clients } from './clients.ts'
+import type { UpstreamLimits } from './limits.ts'
+import type { LinkSource } from './link.ts'
+import type { ListKind } from './offer-lists.ts'
+import { OwnUpstream, type OwnEnded } from './own-upstream.ts'
+import type { Questions } from './questions.ts'
+import type { ConnectionOutcome, Party } from './requests.ts'
+import { callTime } from './supervised-upstream.ts'
+import type { ClientSession, UpstreamServer } from './upstream.ts'
+
+/**
+ * The upstreams of one server that sessions have to themselves: opened by a session's first call, closed when it ends or
+ * has not used it for as long as it may be idle. So many at once and no more: beyond, the one longest unused makes room,
+ * and where all are in use a call is refused. Those that are being closed are not counted.
+ */
+export type OwnOptions = {
+  readonly server: UpstreamServer
+  readonly node: NodeId
+  readonly links: LinkSource
+  readonly clients: Clients
+  readonly questions: Questions
+  readonly mask: (text: string) => string
+  readonly log: Log
+  readonly clock: Clock
+  readonly random: Random
+  readonly limits: UpstreamLimits
+  mail(session: SessionId, message: JsonText): void
+  /** A session's upstream says that the server offers something else. */
+  listsChanged(kinds: readonly ListKind[]): void
+}
+
+export class OwnUpstreams {
+  readonly #options: OwnOptions
+  /** Those that take calls; the one longest unused is first. */
+  readonly #open = new Map<SessionId, OwnUpstream>()
+  /** Those that take none any more, until they are closed. */
+  readonly #leaving = new Set<OwnUpstream>()
+  /** Of sessions that lost theirs and are subscribed to something, so that it is made anew without a call. */
+  readonly #reopenings = new Map<SessionId, Reopening>()
+  #isStopping = false
+
+  constructor(options: OwnOptions) {
+    this.#options = options
+  }
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  async call(
+    call: Call,
+    { session, client }: { readonly session: SessionId; readonly client: ClientSession },
+    party: Party,
+    cancelled: AbortSignal,
+  ): Promise<Outcome> {
+    const { clock, server } = this.#options
+    const deadline = clock.monotonic() + (call.timeoutMs ?? server.timeoutMs)
+    for (let attempt = 1; attempt <= 2; attempt += 1) {
+      const own = this.#use(session, client)
+      if (own instanceof OperatingError)
+        return { kind: own.code === 'overloaded' ? 'rejected' : 'not-sent', error: own }
+      own.begin()
+      const outcome = await this.#callOn(own, call, { deadline, party, cancelled })
+      own.finish()
+      if (outcome.kind !== 'session-lost') return outcome
+    }
+    const message = `server ${server.name} has forgotten two sessions in a row`
+    return { kind: 'rejected', error: new OperatingError('server-unavailable', message, { retry: 'elsewhere' }) }
+  }
+
+  /** Opens what the session's record says is this node's to keep: it may be subscribed to something. */
+  adopt(session: SessionId): void {
+    const client = this.#subscriber(session)
+    if (client !== undefined && !this.#open.has(session)) this.#use(session, client)
+  }
+
+  /** Passes on what a client says, where its session has an upstream. */
+  tell(session: SessionId, text: string): void {
+    const own = this.#open.get(session)
+    if (own === undefined) return
+    void own.opened.then((failure) => {
+      if (failure === null) own.connection.tell(text)
+    })
+  }
+
+  sessionsEnded(ended: ReadonlySet<SessionId>): void {
+    for (const session of ended) {
+      this.#forgetReopening(session)
+      void this.#open.get(session)?.close()
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    for (const session of [...this.#reopenings.keys()]) this.#forgetReopening(session)
+    await Promise.all([...this.#open.values(), ...this.#leaving].map((own) => own.close()))
+  }
+
+  async #callOn(
+    own: OwnUpstream,
+    call: Call,
+    { deadline, party, cancelled }: { deadline: number; party: Party; cancelled: AbortSignal },
+  ): Promise<ConnectionOutcome> {
+    const { clock, server } = this.#options
+    const opened = await this.#within(own.opened, deadline, cancelled)
+    if (cancelled.aborted) return { kind: 'cancelled' }
+    if (opened === 'late') {
+      const message = `server ${server.name} was not opened for the session in time`
+      return { kind: 'not-sent', error: new OperatingError('server-unavailable', message, { retry: 'elsewhere' }) }
+    }
+    if (opened !== null) return { kind: 'not-sent', error: opened }
+    return own.connection.call(call, callTime(call, server, deadline - clock.monotonic()), party, cancelled)
+  }
+
+  /** The session's upstream, opened if need be, as the one used last. */
+  #use(session: SessionId, client: ClientSession): OwnUpstream | OperatingError {
+    const known = this.#open.get(session)
+    if (known !== undefined) {
+      this.#open.delete(session)
+      this.#open.set(session, known)
+      return known
+    }
+    const { server, limits } = this.#options
+    if (this.#isStopping) return unavailable(`server ${server.name} is being stopped`)
+    if (!this.#makeRoom()) {
+      const message = `server ${server.name} serves ${server.isolatedMax} sessions on this node, all with calls under way`
+      return new OperatingError('overloaded', message, { retry: 'after', retryAfterMs: limits.isolatedRetryAfterMs })
+    }
+    try {
+      const own = new OwnUpstream(session, client, this.#options, (ended, end) => this.#onEnded(ended, end))
+      this.#open.set(session, own)
+      return own
+    } catch (error) {
+      // The message of a refused argument repeats the argument.
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
+      return unavailable(`server ${server.name} can not be started (${code})`)
+    }
+  }
+
+  #makeRoom(): boolean {
+    if (this.#open.size < this.#options.server.isolatedMax) return true
+    const unused = [...this.#open.values()].find((own) => own.callers === 0)
+    if (unused === undefined) return false
+    this.#options.log.debug('upstream-makes-room', { isolatedMax: this.#options.server.isolatedMax })
+    void unused.close()
+    // It leaves the map when its connection has ended, which is at once.
+    return this.#open.size < this.#options.server.isolatedMax
+  }
+
+  #onEnded(own: OwnUpstream, end: Parameters<OwnEnded>[1]): void {
+    const { session } = own
+    if (this.#open.get(session) === own) this.#open.delete(session)
+    this.#leaving.add(own)
+    void own.closed.then(() => this.#leaving.delete(own))
+    if (end.isLost && this.#subscriber(session) !== undefined) this.#reopenLater(session, end.livedMs)
+  }
+
+  #reopenLater(session: SessionId, livedMs: number): void {
+    const { clock, random, limits, log } = this.#options
+    if (this.#isStopping) return
+    const { restartDelayMinMs: minMs, restartDelayMaxMs: maxMs } = limits
+    const known = this.#reopenings.get(session)
+    const backoff = known?.backoff ?? new Backoff({ minMs, maxMs }, random)
+    known?.timer?.cancel()
+    if (livedMs >= limits.healthyAfterMs) backoff.reset()
+    if (backoff.attempt >= limits.restartsMax) {
+      log.warn('upstream-given-up', { reason: `a session's own was lost ${limits.restartsMax} times` })
+      this.#reopenings.set(session, { backoff, timer: null })
+      return
+    }
+    const timer = clock.after(backoff.next(), () => {
+      this.#reopenings.set(session, { backoff, timer: null })
+      const client = this.#subscriber(session)
+      if (client !== undefined) this.#use(session, client)
+    })
+    this.#reopenings.set(session, { backoff, timer })
+  }
+
+  #forgetReopening(session: SessionId): void {
+    this.#reopenings.get(session)?.timer?.cancel()
+    this.#reopenings.delete(session)
+  }
+
+  /** The session, if it is subscribed to something of the server, and this node keeps that. */
+  #subscriber(session: SessionId): ClientSession | undefined {
+    const { server, node, clients } = this.#options
+    const client = clients.find(session)
+    if (client?.pins.get(server.name) !== node) return undefined
+    return client.subscriptions.some((subscription) => subscription.server === server.name) ? client : undefined
+  }
+
+  /** What the promise says, but not past the deadline or the signal. */
+  async #within<T>(promise: Promise<T>, deadline: number, cancelled: AbortSignal): Promise<T | 'late'> {
+    const { clock } = this.#options
+    const waited = deferred<'late'>()
+    const stopWaiting = (): void => waited.resolve('late')
+    const timer = clock.after(Math.max(0, deadline - clock.monotonic()), stopWaiting)
+    cancelled.addEventListener('abort', stopWaiting, { once: true })
+    if (cancelled.aborted) stopWaiting()
+    const first = await Promise.race([promise, waited.promise])
+    timer.cancel()
+    cancelled.removeEventListener('abort', stopWaiting)
+    return first
+  }
+}
+
+type Reopening = { readonly backoff: Backoff; readonly timer: Timer | null }
+
+function unavailable(message: string): OperatingError {
+  return new OperatingError('server-unavailable', message, { retry: 'elsewhere' })
+}

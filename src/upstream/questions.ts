@@ -1,0 +1,151 @@
+import type { QuestionId, SessionId } from '../vocabulary/ids.ts'
+import { editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
+import {
+  edited,
+  errorObject,
+  errorText,
+  notificationText,
+  paramRange,
+  resultText,
+  tokenRange,
+  type ServerNotification,
+  type ServerRequest,
+} from './json-rpc.ts'
+import type { UnderWay } from './requests.ts'
+
+/**
+ * What servers on this node ask clients and have no answer to yet. The client sees an id of ours, which finds this node
+ * again from everywhere; the server gets its own id back. Only the session that was asked can answer.
+ */
+export class Questions {
+  readonly #nextId: () => QuestionId
+  readonly #openMax: number
+  readonly #open = new Map<QuestionId, Question>()
+
+  /** `openMax`: of one asker. Beyond, its oldest question is taken back. */
+  constructor(nextId: () => QuestionId, openMax: number) {
+    this.#nextId = nextId
+    this.#openMax = openMax
+  }
+
+  ask(request: ServerRequest, { asker, session, call, deliver }: Asked): void {
+    const id = this.#nextId()
+    const key = keyOf(request.id)
+    const again = asker.open.get(key)
+    if (again !== undefined) this.#withdraw(again, 'it was asked again')
+    const [oldest] = asker.open.values()
+    if (oldest !== undefined && asker.open.size >= this.#openMax) {
+      const error = errorObject(unanswered, `${this.#openMax} later questions are open`)
+      this.#close(oldest, (question) => errorText(question.serverId, error))
+    }
+    const idRange = request.members.get('id')
+    const token = tokenRange(request)
+    const ranges = [idRange, token].filter((range) => range !== undefined)
+    const serverToken = token === undefined ? null : sliceJson(request.text, token)
+    this.#open.set(id, { asker, session, key, serverId: request.id, serverToken, call, deliver })
+    asker.open.set(key, id)
+    call?.pause()
+    deliver(
+      edited(
+        request,
+        ranges.map((range) => ({ ...range, text: JSON.stringify(id) })),
+      ),
+    )
+  }
+
+  /** `result`, or else `error`: the client's own. */
+  answer(
+    session: SessionId,
+    id: QuestionId,
+    answer: { readonly result: JsonText } | { readonly error: JsonText },
+  ): void {
+    if (this.#open.get(id)?.session !== session) return
+    this.#close(id, ({ serverId }) =>
+      'result' in answer ? resultText(serverId, answer.result) : errorText(serverId, answer.error),
+    )
+  }
+
+  /** The client tells how far it is with its answer. */
+  progress(session: SessionId, id: QuestionId, params: JsonText): void {
+    const question = this.#open.get(id)
+    const range = jsonMembers(params).get('progressToken')
+    if (question?.session !== session || question.serverToken === null || range === undefined) return
+    const restored = editJson(params, [{ ...range, text: question.serverToken }])
+    question.asker.tell(notificationText('notifications/progress', restored))
+  }
+
+  /** The server does not want an answer any more. */
+  cancelled(asker: Asker, notification: ServerNotification): void {
+    const range = paramRange(notification, 'requestId')
+    if (range === undefined) return
+    const id = asker.open.get(keyOf(sliceJson(notification.text, range)))
+    const question = id === undefined ? undefined : this.#open.get(id)
+    if (id === undefined || question === undefined) return
+    this.#close(id, null)
+    question.deliver(edited(notification, [{ ...range, text: JSON.stringify(id) }]))
+  }
+
+  /** Nobody hears the answers to its questions any more. */
+  lost(asker: Asker): void {
+    for (const id of asker.open.values()) this.#withdraw(id, 'the server is gone')
+  }
+
+  /** Nobody will answer what this session was asked. */
+  sessionsEnded(ended: ReadonlySet<SessionId>): void {
+    const error = errorObject(unanswered, 'the client is gone')
+    for (const [id, { session }] of this.#open)
+      if (ended.has(session)) this.#close(id, ({ serverId }) => errorText(serverId, error))
+  }
+
+  /** How many wait for an answer. */
+  get count(): number {
+    return this.#open.size
+  }
+
+  #withdraw(id: QuestionId, reason: string): void {
+    const question = this.#open.get(id)
+    if (question === undefined) return
+    this.#close(id, null)
+    question.deliver(notificationText('notifications/cancelled', toJsonText({ requestId: id, reason })))
+  }
+
+  #close(id: QuestionId, answer: ((question: Question) => string) | null): void {
+    const question = this.#open.get(id)
+    if (question === undefined) return
+    this.#open.delete(id)
+    question.asker.open.delete(question.key)
+    question.call?.resume()
+    if (answer !== null) question.asker.tell(answer(question))
+  }
+}
+
+/** One connection, as one that asks. */
+export type Asker = {
+  /** By the server's own id. */
+  readonly open: Map<string, QuestionId>
+  tell(text: string): void
+}
+
+export type Asked = {
+  readonly asker: Asker
+  readonly session: SessionId
+  /** What the question belongs to; null: to no call, as far as can be told. */
+  readonly call: UnderWay | null
+  /** Takes it to the client, and what follows of it. */
+  deliver(message: JsonText): void
+}
+
+type Question = Asked & {
+  readonly key: string
+  /** As the server wrote them. */
+  readonly serverId: JsonText
+  readonly serverToken: JsonText | null
+}
+
+/** JSON-RPC's internal error: the server asked rightly, and nobody answers. */
+const unanswered = -32_603
+
+/** Equal for equal ids, however they are written; a string is never equal to a number. */
+function keyOf(id: JsonText): string {
+  return JSON.stringify(JSON.parse(id))
+}

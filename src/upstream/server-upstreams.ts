@@ -1,0 +1,93 @@
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import { isIsolated } from '../vocabulary/isolation.ts'
+import type { SessionId } from '../vocabulary/ids.ts'
+import type { JsonText } from '../std/json-text.ts'
+import type { Offer } from '../vocabulary/offer.ts'
+import type { Call, Outcome } from '../calls/call.ts'
+import { Allowance } from './allowance.ts'
+import { OwnUpstreams, type OwnOptions } from './own-upstreams.ts'
+import { SharedUpstream, type SharedOptions } from './shared-upstream.ts'
+import type { ClientSession, UpstreamStatus } from './upstream.ts'
+
+/**
+ * One server on this node: the upstream that is shared, and those of sessions that have one to themselves. Which of them
+ * a call takes follows from the server and the client alone, so that the calls of a session always meet the same one.
+ */
+export type ServerOptions = SharedOptions & Omit<OwnOptions, 'listsChanged'>
+
+export class ServerUpstreams {
+  readonly #options: ServerOptions
+  readonly #shared: SharedUpstream
+  readonly #own: OwnUpstreams
+  readonly #allowance: Allowance
+  /** What it once offered stays known while it is not ready. */
+  #offer: Offer | null = null
+
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.#allowance = new Allowance(options.server)
+    this.#shared = new SharedUpstream({ ...options, onStatus: (status) => this.#onStatus(status) })
+    this.#own = new OwnUpstreams({ ...options, listsChanged: (kinds) => this.#shared.markStale(kinds) })
+  }
+
+  get status(): UpstreamStatus {
+    return this.#shared.status
+  }
+
+  /** Sessions that have an upstream to themselves now. */
+  get ownCount(): number {
+    return this.#own.count
+  }
+
+  start(): void {
+    this.#shared.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.#own.stop()
+    await this.#shared.stop()
+  }
+
+  async call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome> {
+    const refusal = this.#allowance.refusal(call)
+    if (refusal !== null) return refusal
+    const { origin } = call
+    if (origin === null || this.#shared.isolation === 'shared') return this.#shared.call(call, hear, cancelled)
+    const { clients, server } = this.#options
+    const { session } = origin
+    const client = clients.find(session) ?? (await clients.seek(session))
+    if (cancelled.aborted) return { kind: 'cancelled' }
+    if (client === undefined) {
+      const message = `the session of the call to server ${server.name} has ended`
+      return { kind: 'rejected', error: new OperatingError('not-found', message) }
+    }
+    if (!this.#isIsolated(client)) return this.#shared.call(call, hear, cancelled)
+    return this.#own.call(call, { session, client }, { origin, hear }, cancelled)
+  }
+
+  /** This node keeps what the server keeps for the session, from now on: see `RunningUpstreams.adopt`. */
+  adopt(session: SessionId): void {
+    const client = this.#options.clients.find(session)
+    if (client === undefined) return
+    if (this.#isIsolated(client)) this.#own.adopt(session)
+    else this.#shared.adopt(session)
+  }
+
+  tell(session: SessionId, text: string): void {
+    this.#own.tell(session, text)
+  }
+
+  sessionsEnded(ended: ReadonlySet<SessionId>): void {
+    this.#shared.sessionsEnded(ended)
+    this.#own.sessionsEnded(ended)
+  }
+
+  #onStatus(status: UpstreamStatus): void {
+    if (status.offer !== null) this.#offer = this.#allowance.offered(status.offer)
+    this.#options.onStatus({ ...status, offer: this.#offer })
+  }
+
+  #isIsolated(client: ClientSession): boolean {
+    return isIsolated(this.#shared.isolation, { asks: this.#options.clients.asks(client) })
+  }
+}

@@ -1,0 +1,266 @@
+import { OperatingError } from '../vocabulary/operating-error.ts'
+import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import type { Isolation } from '../vocabulary/isolation.ts'
+import { isLogLevel, type LogLevel } from '../vocabulary/log-level.ts'
+import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
+import type { Call, Outcome } from '../calls/call.ts'
+import type { Clients } from './clients.ts'
+import { paramOf, parseObject, type ServerNotification, type ServerRequest } from './json-rpc.ts'
+import type { Audience, McpConnection } from './mcp-connection.ts'
+import { listsChangedBy, type ListKind } from './offer-lists.ts'
+import type { Questions } from './questions.ts'
+import type { Party, UnderWay } from './requests.ts'
+import { SharedLevels } from './shared-levels.ts'
+import { SharedSubscriptions } from './shared-subscriptions.ts'
+import { SupervisedUpstream, type SupervisedOptions } from './supervised-upstream.ts'
+import type { UpstreamStatus } from './upstream.ts'
+
+/**
+ * The upstream of a server that sessions share, and that tells what the server offers. Nothing reaches a session that
+ * is not provably its own: a question has to come on the stream of a call of its, or is refused. Levels and subscriptions
+ * are counted by session, and said again when the connection has to be made anew.
+ */
+export type SharedOptions = Omit<SupervisedOptions, 'audience' | 'ready' | 'lost'> & {
+  readonly node: NodeId
+  readonly clients: Clients
+  readonly questions: Questions
+  mail(session: SessionId, message: JsonText): void
+}
+
+type Hear = (message: JsonText) => void
+
+export class SharedUpstream implements Audience {
+  readonly #options: SharedOptions
+  readonly #supervised: SupervisedUpstream
+  readonly #levels = new SharedLevels()
+  readonly #subscriptions: SharedSubscriptions
+  /** Which of the URIs the connection is subscribed to. */
+  readonly #subscribed = new Set<string>()
+  /** What the connection is set to; null: it was not set. */
+  #level: LogLevel | null = null
+
+  constructor(options: SharedOptions) {
+    this.#options = options
+    this.#subscriptions = new SharedSubscriptions(options.limits.subscriptionsMax)
+    this.#supervised = new SupervisedUpstream({
+      ...options,
+      audience: this,
+      ready: () => this.#restore(),
+      lost: (connection) => this.#lost(connection),
+    })
+  }
+
+  get status(): UpstreamStatus {
+    return this.#supervised.status
+  }
+
+  get isolation(): Isolation {
+    return this.#supervised.isolation
+  }
+
+  start(): void {
+    this.#supervised.start()
+  }
+
+  stop(): Promise<void> {
+    return this.#supervised.stop()
+  }
+
+  call(call: Call, hear: Hear, cancelled: AbortSignal): Promise<Outcome> {
+    if (call.origin === null) return this.#supervised.call(call, hear, cancelled)
+    const { session } = call.origin
+    this.adopt(session)
+    switch (call.method) {
+      case 'logging/setLevel':
+        return this.#setLevel(call, session, { hear, cancelled })
+      case 'resources/subscribe':
+        return this.#subscribe(call, session, { hear, cancelled })
+      case 'resources/unsubscribe':
+        return this.#unsubscribe(call, session, { hear, cancelled })
+      default:
+        return this.#supervised.call(call, hear, cancelled)
+    }
+  }
+
+  /** Sees to what the session's record says of its level, and of subscriptions that are this node's to keep. */
+  adopt(session: SessionId): void {
+    const { node, server, clients } = this.#options
+    const record = clients.find(session)
+    if (record === undefined) return
+    this.#levels.learn(session, record.level)
+    this.#sayLevel()
+    if (record.subscriptions.length === 0 || record.pins.get(server.name) !== node) return
+    for (const { server: of, uri } of record.subscriptions)
+      if (of === server.name && this.#subscriptions.add(session, uri)) this.#saySubscribed(uri)
+  }
+
+  markStale(kinds: readonly ListKind[]): void {
+    this.#supervised.markStale(kinds)
+  }
+
+  sessionsEnded(ended: ReadonlySet<SessionId>): void {
+    this.#supervised.connection?.tasks.sessionsEnded(ended)
+    for (const session of ended) {
+      this.#levels.remove(session)
+      for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
+    }
+    this.#sayLevel()
+  }
+
+  notified(connection: McpConnection, notification: ServerNotification, on: UnderWay | null): void {
+    const { method, text } = notification
+    const stale = listsChangedBy(method)
+    if (stale.length > 0) return this.#supervised.markStale(stale)
+    switch (method) {
+      case 'notifications/cancelled':
+        return this.#options.questions.cancelled(connection.asker, notification)
+      case 'notifications/resources/updated':
+        return this.#resourceUpdated(notification)
+      case 'notifications/message': {
+        const call = on ?? (connection.hasStreams ? null : connection.onlyCall())
+        if (call !== null && this.#passesLevel(call.party, notification)) call.party.hear(text)
+        return
+      }
+      case 'notifications/tasks/status': {
+        const session = connection.tasks.sessionOf(notification)
+        if (session !== null) return this.#options.mail(session, text)
+      }
+    }
+    if (on !== null) on.party.hear(text)
+    else this.#options.log.debug('upstream-notification-dropped', { method: method.slice(0, 100) })
+  }
+
+  asked(connection: McpConnection, request: ServerRequest, on: UnderWay | null): void {
+    const { clients, questions } = this.#options
+    const session = on?.party.origin?.session
+    const client = session === undefined ? undefined : clients.find(session)
+    if (on === null || session === undefined || client === undefined || !clients.asks(client)) {
+      connection.refuse(request)
+      return
+    }
+    questions.ask(request, {
+      asker: connection.asker,
+      session,
+      call: on,
+      deliver: (message) => (on.isOver ? this.#options.mail(session, message) : on.party.hear(message)),
+    })
+  }
+
+  taskProgress(session: SessionId, message: JsonText): void {
+    this.#options.mail(session, message)
+  }
+
+  missed(): void {
+    this.#supervised.markStale(['tools', 'resources', 'resourceTemplates', 'prompts'])
+  }
+
+  #resourceUpdated(notification: ServerNotification): void {
+    const { node, server, clients, mail } = this.#options
+    const uri = paramOf(notification, 'uri')
+    if (typeof uri !== 'string') return
+    for (const session of this.#subscriptions.hearersOf(uri)) {
+      const pinned = clients.find(session)?.pins.get(server.name)
+      // Its subscriptions are another node's to keep by now, which tells it too.
+      if (pinned !== undefined && pinned !== node) this.#forgetSubscriptions(session)
+      else mail(session, notification.text)
+    }
+  }
+
+  #forgetSubscriptions(session: SessionId): void {
+    for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
+  }
+
+  #passesLevel({ origin }: Party, notification: ServerNotification): boolean {
+    if (origin === null) return true
+    const level = paramOf(notification, 'level')
+    return !isLogLevel(level) || this.#levels.passes(origin.session, level, this.#level !== null)
+  }
+
+  async #setLevel(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
+    const range = jsonMembers(call.params).get('level')
+    const level: unknown = range === undefined ? undefined : JSON.parse(sliceJson(call.params, range))
+    if (range === undefined || !isLogLevel(level)) return this.#supervised.call(call, hear, cancelled)
+    const before = this.#levels.get(session)
+    const recorded = this.#options.clients.find(session)?.level ?? null
+    this.#levels.set(session, level, recorded)
+    const { wanted } = this.#levels
+    if (wanted === null || wanted === this.#level) return done
+    this.#level = wanted
+    const params = editJson(call.params, [{ ...range, text: JSON.stringify(wanted) }])
+    const outcome = await this.#supervised.call({ ...call, params }, hear, cancelled)
+    if (outcome.kind === 'result') return outcome
+    this.#level = null
+    this.#levels.remove(session)
+    if (before !== null) this.#levels.set(session, before, recorded)
+    return outcome
+  }
+
+  async #subscribe(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
+    const uri = parseObject(call.params)?.['uri']
+    if (typeof uri !== 'string') return this.#supervised.call(call, hear, cancelled)
+    const isNew = !this.#subscriptions.has(session, uri)
+    if (!this.#subscriptions.add(session, uri)) return { kind: 'rejected', error: this.#tooManySubscriptions() }
+    if (this.#subscribed.has(uri)) return done
+    const outcome = await this.#supervised.call(call, hear, cancelled)
+    if (outcome.kind === 'result') this.#subscribed.add(uri)
+    else if (isNew) this.#subscriptions.remove(session, uri)
+    return outcome
+  }
+
+  async #unsubscribe(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
+    const uri = parseObject(call.params)?.['uri']
+    if (typeof uri === 'string') {
+      this.#subscriptions.remove(session, uri)
+      if (this.#subscriptions.isWanted(uri)) return done
+      this.#subscribed.delete(uri)
+    }
+    return this.#supervised.call(call, hear, cancelled)
+  }
+
+  #tooManySubscriptions(): OperatingError {
+    const { server, limits } = this.#options
+    const message = `server ${server.name} has ${limits.subscriptionsMax} subscriptions on this node`
+    return new OperatingError('overloaded', message, { retry: 'after', retryAfterMs: limits.isolatedRetryAfterMs })
+  }
+
+  #lost(connection: McpConnection): void {
+    this.#options.questions.lost(connection.asker)
+    this.#subscribed.clear()
+    this.#level = null
+  }
+
+  /** A connection knows nothing yet of what was said on the one before. */
+  #restore(): void {
+    this.#sayLevel()
+    for (const uri of this.#subscriptions.uris()) this.#saySubscribed(uri)
+  }
+
+  #sayLevel(): void {
+    const { wanted } = this.#levels
+    if (wanted === null || wanted === this.#level || this.#supervised.connection === null) return
+    this.#level = wanted
+    this.#say('logging/setLevel', toJsonText({ level: wanted }))
+  }
+
+  #saySubscribed(uri: string): void {
+    if (this.#subscribed.has(uri) || this.#supervised.connection === null) return
+    this.#subscribed.add(uri)
+    this.#say('resources/subscribe', toJsonText({ uri }))
+  }
+
+  #sayUnsubscribed(uri: string): void {
+    if (this.#subscribed.delete(uri)) this.#say('resources/unsubscribe', toJsonText({ uri }))
+  }
+
+  /** What nobody waits for: a server that refuses it had said so to who asked first. */
+  #say(method: string, params: JsonText): void {
+    const { connection } = this.#supervised
+    connection?.ask(method, params).catch((error: unknown) => {
+      this.#options.log.warn('upstream-restore-failed', { method, error })
+    })
+  }
+}
+
+type Caller = { readonly hear: Hear; readonly cancelled: AbortSignal }
+
+const done: Outcome = { kind: 'result', result: asJsonText('{}') }

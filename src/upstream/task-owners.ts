@@ -1,0 +1,65 @@
+import type { SessionId } from '../vocabulary/ids.ts'
+import { isObject } from '../std/is-object.ts'
+import { jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
+import { edited, parseObject, paramOf, paramRange, type ServerNotification } from './json-rpc.ts'
+import type { AnsweredCall } from './requests.ts'
+
+/**
+ * Whose the tasks of one connection are: what a server tells of a task after the call that began it has been answered
+ * goes to the session of that call, with its own progress token.
+ */
+export class TaskOwners {
+  /** Beyond, the oldest is forgotten: its session has to ask for the status itself. */
+  readonly #tasksMax: number
+  readonly #byTask = new Map<string, Owner>()
+  readonly #byRequest = new Map<number, Owner>()
+
+  constructor(tasksMax: number) {
+    this.#tasksMax = tasksMax
+  }
+
+  /** Remembers the task that the call has begun, if it did. */
+  answered({ id, party, params, token, result }: AnsweredCall): void {
+    if (party.origin === null || !jsonMembers(params).has('task')) return
+    const task = parseObject(result)?.['task']
+    if (!isObject(task) || typeof task['taskId'] !== 'string') return
+    const owner: Owner = { session: party.origin.session, taskId: task['taskId'], requestId: id, token }
+    const before = this.#byTask.get(owner.taskId)
+    if (before !== undefined) this.#forget(before)
+    this.#byTask.set(owner.taskId, owner)
+    this.#byRequest.set(id, owner)
+    const [oldest] = this.#byTask.values()
+    if (oldest !== undefined && this.#byTask.size > this.#tasksMax) this.#forget(oldest)
+  }
+
+  /** Of `notifications/progress` that belongs to no request under way. */
+  progress(notification: ServerNotification): { readonly session: SessionId; readonly message: JsonText } | null {
+    const range = paramRange(notification, 'progressToken')
+    const owner = range === undefined ? undefined : this.#byRequest.get(Number(sliceJson(notification.text, range)))
+    if (range === undefined || owner === undefined || owner.token === null) return null
+    return { session: owner.session, message: edited(notification, [{ ...range, text: owner.token }]) }
+  }
+
+  /** Of `notifications/tasks/status`. */
+  sessionOf(notification: ServerNotification): SessionId | null {
+    const taskId = paramOf(notification, 'taskId')
+    return typeof taskId === 'string' ? (this.#byTask.get(taskId)?.session ?? null) : null
+  }
+
+  sessionsEnded(ended: ReadonlySet<SessionId>): void {
+    for (const owner of this.#byTask.values()) if (ended.has(owner.session)) this.#forget(owner)
+  }
+
+  #forget(owner: Owner): void {
+    this.#byTask.delete(owner.taskId)
+    this.#byRequest.delete(owner.requestId)
+  }
+}
+
+type Owner = {
+  readonly session: SessionId
+  readonly taskId: string
+  /** The id of the call that began it, which is its progress token upstream. */
+  readonly requestId: number
+  readonly token: JsonText | null
+}
