@@ -3,8 +3,10 @@ import { startLocalCluster } from '../../scripts/lib/local-cluster.ts'
 import type { LocalCluster } from '../../scripts/lib/local-cluster.ts'
 import { builtCli } from '../../scripts/lib/node-process.ts'
 import { differences } from '../fidelity/compare.ts'
-import { scenarios, script } from '../fidelity/scenarios.ts'
-import type { Scenario } from '../fidelity/scenarios.ts'
+import { callScenarios } from '../fidelity/call-scenarios.ts'
+import { script } from '../fidelity/script.ts'
+import type { Scenario } from '../fidelity/script.ts'
+import { sessionScenarios } from '../fidelity/session-scenarios.ts'
 import { ScriptedClient } from '../fidelity/scripted-client.ts'
 import { play } from '../fidelity/targets.ts'
 import type { Place } from '../fidelity/targets.ts'
@@ -13,6 +15,8 @@ import { fixturePath, startFixture } from '../fixtures/fixture-process.ts'
 import type { FixtureProcess } from '../fixtures/fixture-process.ts'
 import { elementsOf, memberOf } from '../fixtures/json-members.mjs'
 import { waitFor } from '../wait.ts'
+
+const scenarios = [...callScenarios, ...sessionScenarios]
 
 // A scripted client at a scripted server itself, and at n1 for the same server behind n2: what they hear must not differ.
 const lists = {

@@ -1,7 +1,7 @@
 /** Runs a scenario at one place and gives the transcripts of its clients, in the order in which they came. */
 import { ScriptedClient } from './scripted-client.ts'
 import type { Line } from './scripted-client.ts'
-import type { Scenario } from './scenarios.ts'
+import type { Scenario } from './script.ts'
 import type { Heard, Wire } from './wires.ts'
 
 export type Place = {
