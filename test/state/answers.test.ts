@@ -75,14 +75,14 @@ describe('a write under an idempotency key', () => {
     const state = new Fed()
     state.apply({ index: 1, time: 5000, command: null })
     state.feed(set('a', '1'), 'k')
-    expect(state.capture()).toMatchObject({ time: 5000, sessions: [{ key: 'k', time: 5000 }] })
+    expect(state.capture()).toMatchObject({ time: 5000, answers: [{ key: 'k', time: 5000 }] })
   })
 
   it('is forgotten, the oldest first, when there are more newer ones than are kept', () => {
     const state = new Fed()
     for (let n = 0; n <= answersMax; n += 1) state.feed(remove('missing'), `k${n}`)
     expect(state.answerCount).toBe(answersMax)
-    const [oldest] = state.capture().sessions
+    const [oldest] = state.capture().answers
     expect(oldest?.key).toBe('k1')
   })
 

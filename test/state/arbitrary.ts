@@ -1,8 +1,10 @@
 import * as fc from 'fast-check'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { JsonText } from '../../src/std/json-text.ts'
-import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
-import type { Command, Drain, Envelope, JoinToken, Member, Replica } from '../../src/state/command.ts'
+import type { NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import { isolations } from '../../src/vocabulary/isolation.ts'
+import { logLevels } from '../../src/vocabulary/log-level.ts'
+import type { Command, Drain, Envelope, JoinToken, Member, Replica, SessionOpening } from '../../src/state/command.ts'
 import { ClusterState } from '../../src/state/state.ts'
 
 /** Commands as they come: few keys, nodes and servers, so that they meet; text of every kind in the places that take it. */
@@ -40,6 +42,9 @@ const replica: fc.Arbitrary<Replica> = fc.record({
     fc.constant(null),
     fc.record({ initialize: json, tools: json, resources: json, resourceTemplates: json, prompts: json }),
   ),
+  isolation: fc.constantFrom(...isolations),
+  whenUnavailable: fc.constantFrom('keep', 'hide'),
+  groups: fc.constantFrom([], ['a'], ['a', 'b']),
 })
 
 const tokenId = fc.constantFrom('0000000000000000', '00000000000000ff', 'ffffffffffffffff')
@@ -54,6 +59,28 @@ const token: fc.Arbitrary<JoinToken> = fc
     note: anyText,
   })
   .map(({ lifetimeMs, ...rest }) => ({ ...rest, expiresAt: rest.createdAt + lifetimeMs }))
+
+const sessionId = fc.constantFrom(...([0, 1, 2].map(sessionIdOf) as [SessionId, SessionId, SessionId]))
+const session: fc.Arbitrary<SessionOpening> = fc.record({
+  id: sessionId,
+  path: fc.constantFrom('/mcp', '/mcp/files', '/mcp/group/a'),
+  transport: fc.constantFrom('streamable-http', 'sse'),
+  protocolVersion: fc.constantFrom('2024-11-05', '2025-11-25'),
+  clientInfo: json,
+  capabilities: json,
+  idleMs: fc.constantFrom(1000, 3_600_000, 7_200_000),
+})
+const subscription = { id: sessionId, server, uri: anyText.filter((text) => text !== '') }
+
+const sessionCommand: fc.Arbitrary<Command> = fc.oneof(
+  { arbitrary: fc.record({ kind: fc.constant('session-open'), session }), weight: 3 },
+  fc.record({ kind: fc.constant('session-close'), id: sessionId }),
+  fc.record({ kind: fc.constant('session-touch'), ids: fc.uniqueArray(sessionId) }),
+  fc.record({ kind: fc.constant('session-level'), id: sessionId, level: fc.constantFrom(...logLevels) }),
+  fc.record({ kind: fc.constant('session-subscribe'), ...subscription }),
+  fc.record({ kind: fc.constant('session-unsubscribe'), ...subscription }),
+  fc.record({ kind: fc.constant('session-pin'), id: sessionId, server, node }),
+)
 
 const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ kind: fc.constant('kv-set'), key, value: json, expect: expectation }),
@@ -76,6 +103,7 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
     node,
     drain: fc.constantFrom<(Drain | null)[]>('drain', 'leave', null),
   }),
+  { arbitrary: sessionCommand, weight: 5 },
 )
 
 /** Few idempotency keys, so that they meet. */
@@ -92,6 +120,11 @@ export const anyLog = (maxLength = 60): fc.Arbitrary<readonly { envelope: Envelo
     }),
     { maxLength },
   )
+
+/** The n-th of ids that look alike. */
+export function sessionIdOf(n: number): SessionId {
+  return `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}` as SessionId
+}
 
 /** A state with nothing in it at that index, as a snapshot makes one. */
 export function stateAt(appliedIndex: number): ClusterState {

@@ -6,7 +6,13 @@ import type { Command, Envelope } from '../../src/state/command.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { keyBytesMax, valueBytesMax } from '../../src/vocabulary/kv-limits.ts'
-import { anyEnvelope } from './arbitrary.ts'
+import { anyEnvelope, sessionIdOf } from './arbitrary.ts'
+
+/** Fields of a session's opening, with what a row is about. */
+function opening(given: Readonly<Record<string, unknown>>): unknown[] {
+  const usual = { id: sessionIdOf(1), path: '/mcp', transport: 0, version: 'v', clientInfo: '{}', capabilities: '{}' }
+  return Object.values({ ...usual, idleMs: 1000, ...given })
+}
 
 const bare = (command: Command): Envelope => ({ command, idempotencyKey: null })
 const set = (key: string, value = '1'): Envelope =>
@@ -159,15 +165,47 @@ describe('the codec of commands', () => {
     ['a drain of another kind', [2, null, 12, 'n1', 2]],
     ['a drain that is no number', [2, null, 12, 'n1', 'drain']],
     ['a drain without what is wanted', [2, null, 12, 'n1']],
-    ['a reserved server name', [2, null, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null]],
-    ['an unknown transport', [2, null, 4, 'n1', 1, 'files', 2, 0, '', 0, null]],
-    ['an unknown status', [2, null, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null]],
-    ['an offer of four parts', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, offer.slice(1)]],
+    ['a reserved server name', [2, null, 4, 'n1', 1, 'quorate', 0, 0, '', 0, null, 0, 0, []]],
+    ['an unknown transport', [2, null, 4, 'n1', 1, 'files', 2, 0, '', 0, null, 0, 0, []]],
+    ['an unknown status', [2, null, 4, 'n1', 1, 'files', 0, 'ready', '', 0, null, 0, 0, []]],
+    ['an offer of four parts', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, offer.slice(1), 0, 0, []]],
     [
       'an offer past its limit',
-      [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, [...offer.slice(1), 'x'.repeat(4 * 1024 * 1024)]],
+      [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, [...offer.slice(1), 'x'.repeat(4 * 1024 * 1024)], 0, 0, []],
     ],
-    ['a reason past its limit', [2, null, 4, 'n1', 1, 'files', 0, 1, 'x'.repeat(2049), 0, null]],
+    ['a reason past its limit', [2, null, 4, 'n1', 1, 'files', 0, 1, 'x'.repeat(2049), 0, null, 0, 0, []]],
+    ['a replica as it was published before replicas had groups', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null]],
+    ['an unknown isolation', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 3, 0, []]],
+    ['an unknown visibility', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 2, []]],
+    ['a group twice', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 0, ['a', 'a']]],
+    ['groups in the wrong order', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 0, ['b', 'a']]],
+    ['a group without a name', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 0, ['']]],
+    ['a group with a long name', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 0, ['x'.repeat(65)]]],
+    ['more of a replica than it has', [2, null, 4, 'n1', 1, 'files', 0, 1, '', 0, null, 0, 0, [], 0]],
+    ['a session with an id in capitals', [2, null, 13, ...opening({ id: sessionIdOf(10).toUpperCase() })]],
+    ['a session without an id', [2, null, 13, ...opening({ id: '' })]],
+    ['a session with a path of 257 characters', [2, null, 13, ...opening({ path: '/'.repeat(257) })]],
+    ['a session of an unknown transport', [2, null, 13, ...opening({ transport: 2 })]],
+    ['a session with a long version', [2, null, 13, ...opening({ version: 'x'.repeat(33) })]],
+    ['a session whose client says too much of itself', [2, null, 13, ...opening({ clientInfo: 'é'.repeat(2049) })]],
+    ['a session whose client says nothing of itself', [2, null, 13, ...opening({ clientInfo: '' })]],
+    ['a session whose client can do too much', [2, null, 13, ...opening({ capabilities: 'x'.repeat(4097) })]],
+    ['a session that may be unused for less than a second', [2, null, 13, ...opening({ idleMs: 999 })]],
+    ['a session that may be unused for more than a week', [2, null, 13, ...opening({ idleMs: 604_800_001 })]],
+    ['more of a session than it has', [2, null, 13, ...opening({}), 0]],
+    ['an end of two sessions', [2, null, 14, sessionIdOf(1), sessionIdOf(2)]],
+    ['an end of no session', [2, null, 14, 's']],
+    ['a use of one session twice', [2, null, 15, sessionIdOf(1), sessionIdOf(1)]],
+    ['a use of something else', [2, null, 15, sessionIdOf(1), 1]],
+    ['a use of 1001 sessions', [2, null, 15, ...Array.from({ length: 1001 }, (_, n) => sessionIdOf(n))]],
+    ['a level that is none', [2, null, 16, sessionIdOf(1), 8]],
+    ['a level by its name', [2, null, 16, sessionIdOf(1), 'debug']],
+    ['a subscription to nothing', [2, null, 17, sessionIdOf(1), 'files', '']],
+    ['a subscription to a long URI', [2, null, 17, sessionIdOf(1), 'files', 'x'.repeat(4097)]],
+    ['a subscription at a reserved server', [2, null, 17, sessionIdOf(1), 'quorate', 'a:']],
+    ['the end of two subscriptions', [2, null, 18, sessionIdOf(1), 'files', 'a:', 'b:']],
+    ['a pin to an illegal node', [2, null, 19, sessionIdOf(1), 'files', 'n 1']],
+    ['a pin of an illegal server', [2, null, 19, sessionIdOf(1), 'a b', 'n1']],
     ['a generation that is text', [2, null, 5, 'n1', '1', 'files']],
     ['a member-delete without a generation', [2, null, 7, 'n1']],
     ['an empty idempotency key', [2, '', 2, 'a', null]],
@@ -179,7 +217,7 @@ describe('the codec of commands', () => {
   })
 
   it('takes the rows above when their fault is mended', () => {
-    const replica = decodeCommand(pack([2, null, 4, 'n1', 1, 'files', 1, 1, '', -3, offer]))
+    const replica = decodeCommand(pack([2, null, 4, 'n1', 1, 'files', 1, 1, '', -3, offer, 2, 1, ['a', 'b']]))
     expect(replica).toEqual(
       bare({
         kind: 'replica-set',
@@ -198,9 +236,36 @@ describe('the codec of commands', () => {
             resourceTemplates: asJsonText('[]'),
             prompts: asJsonText('[]'),
           },
+          isolation: 'asking',
+          whenUnavailable: 'hide',
+          groups: ['a', 'b'],
         },
       }),
     )
+  })
+
+  it('takes the sessions above when their fault is mended, and a thousand of them at once', () => {
+    expect(decodeCommand(pack([2, null, 13, ...opening({})]))).toEqual(
+      bare({
+        kind: 'session-open',
+        session: {
+          id: sessionIdOf(1),
+          path: '/mcp',
+          transport: 'streamable-http',
+          protocolVersion: 'v',
+          clientInfo: toJsonText({}),
+          capabilities: toJsonText({}),
+          idleMs: 1000,
+        },
+      }),
+    )
+    const long = opening({ clientInfo: 'é'.repeat(2048), capabilities: 'x'.repeat(4096), idleMs: 604_800_000 })
+    expect(decodeCommand(pack([2, null, 13, ...long]))).toHaveProperty('command')
+    const ids = Array.from({ length: 1000 }, (_, n) => sessionIdOf(n))
+    const touch = bare({ kind: 'session-touch', ids })
+    expect(decodeCommand(encodeCommand(touch))).toEqual(touch)
+    const subscribe = [2, null, 17, sessionIdOf(1), 'files', 'x'.repeat(4096)]
+    expect(decodeCommand(pack(subscribe))).toMatchObject({ command: { kind: 'session-subscribe', server: 'files' } })
   })
 
   it('never throws on random, cut or changed bytes', () => {

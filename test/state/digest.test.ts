@@ -177,7 +177,14 @@ describe('reports of the state', () => {
       [8192, { n1: d1, n2: d2 }],
       [4096, { n1: d1 }],
     ])
-    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, tokens: false, checks: true })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: false,
+      members: false,
+      tokens: false,
+      sessionsEnded: [],
+      checks: true,
+    })
   })
 
   it.each<[string, Command, string]>([

@@ -8,7 +8,7 @@ import type { StateImage } from '../../src/state/snapshot.ts'
 import { ClusterState } from '../../src/state/state.ts'
 import { Random } from '../../src/std/random.ts'
 import { mutate } from '../wire/mutate.ts'
-import { anyEnvelope, anyLog } from './arbitrary.ts'
+import { anyEnvelope, anyLog, sessionIdOf } from './arbitrary.ts'
 
 // What may stand in a log or a snapshot, and more: it is read, or called malformed in a sentence, alike on every node.
 // `FUZZ_SEED` and `FUZZ_ROUNDS` look further than the suite does.
@@ -127,7 +127,7 @@ describe('snapshots out of bytes that nobody wrote', () => {
       ),
     })).any
     const kv = fc.tuple(fc.constantFrom('a', 'b'), fc.constantFrom('1', '2'), fc.nat({ max: 9 }))
-    const session = fc.tuple(fc.constantFrom('k', 'l'), fc.constant('f'), fc.nat(), fc.nat({ max: 4 }), fc.nat())
+    const answer = fc.tuple(fc.constantFrom('k', 'l'), fc.constant('f'), fc.nat(), fc.nat({ max: 4 }), fc.nat())
     const check = fc.tuple(fc.constantFrom(0, 4096, 8192), fc.constantFrom('n1', 'n2'), fc.constant('0123456789abcdef'))
     const token = fc.tuple(
       fc.constantFrom('0'.repeat(16), 'f'.repeat(16)),
@@ -139,15 +139,32 @@ describe('snapshots out of bytes that nobody wrote', () => {
       fc.constant('note'),
     )
     const drain = fc.tuple(fc.constantFrom('n1', 'n2'), fc.nat({ max: 2 }))
+    const session = fc.tuple(
+      fc.constantFrom(sessionIdOf(1), sessionIdOf(2)),
+      fc.constant('/mcp'),
+      fc.nat({ max: 2 }),
+      fc.constant('v'),
+      fc.constantFrom('{}', ''),
+      fc.constant('{}'),
+      fc.constantFrom(999, 1000),
+      fc.nat(),
+      fc.nat(),
+      fc.constantFrom(null, 0, 8),
+      fc.constantFrom([], ['a', 'a:'], ['a', 'a:', 'a', 'a:'], ['a']),
+      fc.constantFrom([], ['a', 'n1'], ['a', 'n1', 'a', 'n2'], ['a']),
+    )
     const blocks = fc.array(
-      fc.tuple(fc.nat({ max: 9 }), fc.array(fc.oneof(value, kv, session, check, token, drain), { maxLength: 3 })),
+      fc.tuple(
+        fc.nat({ max: 9 }),
+        fc.array(fc.oneof(value, kv, answer, session, check, token, drain), { maxLength: 3 }),
+      ),
       { maxLength: 4 },
     )
     const sums = fc.constantFrom<[number, number]>([0, 0], [1, 2])
     fc.assert(
-      fc.property(blocks, fc.array(fc.nat({ max: 3 }), { maxLength: 7 }), sums, (parts, counts, sum) => {
+      fc.property(blocks, fc.array(fc.nat({ max: 3 }), { maxLength: 8 }), sums, (parts, counts, sum) => {
         const bytes = blocksOf([
-          [0, 3, 9, 9],
+          [0, 4, 9, 9],
           ...parts.map(([section, records]) => [section, ...records]),
           [5, ...counts, ...sum],
         ])
@@ -166,24 +183,27 @@ describe('snapshots out of bytes that nobody wrote', () => {
         [1, ['a', '1', 1]],
         [1, ['a', '1', 1]],
       ],
-      [2, 0, 0, 0, 0, 0, 0],
+      [2, 0, 0, 0, 0, 0, 0, 0],
     ],
-    ['an idempotency key', [[4, ['k', 'f', 1, 2], ['k', 'f', 1, 2]]], [0, 0, 0, 2, 0, 0, 0]],
+    ['an idempotency key', [[4, ['k', 'f', 1, 2], ['k', 'f', 1, 2]]], [0, 0, 0, 2, 0, 0, 0, 0]],
     [
       'an index of reports',
       [[6, [4096, 'n1', '0123456789abcdef'], [4096, 'n2', '0123456789abcdef']]],
-      [0, 0, 0, 0, 0, 0, 2],
+      [0, 0, 0, 0, 0, 0, 0, 2],
     ],
     [
       'a join token',
       [[7, ['0'.repeat(16), 0, 1000, 1, [], 0, ''], ['0'.repeat(16), 0, 1000, 1, [], 1, '']]],
-      [0, 0, 0, 0, 2, 0, 0],
+      [0, 0, 0, 0, 2, 0, 0, 0],
     ],
-    ['a use of a join token', [[7, ['0'.repeat(16), 0, 1000, 2, ['n1', 'n1'], 0, '']]], [0, 0, 0, 0, 1, 0, 0]],
-    ['a drain', [[8, ['n1', 0], ['n1', 1]]], [0, 0, 0, 0, 0, 2, 0]],
-    ['a report of a node', [[6, [4096, 'n1', '0123456789abcdef', 'n1', '0123456789abcdef']]], [0, 0, 0, 0, 0, 0, 1]],
+    ['a use of a join token', [[7, ['0'.repeat(16), 0, 1000, 2, ['n1', 'n1'], 0, '']]], [0, 0, 0, 0, 1, 0, 0, 0]],
+    ['a drain', [[8, ['n1', 0], ['n1', 1]]], [0, 0, 0, 0, 0, 2, 0, 0]],
+    ['a session', [[9, opened([], []), opened([], [])]], [0, 0, 0, 0, 0, 0, 2, 0]],
+    ['a subscription', [[9, opened(['a', 'a:', 'a', 'a:'], [])]], [0, 0, 0, 0, 0, 0, 1, 0]],
+    ['a pin', [[9, opened([], ['a', 'n1', 'a', 'n2'])]], [0, 0, 0, 0, 0, 0, 1, 0]],
+    ['a report of a node', [[6, [4096, 'n1', '0123456789abcdef', 'n1', '0123456789abcdef']]], [0, 0, 0, 0, 0, 0, 0, 1]],
   ])('are refused with %s twice', (_, blocks, counts) => {
-    const found = decodeSnapshot(blocksOf([[0, 3, 9, 9], ...blocks, [5, ...counts, 0, 0]]))
+    const found = decodeSnapshot(blocksOf([[0, 4, 9, 9], ...blocks, [5, ...counts, 0, 0]]))
     expect(found).toEqual({ malformed: expect.stringContaining('a record before byte') })
   })
 
@@ -196,9 +216,9 @@ describe('snapshots out of bytes that nobody wrote', () => {
     const make = (record: unknown): unknown =>
       decodeSnapshot(
         blocksOf([
-          [0, 3, 1, 1],
+          [0, 4, 1, 1],
           [1, record],
-          [5, 1, 0, 0, 0, 0, 0, 0, low, high],
+          [5, 1, 0, 0, 0, 0, 0, 0, 0, low, high],
         ]),
       )
     expect(make(['a', '1', 1])).toMatchObject({ appliedIndex: 1 })
@@ -235,6 +255,11 @@ describe('lengths that are only stated', () => {
     }
   })
 })
+
+/** Fields of a session's record. */
+function opened(subscriptions: readonly string[], pins: readonly string[]): unknown[] {
+  return [sessionIdOf(1), '/mcp', 0, 'v', '{}', '{}', 1000, 0, 0, null, subscriptions, pins]
+}
 
 function blocksOf(lists: readonly (readonly unknown[])[]): Uint8Array {
   const parts = lists.map((list) => {

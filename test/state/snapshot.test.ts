@@ -25,6 +25,8 @@ function seen(state: ClusterState): unknown {
     replicas: state.replicas(),
     tokens: state.tokens(),
     drains: state.drains(),
+    sessions: state.clientSessions(),
+    nextSessionEnd: state.nextSessionEnd,
     digest: state.digest(),
     bytes: Buffer.from(bytesOf(state.capture())).toString('base64'),
   }
@@ -108,9 +110,16 @@ describe('a snapshot of the state', () => {
     const version = state.catalogVersion
     state.restore(decoded(bytesOf(new ClusterState().capture())))
     expect(state.kvList({ prefix: '', after: null, limit: 10 })).toEqual({ entries: [], next: null })
-    expect([state.appliedIndex, state.sessionCount]).toEqual([0, 0])
+    expect([state.appliedIndex, state.answerCount]).toEqual([0, 0])
     expect(state.catalogVersion).toBeGreaterThan(version)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, tokens: true, checks: true })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: true,
+      members: true,
+      tokens: true,
+      sessionsEnded: [],
+      checks: true,
+    })
   })
 
   it('is refused when it is cut, at whatever place, or goes on behind its end', () => {
@@ -136,8 +145,8 @@ describe('a snapshot of the state', () => {
 
   it('of a later format is refused, and says so', () => {
     const bytes = bytesOf(new ClusterState().capture())
-    expect(bytes[6]).toBe(3)
-    bytes[6] = 4
-    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 3' })
+    expect(bytes[6]).toBe(4)
+    bytes[6] = 5
+    expect(decodeSnapshot(bytes)).toEqual({ malformed: 'the head is not of format 4' })
   })
 })

@@ -228,7 +228,14 @@ describe('the directory and the replicas', () => {
     state.takeChange()
     expect(state.feed(memberSet('n1', 2))).toEqual({ kind: 'done', revision: 6 })
     expect(places(state)).toEqual(['files@n2.1'])
-    expect(state.takeChange()).toEqual({ kv: [], catalog: true, members: true, tokens: false, checks: false })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: true,
+      members: true,
+      tokens: false,
+      sessionsEnded: [],
+      checks: false,
+    })
   })
 
   it('refuse an older generation of a member', () => {
@@ -328,7 +335,14 @@ describe('the directory and the replicas', () => {
     state.feed(memberSet('n1', 1, { labels: { node: 'n1', zone: 'a' } }))
     state.feed(replicaSet('n1', 1, 'files'))
     expect(state.catalogVersion).toBe(version)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, tokens: false, checks: false })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: false,
+      members: false,
+      tokens: false,
+      sessionsEnded: [],
+      checks: false,
+    })
     expect(state.members()).toBe(members)
     expect(state.replicas()).toBe(replicas)
   })
@@ -383,9 +397,17 @@ describe('the state', () => {
       catalog: false,
       members: false,
       tokens: false,
+      sessionsEnded: [],
       checks: false,
     })
-    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, tokens: false, checks: false })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: false,
+      members: false,
+      tokens: false,
+      sessionsEnded: [],
+      checks: false,
+    })
     state.feed(remove('a'))
     state.feed(memberSet('n1', 1))
     expect(state.takeChange()).toEqual({
@@ -393,6 +415,7 @@ describe('the state', () => {
       catalog: false,
       members: true,
       tokens: false,
+      sessionsEnded: [],
       checks: false,
     })
   })
@@ -404,7 +427,14 @@ describe('the state', () => {
       reason: 'malformed command: format 3 is not known, only 2',
     })
     expect(state.appliedIndex).toBe(1)
-    expect(state.takeChange()).toEqual({ kv: [], catalog: false, members: false, tokens: false, checks: false })
+    expect(state.takeChange()).toEqual({
+      kv: [],
+      catalog: false,
+      members: false,
+      tokens: false,
+      sessionsEnded: [],
+      checks: false,
+    })
   })
 
   it.each([0, 1, 3])('stops on an entry that does not follow the last (index %i after 1)', (index) => {
