@@ -8,8 +8,8 @@ import { ClusterState } from '../../src/state/state.ts'
 import { SequenceHash } from '../../src/std/hash.ts'
 import type { SequenceValue } from '../../src/std/hash.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
-import type { NodeId } from '../../src/vocabulary/ids.ts'
-import { anyLog, stateAt } from './arbitrary.ts'
+import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { anyLog, sessionIdOf, stateAt } from './arbitrary.ts'
 
 const [n1, n2] = ['n1', 'n2'] as [NodeId, NodeId]
 const [d1, d2] = ['1111111111111111', '2222222222222222']
@@ -97,6 +97,19 @@ describe('the digest of the state', () => {
   type Change = (state: ClusterState) => void
   const nothing: Change = (state) => feed(state, null)
   const reported: Change = (state) => feed(state, report(n1, 4096))
+  const openSession: Change = (state) =>
+    feed(state, {
+      kind: 'session-open',
+      session: {
+        id: sessionIdOf(1),
+        path: '/mcp',
+        transport: 'sse',
+        protocolVersion: '',
+        clientInfo: asJsonText('{}'),
+        capabilities: asJsonText('{}'),
+        idleMs: 1000,
+      },
+    })
   it.each<[string, Change, Change]>([
     ['one more entry', nothing, () => undefined],
     ['another value', (state) => feed(state, set('a', '2')), (state) => feed(state, set('a', '1'))],
@@ -112,6 +125,29 @@ describe('the digest of the state', () => {
     ],
     ['a drain', (state) => feed(state, drain('drain')), nothing],
     ['another drain', (state) => feed(state, drain('leave')), (state) => feed(state, drain('drain'))],
+    ['a session', openSession, nothing],
+    [
+      'a session that was used',
+      (state) => {
+        openSession(state)
+        feed(state, { kind: 'session-touch', ids: [sessionIdOf(1)] })
+      },
+      (state) => {
+        openSession(state)
+        nothing(state)
+      },
+    ],
+    [
+      'a session that is pinned',
+      (state) => {
+        openSession(state)
+        feed(state, { kind: 'session-pin', id: sessionIdOf(1), server: 'files' as ServerName, node: n1 })
+      },
+      (state) => {
+        openSession(state)
+        nothing(state)
+      },
+    ],
     ['a report', reported, nothing],
     ['another report', (state) => feed(state, report(n1, 4096, d2)), reported],
   ])('is another with %s', (_, ...changes) => {
