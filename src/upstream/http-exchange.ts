@@ -22,6 +22,8 @@ export type ExchangeEvents = {
   /** The head of a 2xx answer is here. */
   accepted(headers: IncomingHttpHeaders): void
   message(text: string): void
+  /** An event of another kind than `message`. */
+  other?(kind: string, data: string): void
   ended(end: ExchangeEnd): void
 }
 
@@ -30,7 +32,7 @@ export type ExchangeEnd =
   /** Redirects are among them: none is followed. */
   | { readonly kind: 'refused'; readonly status: number; readonly body: string }
   /** One clause without secrets. */
-  | { readonly kind: 'not-sent' | 'broken'; readonly reason: string }
+  | { readonly kind: 'not-sent' | 'broken' | 'too-large'; readonly reason: string }
 
 type Controller = Parameters<NonNullable<Dispatcher.DispatchHandler['onRequestStart']>>[0]
 
@@ -109,6 +111,9 @@ export class HttpExchange {
       message: (text) => {
         if (!this.#hasEnded) this.#events.message(text)
       },
+      other: (kind, data) => {
+        if (!this.#hasEnded) this.#events.other?.(kind, data)
+      },
       id: (id) => {
         if (!this.#hasEnded) this.#lastEventId = id
       },
@@ -122,7 +127,7 @@ export class HttpExchange {
     if (this.#refusal !== null) this.#onRefusalData(this.#refusal, chunk)
     if (this.#body === null) return
     if (!this.#body.feed(chunk))
-      this.#breakOff({ kind: 'broken', reason: `a message of more than ${this.#request.messageBytesMax} bytes` })
+      this.#breakOff({ kind: 'too-large', reason: `a message of more than ${this.#request.messageBytesMax} bytes` })
   }
 
   #onEnd(): void {
@@ -162,6 +167,7 @@ type Body = { feed(chunk: Buffer): boolean; finish(): void }
 type BodyOptions = {
   readonly bytesMax: number
   readonly message: (text: string) => void
+  readonly other: (kind: string, data: string) => void
   readonly id: (id: string) => void
   readonly retry: (ms: number) => void
 }
@@ -192,7 +198,7 @@ function jsonBody({ bytesMax, message }: BodyOptions): Body {
   }
 }
 
-function eventBody({ bytesMax, message, id: identify, retry }: BodyOptions): Body {
+function eventBody({ bytesMax, message, other, id: identify, retry }: BodyOptions): Body {
   let isTooLong = false
   const decoder = new TextDecoder()
   const parser: EventSourceParser = createParser({
@@ -201,8 +207,9 @@ function eventBody({ bytesMax, message, id: identify, retry }: BodyOptions): Bod
     onEvent: ({ event, data, id }) => {
       // The parser bounds only what it has to hold: an event within one chunk is none of it.
       if (data.length > bytesMax) isTooLong = true
+      else if (event !== undefined && event !== 'message') other(event, data)
       // The event that only carries an id to resume from has no data.
-      else if (data !== '' && (event === undefined || event === 'message')) message(data)
+      else if (data !== '') message(data)
       if (id !== undefined && !isTooLong) identify(id)
     },
     onError: (error) => {

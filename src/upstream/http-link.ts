@@ -1,85 +1,27 @@
-import { Pool } from 'undici'
 import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 import { unreachable } from '../std/assert.ts'
 import { Backoff } from '../std/backoff.ts'
-import type { Clock, Timer } from '../std/clock.ts'
-import type { Random } from '../std/random.ts'
-import type { Log } from '../log/log.ts'
-import { HttpExchange, type ExchangeEnd, type ExchangeEvents } from './http-exchange.ts'
-import type { UpstreamLimits } from './limits.ts'
-import type { Link, LinkEnd, LinkEvents, LinkFailure, LinkSource } from './link.ts'
-import type { UpstreamServer } from './upstream.ts'
+import type { Timer } from '../std/clock.ts'
+import type { ExchangeEnd, ExchangeEvents, HttpExchange } from './http-exchange.ts'
+import { HttpRequest, isPassing, type RequestEnd } from './http-request.ts'
+import type { HttpServer, HttpServerOptions } from './http-server.ts'
+import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 
 /**
  * One Streamable HTTP session: every message is a POST of its own, every request has a stream of its own, and one GET
- * stream brings what belongs to no request. A stream that ends without its answer fails its request at once; nothing is
- * resumed. Redirects are not followed. Configured headers and URLs are never logged.
+ * stream brings what belongs to no request. A stream that ends without its answer fails its request at once, unless the
+ * server said from what it can be resumed. Redirects are not followed. Configured headers and URLs are never logged.
  */
-export type HttpLinkOptions = {
-  readonly server: UpstreamServer
-  readonly link: Extract<UpstreamServer['link'], { kind: 'http' }>
-  readonly log: Log
-  readonly clock: Clock
-  readonly random: Random
-  readonly limits: UpstreamLimits
-}
-
-/** All sessions with a server share one pool of connections. */
-export function httpLinks(options: HttpLinkOptions): LinkSource {
-  const { link, limits } = options
-  const headers = Object.fromEntries(
-    Object.entries(link.headers)
-      .map(([name, value]): [string, string] => [name.toLowerCase(), value])
-      .filter(([name]) => !ownHeaders.has(name)),
-  )
-  let pool: Pool | null = null
-  return {
-    open(events) {
-      const url = new URL(link.url)
-      pool ??= new Pool(url.origin, {
-        connections: 2 * limits.callsInFlightMax + limits.tellsInFlightMax + 1,
-        connect: { timeout: limits.connectTimeoutMs },
-        headersTimeout: 0,
-        bodyTimeout: 0,
-      })
-      return new HttpLink({ ...options, pool, headers, path: `${url.pathname}${url.search}` }, events)
-    },
-    async close() {
-      await pool?.destroy()
-    },
-  }
-}
-
-type SessionOptions = HttpLinkOptions & {
-  readonly pool: Pool
-  /** Path and query. */
-  readonly path: string
-  readonly headers: Readonly<Record<string, string>>
-}
-
-/** What this side of the protocol says itself, or leaves to the HTTP client. */
-const ownHeaders = new Set([
-  'accept',
-  'connection',
-  'content-length',
-  'content-type',
-  'expect',
-  'keep-alive',
-  'mcp-protocol-version',
-  'mcp-session-id',
-  'transfer-encoding',
-  'upgrade',
-])
-
 const sessionIdPattern = /^[\x21-\x7e]{1,1024}$/
 
-class HttpLink implements Link {
+export class HttpLink implements Link {
   readonly hasStreams = true
-  readonly #options: SessionOptions
+  readonly #options: HttpServerOptions
+  readonly #server: HttpServer
   readonly #events: LinkEvents
-  readonly #requests = new Map<number, HttpExchange>()
+  readonly #requests = new Map<number, HttpRequest>()
   /** All that is no awaited request, with what its end settles. */
-  readonly #others = new Map<HttpExchange, () => void>()
+  readonly #others = new Map<HttpExchange | HttpRequest, () => void>()
   /** Answered requests whose stream is still open. */
   readonly #lingering = new Map<number, Timer>()
   readonly #timers = new Set<Timer>()
@@ -89,14 +31,17 @@ class HttpLink implements Link {
   #tells = 0
   #cancels = 0
   #hasListened = false
+  /** What the GET stream can be resumed from. */
+  #heardId: string | null = null
   #hasEnded = false
   #isForgotten = false
   /** Under way. */
   #check: Promise<void> | null = null
   #isClosed = false
 
-  constructor(options: SessionOptions, events: LinkEvents) {
+  constructor(options: HttpServerOptions, server: HttpServer, events: LinkEvents) {
     this.#options = options
+    this.#server = server
     this.#events = events
     this.#listenBackoff = new Backoff({ minMs: 1000, maxMs: options.limits.restartDelayMaxMs }, options.random)
   }
@@ -106,10 +51,12 @@ class HttpLink implements Link {
   }
 
   request(id: number, text: string): void {
-    const exchange = this.#exchange(
-      { method: 'POST', body: text },
+    const { clock, limits } = this.#options
+    const exchange = (after: string | null, events: ExchangeEvents): HttpExchange =>
+      this.#exchange(after === null ? { method: 'POST', body: text } : { method: 'GET', after, pool: 'calls' }, events)
+    const request = new HttpRequest(
+      { exchange, clock, limits },
       {
-        accepted: () => undefined,
         message: (message) => this.#events.message(message, id),
         ended: (end) => {
           const isAnswered = this.#lingering.has(id)
@@ -118,8 +65,8 @@ class HttpLink implements Link {
         },
       },
     )
-    this.#requests.set(id, exchange)
-    exchange.start()
+    this.#requests.set(id, request)
+    request.start()
   }
 
   async tell(text: string): Promise<void> {
@@ -133,34 +80,36 @@ class HttpLink implements Link {
   }
 
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
-    const exchange = this.#requests.get(id)
-    if (exchange === undefined) return 'sent'
+    const request = this.#requests.get(id)
+    if (request === undefined) return 'sent'
     this.#requests.delete(id)
-    if (!exchange.isSent) {
-      exchange.abort()
+    if (!request.isSent) {
+      request.abort()
       return 'withdrawn'
     }
     if (this.#cancels >= this.#options.limits.callsInFlightMax) {
       this.#dropped()
-      exchange.abort()
+      request.abort()
       return 'sent'
     }
     this.#cancels += 1
-    this.#others.set(exchange, () => undefined)
+    request.ignore()
+    this.#others.set(request, () => undefined)
     const cancel = async (): Promise<void> => {
       if (this.#isClosed) return
       await this.#perform({ method: 'POST', body: cancelText })
       this.#cancels -= 1
-      this.#others.delete(exchange)
-      exchange.abort()
+      this.#others.delete(request)
+      request.abort()
     }
     // Requests and cancels travel on different connections: the cancel must not overtake its request.
-    if (exchange.hasHead) void cancel()
+    if (request.hasHead) void cancel()
     else this.#after(this.#options.limits.cancelDelayMs, () => void cancel())
     return 'sent'
   }
 
   release(id: number): void {
+    this.#requests.get(id)?.ignore()
     // Servers close the stream after the answer; one that does not is not waited for.
     const timer = this.#options.clock.after(this.#options.limits.lingerMs, () => {
       this.#requests.get(id)?.abort()
@@ -175,18 +124,21 @@ class HttpLink implements Link {
 
   listen(): void {
     if (this.#isClosed || this.#hasEnded) return
-    const exchange = this.#exchange(
-      { method: 'GET', body: null },
+    const after = this.#heardId
+    const exchange: HttpExchange = this.#exchange(
+      { method: 'GET', pool: 'streams', ...(after === null ? {} : { after }) },
       {
         accepted: () => {
           this.#listenBackoff.reset()
+          // Not all that give ids keep what is behind them.
           if (this.#hasListened) this.#events.missed()
           this.#hasListened = true
         },
         message: (text) => this.#events.message(text, null),
         ended: (end) => {
           this.#others.delete(exchange)
-          this.#listenAgain(end)
+          this.#heardId = end.kind === 'refused' || end.kind === 'too-large' ? null : (exchange.lastEventId ?? after)
+          this.#listenAgain(end, { retryMs: exchange.retryMs, wasResumed: after !== null })
         },
       },
     )
@@ -209,10 +161,10 @@ class HttpLink implements Link {
       settle()
     }
     this.#others.clear()
-    if (endsSession) await this.#perform({ method: 'DELETE', body: null, timeoutMs: this.#options.limits.exitGraceMs })
+    if (endsSession) await this.#perform({ method: 'DELETE', timeoutMs: this.#options.limits.exitGraceMs })
   }
 
-  #listenAgain(end: ExchangeEnd): void {
+  #listenAgain(end: ExchangeEnd, { retryMs, wasResumed }: { retryMs: number | null; wasResumed: boolean }): void {
     if (end.kind === 'not-sent') {
       this.#end({ kind: 'unreachable', reason: `can not be reached (${end.reason})` })
       return
@@ -223,14 +175,16 @@ class HttpLink implements Link {
         return
       }
       if (this.#isDoubtful(end)) void this.#checkSession()
-      // 405 and the like: the server has no such stream. Others may be over later.
-      if (end.status < 500 && ![408, 409, 425, 429].includes(end.status)) return
+      // 405 and the like: the server has no such stream, unless it only could not go on with the one before.
+      if (!isPassing(end.status) && !wasResumed) return
     }
-    this.#after(this.#listenBackoff.next(), () => this.listen())
+    const { resumeDelayMinMs, resumeDelayMaxMs } = this.#options.limits
+    const asked = retryMs === null ? 0 : Math.min(resumeDelayMaxMs, Math.max(resumeDelayMinMs, retryMs))
+    this.#after(asked || this.#listenBackoff.next(), () => this.listen())
   }
 
   /** One message that nobody waits for an answer to; ends in any case within its time. */
-  #perform(request: { method: 'POST' | 'DELETE'; body: string | null; timeoutMs?: number }): Promise<void> {
+  #perform(request: { method: 'POST' | 'DELETE'; body?: string; timeoutMs?: number }): Promise<void> {
     return new Promise((resolve) => {
       const settle = (): void => {
         timer.cancel()
@@ -255,17 +209,13 @@ class HttpLink implements Link {
     })
   }
 
-  #exchange(request: { method: 'POST' | 'GET' | 'DELETE'; body: string | null }, events: ExchangeEvents): HttpExchange {
-    const { pool, path, limits } = this.#options
-    const headers: Record<string, string> = {
-      ...this.#options.headers,
-      accept: request.method === 'GET' ? 'text/event-stream' : 'application/json, text/event-stream',
-    }
-    if (request.body !== null) headers['content-type'] = 'application/json'
+  #exchange({ method, body, after, pool }: Message, events: ExchangeEvents): HttpExchange {
+    const headers: Record<string, string> = {}
+    if (after !== undefined) headers['last-event-id'] = after
     if (this.#sessionId !== null) headers['mcp-session-id'] = this.#sessionId
     if (this.#protocolVersion !== null) headers['mcp-protocol-version'] = this.#protocolVersion
-    return new HttpExchange(
-      { pool, path, ...request, headers, messageBytesMax: limits.messageBytesMax, refusalBytesMax: 0 },
+    return this.#server.exchange(
+      { method, body: body ?? null, headers, pool: pool ?? 'calls' },
       {
         ...events,
         accepted: (responseHeaders) => {
@@ -278,13 +228,13 @@ class HttpLink implements Link {
     )
   }
 
-  async #fail(id: number, end: ExchangeEnd): Promise<void> {
+  async #fail(id: number, end: RequestEnd): Promise<void> {
     if (this.#isDoubtful(end)) await this.#checkSession()
     this.#events.failed(id, this.#failure(end))
   }
 
   /** Many servers say 400 instead of 404 when they have forgotten the session. A ping tells whether that was meant. */
-  #isDoubtful(end: ExchangeEnd): boolean {
+  #isDoubtful(end: RequestEnd): boolean {
     return end.kind === 'refused' && end.status === 400 && this.#sessionId !== null
   }
 
@@ -294,11 +244,12 @@ class HttpLink implements Link {
     return this.#check
   }
 
-  #failure(end: ExchangeEnd): LinkFailure {
+  #failure(end: RequestEnd): LinkFailure {
     switch (end.kind) {
       case 'done':
         return this.#failed('unknown', 'outcome-unknown', 'ended its answer without a result')
       case 'broken':
+      case 'too-large':
         return this.#failed('unknown', 'outcome-unknown', `broke off before its answer (${end.reason})`)
       case 'not-sent': {
         const reason = `can not be reached (${end.reason})`
@@ -307,6 +258,9 @@ class HttpLink implements Link {
       }
       case 'refused':
         return this.#refusal(end)
+      case 'not-resumed':
+        if (this.#isSessionLost(end.why)) this.#end(sessionLost)
+        return this.#failed('unknown', 'outcome-unknown', `broke off before its answer, and ${whyNot(end.why)}`)
       default:
         return unreachable(end)
     }
@@ -321,16 +275,23 @@ class HttpLink implements Link {
     // A 5xx may come after the work, from the server or from what stands before it; so may a redirect that does not ask
     // for the same request again.
     if ((end.status >= 400 && end.status < 500) || end.status === 307 || end.status === 308)
-      return this.#failed('rejected', 'server-failed', `refused with HTTP status ${end.status}`)
+      return {
+        ...this.#failed('rejected', 'server-failed', `refused with HTTP status ${end.status}`),
+        status: end.status,
+      }
     return this.#failed('unknown', 'outcome-unknown', `answered with HTTP status ${end.status}`)
   }
 
-  #failed(kind: 'not-sent' | 'rejected' | 'unknown', code: ErrorCode, clause: string): LinkFailure {
+  #failed(
+    kind: 'not-sent' | 'rejected' | 'unknown',
+    code: ErrorCode,
+    clause: string,
+  ): Exclude<LinkFailure, { kind: 'session-lost' }> {
     const retry: Retry = kind === 'unknown' ? 'outcome-unknown' : 'elsewhere'
     return { kind, error: new OperatingError(code, `server ${this.#options.server.name} ${clause}`, { retry }) }
   }
 
-  #isSessionLost(end: ExchangeEnd): boolean {
+  #isSessionLost(end: RequestEnd): boolean {
     return end.kind === 'refused' && end.status === 404 && this.#sessionId !== null
   }
 
@@ -359,6 +320,19 @@ class HttpLink implements Link {
     })
     this.#timers.add(timer)
   }
+}
+
+type Message = {
+  readonly method: 'POST' | 'GET' | 'DELETE'
+  readonly body?: string
+  /** The id of the event behind which a stream goes on. */
+  readonly after?: string
+  readonly pool?: 'calls' | 'streams'
+}
+
+function whyNot(end: ExchangeEnd): string {
+  if (end.kind === 'done') return 'was not resumed'
+  return `could not be resumed (${end.kind === 'refused' ? `HTTP status ${end.status}` : end.reason})`
 }
 
 /** Its id is no number, so that it is none of a request. */

@@ -40,7 +40,12 @@ export type LinkEvents = {
 }
 
 export type LinkFailure =
-  | { readonly kind: 'not-sent' | 'rejected' | 'unknown'; readonly error: OperatingError }
+  | {
+      readonly kind: 'not-sent' | 'rejected' | 'unknown'
+      readonly error: OperatingError
+      /** Of HTTP, where that is the reason. */
+      readonly status?: number
+    }
   | { readonly kind: 'session-lost' }
 
 export type LinkEnd = {

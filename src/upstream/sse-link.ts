@@ -1,0 +1,259 @@
+import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
+import type { Timer } from '../std/clock.ts'
+import type { ExchangeEnd, HttpExchange } from './http-exchange.ts'
+import type { HttpServer, HttpServerOptions } from './http-server.ts'
+import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
+
+/**
+ * One session over HTTP+SSE, of revision 2024-11-05: one event stream brings everything, first of all the path to which
+ * every message is posted. The session ends with its stream. Redirects are not followed, and messages only go where the
+ * stream came from. Configured headers and URLs are never logged.
+ */
+export class SseLink implements Link {
+  readonly hasSession = true
+  readonly hasStreams = false
+  readonly #options: HttpServerOptions
+  readonly #server: HttpServer
+  readonly #events: LinkEvents
+  readonly #stream: HttpExchange
+  /** Of requests, by their ids. */
+  readonly #posts = new Map<number, HttpExchange>()
+  /** Of all else, with what its end settles. */
+  readonly #tells = new Map<HttpExchange, () => void>()
+  /** Requests that wait for the endpoint, in their order. Before the handshake there is one. */
+  readonly #waiting = new Map<number, string>()
+  readonly #timers = new Set<Timer>()
+  #endpoint: string | null = null
+  #protocolVersion: string | null = null
+  #hasEnded = false
+  #isClosed = false
+
+  constructor(options: HttpServerOptions, server: HttpServer, events: LinkEvents) {
+    this.#options = options
+    this.#server = server
+    this.#events = events
+    this.#stream = server.exchange(
+      { method: 'GET', body: null, headers: {}, pool: 'streams' },
+      {
+        accepted: (headers) => {
+          const type = headers['content-type']?.split(';')[0]?.trim().toLowerCase()
+          if (type !== 'text/event-stream') this.#end(dead('answered its event stream with something else'))
+        },
+        other: (kind, data) => {
+          if (kind === 'endpoint') this.#onEndpoint(data)
+        },
+        message: (text) => {
+          if (!this.#hasEnded) this.#events.message(text, null)
+        },
+        ended: (end) => this.#end(dead(streamEndClause(end))),
+      },
+    )
+    this.#stream.start()
+  }
+
+  request(id: number, text: string): void {
+    if (this.#hasEnded) this.#events.failed(id, this.#failed('not-sent', 'server-unavailable', 'has no event stream'))
+    else if (this.#endpoint === null) this.#waiting.set(id, text)
+    else this.#post(id, text, this.#endpoint)
+  }
+
+  async tell(text: string): Promise<void> {
+    const path = this.#endpoint
+    if (this.#hasEnded || path === null) return
+    if (this.#tells.size >= this.#options.limits.tellsInFlightMax) {
+      this.#dropped()
+      return
+    }
+    await this.#tell(text, path)
+  }
+
+  abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
+    if (this.#waiting.delete(id)) return 'withdrawn'
+    const post = this.#posts.get(id)
+    this.#posts.delete(id)
+    if (post !== undefined && !post.isSent) {
+      post.abort()
+      return 'withdrawn'
+    }
+    const path = this.#endpoint
+    if (this.#hasEnded || path === null) return 'sent'
+    if (this.#tells.size >= this.#options.limits.callsInFlightMax) {
+      this.#dropped()
+      post?.abort()
+      return 'sent'
+    }
+    if (post !== undefined) this.#tells.set(post, () => undefined)
+    const cancel = async (): Promise<void> => {
+      await this.#tell(cancelText, path)
+      if (post === undefined) return
+      this.#tells.delete(post)
+      post.abort()
+    }
+    // They travel on different connections: the cancel must not overtake its request.
+    if (post === undefined || post.hasHead) void cancel()
+    else this.#after(this.#options.limits.cancelDelayMs, () => void cancel())
+    return 'sent'
+  }
+
+  release(id: number): void {
+    // The answer may overtake the acknowledgement of its request, which nobody waits for any more.
+    const post = this.#posts.get(id)
+    if (post === undefined) return
+    this.#posts.delete(id)
+    const timer = this.#after(this.#options.limits.lingerMs, () => {
+      this.#tells.delete(post)
+      post.abort()
+    })
+    this.#tells.set(post, () => this.#cancel(timer))
+  }
+
+  negotiated(protocolVersion: string): void {
+    this.#protocolVersion = protocolVersion
+  }
+
+  listen(): void {
+    // The one stream carries everything.
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true
+    this.#end(dead('was stopped'))
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
+    for (const post of this.#posts.values()) post.abort()
+    this.#posts.clear()
+    for (const [post, settle] of this.#tells) {
+      post.abort()
+      settle()
+    }
+    this.#tells.clear()
+    return Promise.resolve()
+  }
+
+  #onEndpoint(data: string): void {
+    const { url } = this.#server
+    if (this.#hasEnded || this.#endpoint !== null) return
+    const endpoint = URL.canParse(data, url.href) ? new URL(data, url) : null
+    // Whoever can make the server name another place must not learn what is sent there, headers and all.
+    if (endpoint?.origin !== url.origin) return this.#end(dead('named an endpoint that is not its own'))
+    this.#endpoint = `${endpoint.pathname}${endpoint.search}`
+    for (const [id, text] of this.#waiting) this.#post(id, text, this.#endpoint)
+    this.#waiting.clear()
+  }
+
+  #post(id: number, text: string, path: string): void {
+    const post: HttpExchange = this.#exchange(text, path, (end) => {
+      this.#tells.get(post)?.()
+      this.#tells.delete(post)
+      if (this.#posts.get(id) !== post) return
+      this.#posts.delete(id)
+      const failure = this.#failure(end)
+      if (failure !== null) this.#events.failed(id, failure)
+    })
+    this.#posts.set(id, post)
+    post.start()
+  }
+
+  /** Ends in any case within its time. */
+  #tell(text: string, path: string): Promise<void> {
+    if (this.#isClosed) return Promise.resolve()
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        this.#cancel(timer)
+        this.#tells.delete(post)
+        resolve()
+      }
+      const post = this.#exchange(text, path, (end) => {
+        this.#failure(end)
+        settle()
+      })
+      const timer = this.#after(this.#options.limits.tellTimeoutMs, () => {
+        post.abort()
+        settle()
+      })
+      this.#tells.set(post, settle)
+      post.start()
+    })
+  }
+
+  #exchange(body: string, path: string, ended: (end: ExchangeEnd) => void): HttpExchange {
+    const version = this.#protocolVersion
+    const headers: Record<string, string> = version === null ? {} : { 'mcp-protocol-version': version }
+    return this.#server.exchange(
+      { method: 'POST', body, headers, path, pool: 'calls' },
+      { accepted: () => undefined, message: () => undefined, ended },
+    )
+  }
+
+  /** Null: the request was taken, and its answer comes on the stream. */
+  #failure(end: ExchangeEnd): LinkFailure | null {
+    switch (end.kind) {
+      case 'done':
+        return null
+      case 'not-sent':
+        return this.#failed('not-sent', 'server-unavailable', `can not be reached (${end.reason})`)
+      case 'broken':
+      case 'too-large':
+        return this.#failed('unknown', 'outcome-unknown', `broke off when it was asked (${end.reason})`)
+      case 'refused':
+        if (end.status === 404) {
+          this.#end({ kind: 'session-lost', reason: 'has forgotten the session' })
+          return { kind: 'session-lost' }
+        }
+        if (end.status < 500) return this.#failed('rejected', 'server-failed', `refused with HTTP status ${end.status}`)
+        return this.#failed('unknown', 'outcome-unknown', `answered with HTTP status ${end.status}`)
+    }
+  }
+
+  #failed(kind: 'not-sent' | 'rejected' | 'unknown', code: ErrorCode, clause: string): LinkFailure {
+    const retry: Retry = kind === 'unknown' ? 'outcome-unknown' : 'elsewhere'
+    return { kind, error: new OperatingError(code, `server ${this.#options.server.name} ${clause}`, { retry }) }
+  }
+
+  /** A link whose session is lost keeps its stream: what is under way may still be answered. */
+  #end(end: LinkEnd): void {
+    if (end.kind === 'dead') this.#stream.abort()
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    for (const id of this.#waiting.keys())
+      this.#events.failed(id, this.#failed('not-sent', 'server-unavailable', end.reason))
+    this.#waiting.clear()
+    this.#events.ended(end)
+  }
+
+  #dropped(): void {
+    this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
+  }
+
+  #after(ms: number, run: () => void): Timer {
+    const timer = this.#options.clock.after(ms, () => {
+      this.#timers.delete(timer)
+      run()
+    })
+    this.#timers.add(timer)
+    return timer
+  }
+
+  #cancel(timer: Timer): void {
+    timer.cancel()
+    this.#timers.delete(timer)
+  }
+}
+
+function dead(reason: string): LinkEnd {
+  return { kind: 'dead', reason }
+}
+
+function streamEndClause(end: ExchangeEnd): string {
+  switch (end.kind) {
+    case 'done':
+      return 'closed its event stream'
+    case 'not-sent':
+      return `can not be reached (${end.reason})`
+    case 'refused':
+      return `refused its event stream with HTTP status ${end.status}`
+    case 'broken':
+    case 'too-large':
+      return `broke its event stream off (${end.reason})`
+  }
+}
