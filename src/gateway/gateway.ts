@@ -11,12 +11,13 @@ import { defaultLimits } from './limits.ts'
 import type { GatewayLimits } from './limits.ts'
 import { drainingRefusal, refuse, stoppedRefusal } from './refusal.ts'
 import { scopeOfPath } from './scope.ts'
+import { SseTransport } from './sse-transport.ts'
 import { StreamableHttp } from './streamable-http.ts'
 
 /**
- * The north edge: MCP for clients, on `/mcp` (all servers) and `/mcp/{server}` (one, unrenamed), as a listener of a bare
- * HTTP server. Checks Host and Origin, hands each request to the protocol era and transport that it speaks, and lets no
- * accident out.
+ * The north edge: MCP for clients, on `/mcp` (all servers) and `/mcp/{server}` (one, unrenamed), and for old ones on `/sse`
+ * and `/messages`, as a listener of a bare HTTP server. Checks Host and Origin, hands each request to the protocol era and
+ * transport that it speaks, and lets no accident out.
  */
 export type Gateway = {
   /** Whether the path is the gateway's. */
@@ -44,6 +45,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
   const eraOptions = { ...options, limits: { ...defaultLimits, ...limits } }
   const era = new LegacyEra(eraOptions)
   const streamable = new StreamableHttp(era, eraOptions)
+  const sse = new SseTransport(era, eraOptions)
   const unsubscribe = options.onCatalogChanged(() => era.catalogChanged())
   let refusedAtDoor = 0
   let accidents = 0
@@ -51,12 +53,16 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
 
   const serve = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const forbidden = checkOrigin(req.headers)
-    const scope = scopeOfPath(pathOf(req))
+    const path = pathOf(req)
+    const scope = scopeOfPath(path)
     const isDrained = options.takes() === 'nothing'
     if (forbidden === null) {
       cors.allow(req, res)
       if (cors.answersPreflight(req, res)) return undefined
-      if (!stopped && !isDrained && scope !== undefined) return streamable.serve(scope, req, res)
+      if (!stopped && !isDrained) {
+        if (scope !== undefined) return streamable.serve(scope, req, res)
+        if (sse.serves(path)) return sse.serve(path, req, res)
+      }
     }
     refusedAtDoor += 1
     if (stopped) refuse(res, stoppedRefusal)
@@ -67,7 +73,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
   }
 
   return {
-    serves: (pathname) => pathname === '/mcp' || /^\/mcp\/(?:group\/)?[^/]*$/.test(pathname),
+    serves: (pathname) => pathname === '/mcp' || sse.serves(pathname) || /^\/mcp\/(?:group\/)?[^/]*$/.test(pathname),
     handle(req, res) {
       // A broken connection is told by `close`; without these listeners its `error` would end the process.
       req.on('error', () => undefined)
@@ -99,6 +105,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
       stopped = true
       unsubscribe()
       streamable.stop()
+      sse.stop()
       await era.stop()
     },
   }

@@ -6,13 +6,20 @@ import type { Refusal } from './refusal.ts'
 
 /** Of a POST; undefined: nothing is wrong. */
 export function refusalOfHeaders(req: IncomingMessage): Refusal | undefined {
+  const refusal = refusalOfContent(req)
+  if (refusal !== undefined) return refusal
+  if (!accepts(req, 'application/json') || !accepts(req, 'text/event-stream'))
+    return { status: 406, message: 'Accept must list application/json and text/event-stream' }
+  return undefined
+}
+
+/** Of a POST whose answer comes otherwise. */
+export function refusalOfContent(req: IncomingMessage): Refusal | undefined {
   const mediaType = req.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
   if (mediaType !== 'application/json') return { status: 415, message: 'Content-Type must be application/json' }
   const encoding = req.headers['content-encoding']
   if (encoding !== undefined && encoding !== 'identity')
     return { status: 415, message: 'the body must have no Content-Encoding' }
-  if (!accepts(req, 'application/json') || !accepts(req, 'text/event-stream'))
-    return { status: 406, message: 'Accept must list application/json and text/event-stream' }
   return undefined
 }
 

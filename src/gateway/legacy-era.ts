@@ -14,6 +14,7 @@ import { digestLists } from './list-digests.ts'
 import type { LocalSession } from './local-session.ts'
 import { LocalSessions } from './local-sessions.ts'
 import type { Refusal } from './refusal.ts'
+import { BodyReader } from './request-body.ts'
 import { listsOf } from './scope.ts'
 import { SessionFeed } from './session-feed.ts'
 import type { FeedSink } from './session-feed.ts'
@@ -29,12 +30,15 @@ export class LegacyEra {
   readonly counters: EraCounters = { sessionsOpened: 0, sessionsClosed: 0, messages: 0, refused: 0 }
   readonly locals: LocalSessions
   readonly requests: LegacyRequests
+  /** Of all its transports, within one sum. */
+  readonly bodies: BodyReader
   readonly #options: EraOptions
   readonly #initializing: Initializing
 
   constructor(options: EraOptions) {
     this.#options = options
     this.requests = new LegacyRequests(options)
+    this.bodies = new BodyReader(options.clock, options.limits)
     this.#initializing = new Initializing(options)
     this.locals = new LocalSessions({
       sessions: options.sessions,

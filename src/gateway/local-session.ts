@@ -11,6 +11,9 @@ import type { Scope } from './scope.ts'
  * The session itself is the cluster's (its record); any node may have a part of it at any time, and most have none.
  */
 
+/** What there is of a session before its client has said anything. */
+export type SessionPlace = Pick<SessionRecord, 'id' | 'path'>
+
 /** A request of the session that has no answer yet. */
 export type RequestUnderWay = {
   readonly id: RequestId
@@ -39,7 +42,7 @@ export class LocalSession {
   readonly #requests = new Set<RequestUnderWay>()
   #stream: ListeningStream | null = null
 
-  constructor(record: SessionRecord) {
+  constructor(record: SessionPlace) {
     const scope = scopeOfPath(record.path)
     assert(scope !== undefined, 'a session begins at an address of ours')
     this.id = record.id

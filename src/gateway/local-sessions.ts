@@ -1,8 +1,8 @@
-import type { SessionRecord } from '../state/command.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { SessionId } from '../vocabulary/ids.ts'
 import type { GatewayLimits } from './limits.ts'
 import { LocalSession } from './local-session.ts'
+import type { SessionPlace } from './local-session.ts'
 import type { ClusterSessions } from './sessions-port.ts'
 
 /**
@@ -23,14 +23,19 @@ export class LocalSessions {
     this.#sweep = this.#armSweep()
   }
 
-  /** Made when the session is used here first. */
-  of(record: SessionRecord): LocalSession {
+  /** Made when the session is used here first, or when its stream is opened before it begins. */
+  of(record: SessionPlace): LocalSession {
     let session = this.#byId.get(record.id)
     if (session === undefined) {
       session = new LocalSession(record)
       this.#byId.set(record.id, session)
     }
     return session
+  }
+
+  /** It has not begun, and will not. */
+  forget(session: LocalSession): void {
+    if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
   }
 
   all(): Iterable<LocalSession> {

@@ -13,7 +13,7 @@ export type Scope = {
   readonly group: string | null
 }
 
-const allServers: Scope = { path: '/mcp', server: null, group: null }
+export const allServers: Scope = { path: '/mcp', server: null, group: null }
 const groupPath = '/mcp/group/'
 const serverPath = '/mcp/'
 /** As the configuration lets groups be named. */

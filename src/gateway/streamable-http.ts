@@ -17,7 +17,6 @@ import type { LocalSession } from './local-session.ts'
 import { PostReply } from './post-reply.ts'
 import { drainingRefusal, refusalOfBody, refuse, stoppedRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
-import { BodyReader } from './request-body.ts'
 import type { Scope } from './scope.ts'
 import { sendJson } from './send-json.ts'
 
@@ -28,13 +27,11 @@ import { sendJson } from './send-json.ts'
 export class StreamableHttp {
   readonly #era: LegacyEra
   readonly #options: EraOptions
-  readonly #bodies: BodyReader
   #stopped = false
 
   constructor(era: LegacyEra, options: EraOptions) {
     this.#era = era
     this.#options = options
-    this.#bodies = new BodyReader(options.clock, options.limits)
   }
 
   async serve(scope: Scope, req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -58,7 +55,7 @@ export class StreamableHttp {
   async #post(scope: Scope, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const refusal = refusalOfHeaders(req)
     if (refusal !== undefined) return this.#refuse(res, refusal)
-    const body = await this.#bodies.read(req)
+    const body = await this.#era.bodies.read(req)
     if (body.kind === 'cut') return
     if (body.kind !== 'bytes') return this.#refuse(res, refusalOfBody(body.kind, this.#options.limits))
     // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
