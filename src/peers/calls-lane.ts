@@ -79,7 +79,7 @@ export class CallsLane {
   /** A frame of the lane has come from the peer. */
   receive(peer: NodeId, type: number, payload: Uint8Array): void {
     if (isWordFrame(type)) {
-      const word = decodeWord(payload)
+      const word = decodeWord(type, payload)
       if ('malformed' in word) this.#malformed(peer, word.malformed)
       else this.#mail.receiveWord(word)
     } else if (isMailFrame(type)) {

@@ -48,8 +48,8 @@ function fieldsOf(message: CallMessage): readonly PackedValue[] {
   switch (message.kind) {
     case 'call-start': {
       const { id, server, method, params, timeoutMs, origin } = message.call
-      const fields = [id, server, method, params, timeoutMs]
-      return origin === null ? fields : [...fields, origin.session, origin.requestId, origin.isKept]
+      const { session, requestId, isKept } = origin ?? { session: null, requestId: null, isKept: false }
+      return [id, server, method, params, timeoutMs, session, requestId, isKept]
     }
     case 'call-resume':
       return [message.id, message.ref.id, message.ref.session, message.ref.after]
@@ -99,7 +99,7 @@ function messageOf(type: number, id: CallId, fields: readonly unknown[]): CallMe
 
 /** Undefined: malformed. */
 function originOf([session, requestId, isKept]: readonly unknown[]): CallOrigin | null | undefined {
-  if (session === undefined) return null
+  if (session === null) return null
   if (typeof session !== 'string' || !isSessionId(session)) return undefined
   if (typeof requestId !== 'string' || typeof isKept !== 'boolean') return undefined
   return { session, requestId: asJsonText(requestId), isKept }

@@ -47,7 +47,7 @@ function fieldsOf(message: MailMessage): readonly PackedValue[] {
   switch (message.kind) {
     case 'mail-open': {
       const { session, position, isAgain } = message
-      return [session, isAgain, ...(position === null ? [] : [position.epoch, position.seq])]
+      return [session, isAgain, position?.epoch ?? null, position?.seq ?? null]
     }
     case 'mail-opened':
       return [message.position.epoch, message.position.seq]
@@ -68,7 +68,7 @@ function messageOf(type: number, reading: number, fields: readonly unknown[]): M
     case frameTypes['mail-open']: {
       if (typeof a !== 'string' || !isSessionId(a) || typeof b !== 'boolean') return null
       const opening = { kind: 'mail-open' as const, reading, session: a, isAgain: b }
-      if (c === undefined) return { ...opening, position: null }
+      if (c === null) return { ...opening, position: null }
       return isIndex(c) && isIndex(d) ? { ...opening, position: { epoch: c, seq: d } } : null
     }
     case frameTypes['mail-opened']:

@@ -16,7 +16,8 @@ export function encodeWord({ session, word }: SaidWord): { type: number; payload
   return { type: frameTypes['client-word'], payload: pack([session, word.kind, ...fieldsOf(word)]) }
 }
 
-export function decodeWord(payload: Uint8Array): SaidWord | Malformed {
+export function decodeWord(type: number, payload: Uint8Array): SaidWord | Malformed {
+  if (type !== frameTypes['client-word']) return { malformed: `frame type ${type} is no client's word` }
   const fields = unpack(payload)
   if ('malformed' in fields) return fields
   const [session, kind, ...rest] = fields

@@ -26,7 +26,7 @@ beforeAll(async () => {
   const patched = buildPatched(path.join(dir, 'strange'), [
     {
       file: 'wire/handshake-codec.ts',
-      search: '{ min: 1, max: 1 }',
+      search: '{ min: 2, max: 2 }',
       replace: "{ min: Number(process.env['WIRE'] ?? 1), max: Number(process.env['WIRE'] ?? 1) }",
     },
     { file: 'std/clock.ts', search: 'Date.now()', replace: "Date.now() + Number(process.env['AHEAD_MS'] ?? 0)" },

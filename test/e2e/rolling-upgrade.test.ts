@@ -12,30 +12,30 @@ import { connectClient, fixture, textOf } from './mcp-client.ts'
 import { buildPatched } from './other-build.ts'
 import type { SourcePatch } from './other-build.ts'
 
-// Builds of different wire versions in one cluster of real processes, under writes and calls. Version 2 is made here: its
-// Raft messages have one more field, and it greets peers by a frame of a new type, which version 1 would count as rejected.
+// Builds of different wire versions in one cluster of real processes, under writes and calls. Version 3 is made here: its
+// Raft messages have one more field, and it greets peers by a frame of a new type, which version 2 would count as rejected.
 const speaks = (range: string): SourcePatch => ({
   file: 'wire/handshake-codec.ts',
-  search: 'export const wireVersions: WireVersions = { min: 1, max: 1 }',
+  search: 'export const wireVersions: WireVersions = { min: 2, max: 2 }',
   replace: `export const wireVersions: WireVersions = ${range}`,
 })
 const greeting = 250
-const version2: readonly SourcePatch[] = [
+const version3: readonly SourcePatch[] = [
   {
     file: 'wire/raft-codec.ts',
     search: 'pack([message.term, ...fieldsOf(message)])',
-    replace: "pack([message.term, ...fieldsOf(message), 'of version 2'])",
+    replace: "pack([message.term, ...fieldsOf(message), 'of version 3'])",
   },
   {
     file: 'consensus/peer-links.ts',
     search: '    this.#options.opened(peer, lane)\n',
-    replace: `    if (wire >= 2 && lane === 'ctl') this.#transport.send(peer.node, lane, ${greeting}, new Uint8Array([0x90]))
+    replace: `    if (wire >= 3 && lane === 'ctl') this.#transport.send(peer.node, lane, ${greeting}, new Uint8Array([0x90]))
     this.#options.opened(peer, lane)\n`,
   },
   {
     file: 'consensus/peer-links.ts',
     search: '    if (isFormingFrame(type)) {\n',
-    replace: `    if (type === ${greeting}) return this.#options.log('info', 'greeted', { peer, wire: 2 })
+    replace: `    if (type === ${greeting}) return this.#options.log('info', 'greeted', { peer, wire: 3 })
     if (isFormingFrame(type)) {\n`,
   },
 ]
@@ -50,7 +50,7 @@ let load: Load
 
 beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'quorate-upgrade-'))
-  newCli = await buildPatched(path.join(dir, 'new'), [speaks('{ min: 1, max: 2 }'), ...version2])
+  newCli = await buildPatched(path.join(dir, 'new'), [speaks('{ min: 2, max: 3 }'), ...version3])
   const echo = { command: process.execPath, args: [fixture('echo')] }
   cluster = await startLocalCluster({ nodes: 3, dir: path.join(dir, 'cluster'), servers: { echo }, config })
   load = new Load(cluster.nodes)
@@ -65,10 +65,10 @@ afterAll(async () => {
 
 it('three nodes are upgraded one by one to a build of another wire version, and one goes back, while all goes on', async () => {
   for (const node of cluster.nodes) await load.without(node, () => node.restart(newCli))
-  for (const node of cluster.nodes) expect(await said(node, 'greeted', 'wire'), node.id).toContain(2)
+  for (const node of cluster.nodes) expect(await said(node, 'greeted', 'wire'), node.id).toContain(3)
   const [first] = cluster.nodes
   if (first !== undefined) await load.without(first, () => first.restart(builtCli))
-  expect(await said(first, 'peer-connected', 'wire')).toEqual(expect.arrayContaining([1]))
+  expect(await said(first, 'peer-connected', 'wire')).toEqual(expect.arrayContaining([2]))
   // Nobody was ever sent what it can not read, and what was longer than it knew was read.
   for (const node of cluster.nodes) {
     expect(await said(node, 'frame-rejected', 'why'), node.id).toEqual([])
@@ -78,12 +78,12 @@ it('three nodes are upgraded one by one to a build of another wire version, and 
 })
 
 it('a build that shares no wire version with the others ends with the way out, which they log too, and they go on', async () => {
-  const farCli = await buildPatched(path.join(dir, 'far'), [speaks('{ min: 3, max: 3 }')])
+  const farCli = await buildPatched(path.join(dir, 'far'), [speaks('{ min: 4, max: 4 }')])
   const last = cluster.node('n3')
   await load.without(last, async () => {
     await expect(last.restart(farCli)).rejects.toThrowError('n3 ended (1) before it was ready')
     const wayOut = 'the older one has to go through a release that speaks both'
-    expect(await readFile(last.logFile, 'utf8')).toContain(`this node speaks wire version 3 and the other wire version`)
+    expect(await readFile(last.logFile, 'utf8')).toContain(`this node speaks wire version 4 and the other wire version`)
     for (const node of cluster.nodes) {
       const lines = await said(node, 'peer-refused', 'code')
       expect(lines, node.id).toContain('incompatible-version')

@@ -228,7 +228,7 @@ function webSocketFrame(frame: WebSocketFrame): Uint8Array {
 }
 
 function helloPayload(kind: 'raft' | 'peer', lane: string): Uint8Array {
-  const versions = { min: 1, max: 1 }
+  const versions = { min: 2, max: 2 }
   const hello = encodeHello({ versions, nonce: bytes(32), kind, lane, peer: helloOf('n2') })
   return encodeHandshakeMessage({ kind: 'dialer-hello', hello }).payload
 }

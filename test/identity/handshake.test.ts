@@ -24,7 +24,7 @@ type Side = Partial<PeerHello> & {
 function handshake(role: HandshakeRole, side: Side): Handshake {
   const {
     secret: ownSecret = secret,
-    versions = { min: 1, max: 1 },
+    versions = { min: 2, max: 2 },
     admit = () => null,
     isOutgrown = () => false,
     lane = 'ctl',
@@ -95,8 +95,8 @@ describe('the handshake', () => {
   it('opens both sides once each has proven the secret', () => {
     const met = meet(handshake('dialer', {}), handshake('acceptor', {}))
     expect(met.sent).toEqual(['dialer-hello', 'acceptor-hello', 'dialer-proof', 'welcome'])
-    expect(met.dialer).toMatchObject({ kind: 'open', version: 1, peer: { node: 'n2' } })
-    expect(met.acceptor).toMatchObject({ kind: 'open', version: 1, peer: { node: 'n1' } })
+    expect(met.dialer).toMatchObject({ kind: 'open', version: 2, peer: { node: 'n2' } })
+    expect(met.acceptor).toMatchObject({ kind: 'open', version: 2, peer: { node: 'n1' } })
   })
 
   it('refuses a peer without the secret, before anything else is looked at', () => {
@@ -106,8 +106,8 @@ describe('the handshake', () => {
   })
 
   it.each([
-    [{ min: 3, max: 4 }, 'this node speaks wire versions 3 to 4 and the other wire version 1', 'both 1 and 3'],
-    [{ min: 2, max: 2 }, 'this node speaks wire version 2 and the other wire version 1', 'both 1 and 2'],
+    [{ min: 4, max: 5 }, 'this node speaks wire versions 4 to 5 and the other wire version 2', 'both 2 and 4'],
+    [{ min: 3, max: 3 }, 'this node speaks wire version 3 and the other wire version 2', 'both 2 and 3'],
   ])(
     'refuses versions without overlap, %j, and tells both sides the ranges and the way out',
     (versions, ranges, way) => {
@@ -118,14 +118,14 @@ describe('the handshake', () => {
       expect(refusalOf(met.dialer)).toMatchObject({ code: 'incompatible-version' })
       expect(refusalOf(met.dialer).message).toContain(ranges)
       expect(refusalOf(met.acceptor)).toMatchObject({ code: 'incompatible-version' })
-      expect(refusalOf(met.acceptor).message).toContain('this node speaks wire version 1 and the other')
+      expect(refusalOf(met.acceptor).message).toContain('this node speaks wire version 2 and the other')
       for (const side of [met.dialer, met.acceptor]) expect(refusalOf(side).message).toContain(way)
     },
   )
 
   it('refuses versions without overlap first, and believes no id of a peer without the secret', () => {
     const met = meet(
-      handshake('dialer', { versions: { min: 2, max: 3 }, secret: otherSecret }),
+      handshake('dialer', { versions: { min: 3, max: 4 }, secret: otherSecret }),
       handshake('acceptor', {}),
     )
     for (const side of [met.dialer, met.acceptor]) {
@@ -136,7 +136,7 @@ describe('the handshake', () => {
 
   it('lets nobody in who proves the secret but speaks no common version', () => {
     const acceptor = handshake('acceptor', {})
-    const dialer = handshake('dialer', { versions: { min: 2, max: 2 } })
+    const dialer = handshake('dialer', { versions: { min: 3, max: 3 } })
     const [hello] = sent(dialer.start())
     const [answer] = sent(acceptor.receive(hello))
     if (answer.kind !== 'acceptor-hello' || hello.kind !== 'dialer-hello') throw new Error('no answer')

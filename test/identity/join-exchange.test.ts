@@ -22,7 +22,7 @@ type Changed = Partial<Omit<JoinRequest, 'key' | 'nonce'>>
 /** A joiner, and its request as the codec would hand it over. */
 function joiner(token = makeJoinToken(secret, clusterId), changed: Changed = {}): Joiner {
   const { id, key, clusterId: named } = parseJoinToken(token.text)
-  const said = { versions: { min: 1, max: 1 }, tokenId: id, clusterId: named, clusterName: null, clock: now }
+  const said = { versions: { min: 2, max: 2 }, tokenId: id, clusterId: named, clusterName: null, clock: now }
   const attempt = new JoinAttempt({ ...said, node: 'n4' as NodeId, version: '1.0.0', ...changed })
   return { key, attempt, sent: sentOf(attempt.request, (bytes) => attempt.prove(key, bytes)) }
 }
@@ -41,7 +41,7 @@ function check(sent: SentJoinRequest, known = secret): JoinCheck {
     clusterName: 'prod',
     keyOf: (named, id) => joinKeyOf(known, { clusterId: named, id }),
     now,
-    versions: { min: 1, max: 1 },
+    versions: { min: 2, max: 2 },
   })
 }
 

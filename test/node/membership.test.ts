@@ -100,7 +100,7 @@ async function clusterNode({ loses = false } = {}): Promise<{ address: string; a
         clusterName: 'prod',
         keyOf: (named, id) => joinKeyOf(secret, { clusterId: named, id }),
         now: Date.now(),
-        versions: { min: 1, max: 1 },
+        versions: { min: 2, max: 2 },
       })
       const answer =
         check.kind === 'proven'

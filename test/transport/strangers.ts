@@ -5,7 +5,12 @@ import { Handshake } from '../../src/identity/handshake.ts'
 import type { ClusterSecret } from '../../src/identity/secret.ts'
 import type { PeerHello, WireVersions } from '../../src/vocabulary/handshake.ts'
 import { decodeFrame, encodeFrame, nextSeq } from '../../src/wire/frame.ts'
-import { decodeHandshakeMessage, encodeHandshakeMessage, encodeHello } from '../../src/wire/handshake-codec.ts'
+import {
+  decodeHandshakeMessage,
+  encodeHandshakeMessage,
+  encodeHello,
+  wireVersions,
+} from '../../src/wire/handshake-codec.ts'
 import { waitFor } from '../wait.ts'
 import { testSecret } from './rig.ts'
 
@@ -47,7 +52,7 @@ export class RawPeer extends RawClient {
   ) {
     super(address, `/raft/${options.lane ?? 'ctl'}`, options.autoPong ?? true)
     const own = encodeHello({
-      versions: options.versions ?? { min: 1, max: 1 },
+      versions: options.versions ?? wireVersions,
       nonce: crypto.getRandomValues(new Uint8Array(32)),
       kind: 'raft',
       lane: options.lane ?? 'ctl',

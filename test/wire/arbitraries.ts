@@ -5,12 +5,22 @@ import type { Claim, Delta, GossipBody, GossipMessage } from '../../src/gossip/m
 import type { Configuration, ConfigurationChange } from '../../src/raft/configuration.ts'
 import { entryKinds } from '../../src/raft/entry.ts'
 import type { Message, ProposalContent, RefusalReason } from '../../src/raft/messages.ts'
-import type { CallId, ClusterId, NodeId, ProposalId, ServerName } from '../../src/vocabulary/ids.ts'
+import type {
+  CallId,
+  ClusterId,
+  NodeId,
+  ProposalId,
+  QuestionId,
+  ServerName,
+  SessionId,
+} from '../../src/vocabulary/ids.ts'
 import { errorCodes, OperatingError } from '../../src/vocabulary/operating-error.ts'
 import type { CallMessage } from '../../src/wire/call-codec.ts'
 import type { FormingMessage } from '../../src/wire/forming.ts'
 import { snapshotBytesMax } from '../../src/wire/limits.ts'
+import type { MailMessage } from '../../src/wire/mail-codec.ts'
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
+import type { SaidWord } from '../../src/wire/word-codec.ts'
 
 /** Every message that nodes send each other once they know each other, at random. */
 
@@ -20,6 +30,8 @@ const word = (max: number) => fc.stringMatching(new RegExp(`^[A-Za-z0-9._-]{1,${
 const nodeId = word(64).map((text) => text as NodeId)
 const proposalId = word(64).map((text) => text as ProposalId)
 const callId = word(64).map((text) => text as CallId)
+const serverName = fc.stringMatching(/^[a-z0-9-]{1,40}$/).map((name) => `s${name}` as ServerName)
+const sessionId = fc.uuid().map((text) => text as SessionId)
 const clusterId = fc.uuid().map((text) => text as ClusterId)
 const index = fc.oneof(fc.nat(300), fc.maxSafeNat())
 const bytes = fc.uint8Array({ maxLength: 300 })
@@ -221,6 +233,7 @@ const outcome: fc.Arbitrary<Outcome> = fc.oneof(
   json.map((error) => ({ kind: 'error' as const, error })),
   fc.record({ kind: fc.constantFrom('not-sent', 'rejected', 'unknown'), error: operatingError }),
   fc.constant({ kind: 'cancelled' as const }),
+  fc.constant({ kind: 'left' as const }),
 )
 
 export const callMessage: fc.Arbitrary<CallMessage> = fc.oneof(
@@ -228,20 +241,66 @@ export const callMessage: fc.Arbitrary<CallMessage> = fc.oneof(
     kind: fc.constant('call-start' as const),
     call: fc.record({
       id: callId,
-      server: fc.stringMatching(/^[a-z0-9-]{1,40}$/).map((name) => `s${name}` as ServerName),
+      server: serverName,
       method: fc.constantFrom('tools/call', 'resources/read'),
       params: json,
       timeoutMs: fc.option(fc.nat(), { nil: null }),
+      origin: fc.option(fc.record({ session: sessionId, requestId: json, isKept: fc.boolean() }), { nil: null }),
     }),
   }),
   fc.record({
-    kind: fc.constant('call-notify' as const),
+    kind: fc.constant('call-resume' as const),
     id: callId,
-    notification: fc.record({ method: fc.constant('notifications/progress'), params: json }),
+    ref: fc.record({ id: callId, session: sessionId, after: index }),
+  }),
+  fc.record({
+    kind: fc.constant('call-event' as const),
+    id: callId,
+    event: fc.record({ seq: index, message: json }),
   }),
   fc.record({ kind: fc.constant('call-end' as const), id: callId, outcome }),
-  fc.record({ kind: fc.constant('call-cancel' as const), id: callId }),
+  fc.record({ kind: fc.constantFrom('call-cancel', 'call-leave', 'call-behind'), id: callId }),
 )
+
+const position = fc.record({ epoch: index, seq: index })
+const reading = index
+
+export const mailMessage: fc.Arbitrary<MailMessage> = fc.oneof(
+  fc.record({
+    kind: fc.constant('mail-open' as const),
+    reading,
+    session: sessionId,
+    position: fc.option(position, { nil: null }),
+    isAgain: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant('mail-opened' as const), reading, position }),
+  fc.record({
+    kind: fc.constant('mail' as const),
+    reading,
+    epoch: index,
+    mail: fc.record({ seq: index, server: fc.option(serverName, { nil: null }), message: json }),
+  }),
+  fc.record({ kind: fc.constantFrom('mail-behind', 'mail-displaced', 'mail-close'), reading }),
+)
+
+const questionId = fc
+  .tuple(nodeId, fc.nat(), fc.nat())
+  .map(([node, generation, counter]) => `q.${node}.${generation}.${counter}.${'a-_Z09'.padEnd(16, 'x')}` as QuestionId)
+export const saidWord: fc.Arbitrary<SaidWord> = fc.record({
+  session: sessionId,
+  word: fc.oneof(
+    fc.record({ kind: fc.constant('answer' as const), question: questionId, result: json }),
+    fc.record({ kind: fc.constant('refusal' as const), question: questionId, error: json }),
+    fc.record({ kind: fc.constant('progress' as const), question: questionId, params: json }),
+    fc.record({ kind: fc.constant('cancel' as const), requestId: json }),
+    fc.record({
+      kind: fc.constant('notification' as const),
+      server: fc.option(serverName, { nil: null }),
+      method: fc.constant('notifications/roots/list_changed'),
+      params: json,
+    }),
+  ),
+})
 
 /** One change of some bytes: cut at the end, lengthened, or with one bit flipped. */
 export const damage: fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> = fc.oneof(

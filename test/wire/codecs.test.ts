@@ -11,17 +11,23 @@ import { frameTypes, isFormingFrame, isSnapshotFrame } from '../../src/wire/fram
 import { decodeGossipMessage, encodeGossipMessage } from '../../src/wire/gossip-codec.ts'
 import { decodeHandshakeMessage } from '../../src/wire/handshake-codec.ts'
 import { payloadBytesMax, raftLanes, snapshotBytesMax, snapshotChunkBytesMax } from '../../src/wire/limits.ts'
+import { decodeMailMessage, encodeMailMessage } from '../../src/wire/mail-codec.ts'
+import type { MailMessage } from '../../src/wire/mail-codec.ts'
 import { pack, unpack } from '../../src/wire/pack.ts'
 import { decodeMessage, encodeMessage } from '../../src/wire/raft-codec.ts'
 import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
+import { decodeWord, encodeWord } from '../../src/wire/word-codec.ts'
+import type { SaidWord } from '../../src/wire/word-codec.ts'
 import {
   callMessage,
   damage,
   envelope,
   formingMessage,
   gossipMessage,
+  mailMessage,
   raftMessage,
+  saidWord,
   snapshotMessage,
 } from './arbitraries.ts'
 
@@ -51,6 +57,16 @@ const families: Record<
     any: callMessage,
     encode: (message) => encodeCallMessage(message as never),
     decode: decodeCallMessage,
+  },
+  mail: {
+    any: mailMessage,
+    encode: (message) => encodeMailMessage(message as MailMessage),
+    decode: decodeMailMessage,
+  },
+  word: {
+    any: saidWord,
+    encode: (message) => encodeWord(message as SaidWord),
+    decode: decodeWord,
   },
   gossip: {
     any: gossipMessage,

@@ -5,13 +5,22 @@ import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/std/random.ts'
 import { decodeCallMessage, encodeCallMessage } from '../../src/wire/call-codec.ts'
 import type { CallMessage } from '../../src/wire/call-codec.ts'
+import { decodeMailMessage, encodeMailMessage } from '../../src/wire/mail-codec.ts'
+import type { MailMessage } from '../../src/wire/mail-codec.ts'
+import { decodeWord, encodeWord } from '../../src/wire/word-codec.ts'
+import type { SaidWord } from '../../src/wire/word-codec.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/forming-codec.ts'
 import type { FormingMessage } from '../../src/wire/forming.ts'
 import { decodeFrame, encodeFrame } from '../../src/wire/frame.ts'
 import type { Malformed } from '../../src/wire/frame.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
 import { decodeGossipMessage, encodeGossipMessage } from '../../src/wire/gossip-codec.ts'
-import { decodeHandshakeMessage, encodeHandshakeMessage, encodeHello } from '../../src/wire/handshake-codec.ts'
+import {
+  decodeHandshakeMessage,
+  encodeHandshakeMessage,
+  encodeHello,
+  wireVersions,
+} from '../../src/wire/handshake-codec.ts'
 import { cutText, pack, unpack } from '../../src/wire/pack.ts'
 import { decodeMessage, encodeMessage } from '../../src/wire/raft-codec.ts'
 import type { GossipMessage } from '../../src/gossip/messages.ts'
@@ -20,7 +29,16 @@ import { decodeSnapshotMessage, encodeSnapshotMessage } from '../../src/wire/sna
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
 import type { ConnectionHello, HandshakeMessage } from '../../src/vocabulary/handshake.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
-import { callMessage, envelope, formingMessage, gossipMessage, raftMessage, snapshotMessage } from './arbitraries.ts'
+import {
+  callMessage,
+  envelope,
+  formingMessage,
+  gossipMessage,
+  mailMessage,
+  raftMessage,
+  saidWord,
+  snapshotMessage,
+} from './arbitraries.ts'
 import { mutate } from './mutate.ts'
 
 // What may come over a socket, and more: whatever it is, it is read or called malformed in a sentence, in time and memory
@@ -43,7 +61,7 @@ type Family = {
 }
 
 const hello: ConnectionHello = {
-  versions: { min: 1, max: 1 },
+  versions: wireVersions,
   nonce: new Uint8Array(32).fill(7),
   kind: 'raft',
   lane: 'ctl',
@@ -91,6 +109,16 @@ const families: Record<string, Family> = {
     samples: sampled(callMessage, encodeCallMessage),
     decode: decodeCallMessage,
     encode: (message: CallMessage) => encodeCallMessage(message),
+  },
+  mail: {
+    samples: sampled(mailMessage, encodeMailMessage),
+    decode: decodeMailMessage,
+    encode: (message: MailMessage) => encodeMailMessage(message),
+  },
+  word: {
+    samples: sampled(saidWord, encodeWord),
+    decode: decodeWord,
+    encode: (message: SaidWord) => encodeWord(message),
   },
   gossip: {
     samples: sampled(gossipMessage, encodeGossipMessage),

@@ -4,6 +4,7 @@ import { Random } from '../../src/std/random.ts'
 import type { ClusterId, NodeId } from '../../src/vocabulary/ids.ts'
 import type { JoinAnswer, JoinGrant, JoinRequest } from '../../src/vocabulary/join.ts'
 import { joinBytesMax } from '../../src/vocabulary/join.ts'
+import { wireVersions } from '../../src/wire/handshake-codec.ts'
 import {
   decodeJoinAnswer,
   decodeJoinBody,
@@ -18,7 +19,7 @@ import { mutate } from './mutate.ts'
 // What comes over the plain POST of a join, from whoever: it is read, or called malformed in a sentence without the value.
 const bytes = (length: number, fill = 7): Uint8Array => new Uint8Array(length).fill(fill)
 const request: JoinRequest = {
-  versions: { min: 1, max: 1 },
+  versions: wireVersions,
   tokenId: '0123456789abcdef',
   clusterId: '11111111-2222-3333-4444-555555555555' as ClusterId,
   clusterName: 'prod',
