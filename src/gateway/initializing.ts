@@ -55,13 +55,6 @@ export class Initializing {
     const about = { clientInfo: objectOf(params, 'clientInfo'), capabilities: objectOf(params, 'capabilities') }
     if (about.clientInfo === undefined) return invalid('clientInfo is not an object')
     if (about.capabilities === undefined) return invalid('capabilities is not an object')
-    if (sessions.count >= limits.sessionsMax)
-      return refused({
-        status: 503,
-        message: `the cluster already has ${limits.sessionsMax} sessions`,
-        code: rpcCodes.overloaded,
-        headers: { 'Retry-After': retryAfterSeconds },
-      })
     const protocolVersion = legacyVersions.find((known) => known === asked) ?? legacyVersions[0] ?? asked
     const opening: SessionOpening = {
       id: id ?? (randomUUID() as SessionId),
@@ -94,8 +87,6 @@ export function refusalOfChange(error: OperatingError): Refusal {
     headers: { 'Retry-After': String(seconds) },
   }
 }
-
-const retryAfterSeconds = '30'
 
 function refused(refusal: Refusal): { kind: 'refused'; refusal: Refusal } {
   return { kind: 'refused', refusal }

@@ -3,10 +3,12 @@
  * others. Header time-outs are the HTTP server's own (`headersTimeout`), before a request comes here.
  */
 export type GatewayLimits = {
-  /** Sessions of the cluster; above it `initialize` is answered 503. */
-  readonly sessionsMax: number
+  /** Standalone streams of Streamable HTTP on this node; above it one more is answered 503. */
+  readonly streamsMax: number
   /** A session without request, call or open stream on any node for so long is ended. */
   readonly sessionIdleMs: number
+  /** Streams of HTTP+SSE on this node, whose sessions have begun or not; above it one more is answered 503. */
+  readonly sseStreamsMax: number
   /** One POST's body. */
   readonly bodyBytesMax: number
   /** From a request's headers to the end of its body. */
@@ -27,8 +29,9 @@ export type GatewayLimits = {
 }
 
 export const defaultLimits: GatewayLimits = {
-  sessionsMax: 10_000,
+  streamsMax: 10_000,
   sessionIdleMs: 30 * 60_000,
+  sseStreamsMax: 4096,
   bodyBytesMax: 4 * 1024 * 1024,
   bodyTimeoutMs: 30_000,
   bodiesBytesMax: 256 * 1024 * 1024,

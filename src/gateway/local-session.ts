@@ -39,6 +39,8 @@ export class LocalSession {
   readonly scope: Scope
   /** The lists that the client was told of last by this node; null: by none that this node knows of. */
   told: ListDigests | null = null
+  /** The cluster did not have it when it was last looked for. */
+  isMissing = false
   readonly #requests = new Set<RequestUnderWay>()
   #stream: ListeningStream | null = null
 

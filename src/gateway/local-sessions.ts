@@ -69,11 +69,17 @@ export class LocalSessions {
     this.#options.ended(session)
   }
 
+  /** One that is there before it begins has from one sweep to the next for it. */
+  #miss(session: LocalSession): void {
+    if (session.isMissing) this.#end(session.id)
+    session.isMissing = true
+  }
+
   #armSweep(): Timer {
     const { clock, sessions, limits } = this.#options
     return clock.after(limits.sessionIdleMs / touchesPerIdle, () => {
       for (const session of this.#byId.values())
-        if (sessions.find(session.id) === undefined) this.#end(session.id)
+        if (sessions.find(session.id) === undefined) this.#miss(session)
         else if (session.isListening || session.requests > 0) sessions.touch(session.id)
       this.#sweep = this.#armSweep()
     })

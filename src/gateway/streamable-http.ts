@@ -27,6 +27,8 @@ import { sendJson } from './send-json.ts'
 export class StreamableHttp {
   readonly #era: LegacyEra
   readonly #options: EraOptions
+  /** On which sessions listen. */
+  #streams = 0
   #stopped = false
 
   constructor(era: LegacyEra, options: EraOptions) {
@@ -138,6 +140,8 @@ export class StreamableHttp {
     from: FeedEventId | null,
     res: ServerResponse,
   ): void {
+    const { streamsMax } = this.#options.limits
+    if (this.#streams >= streamsMax) return this.#refuse(res, tooManyStreams(streamsMax))
     const stream = this.#makeStream(session, res)
     const prime = (id: string): void => {
       if (primes(record.protocolVersion)) stream.prime(id)
@@ -147,7 +151,11 @@ export class StreamableHttp {
       move: prime,
       end: () => stream.end(),
     })
-    res.once('close', () => feed.close())
+    this.#streams += 1
+    res.once('close', () => {
+      this.#streams -= 1
+      feed.close()
+    })
     prime(feed.eventId)
     feed.open()
   }
@@ -220,6 +228,11 @@ export class StreamableHttp {
 }
 
 const unknownSession: Refusal = { status: 404, message: 'the session is unknown or has ended' }
+
+function tooManyStreams(streamsMax: number): Refusal {
+  const message = `sessions already listen on ${streamsMax} streams of this node`
+  return { status: 503, message, code: rpcCodes.overloaded, headers: { 'Retry-After': '30' } }
+}
 
 /** The one revision in which clients may send several messages at once. */
 const batchVersion = '2025-03-26'

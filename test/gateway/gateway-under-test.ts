@@ -2,20 +2,22 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createParser } from 'eventsource-parser'
 import { onTestFinished } from 'vitest'
-import type { Call, CallNotification, NotifyCaller, Outcome } from '../../src/calls/call.ts'
+import type { Call, Caller, CallRef, ClientWord, Mailroom, Outcome } from '../../src/calls/call.ts'
 import { makeCallIds } from '../../src/calls/call-ids.ts'
 import { makeGateway } from '../../src/gateway/gateway.ts'
 import type { Gateway } from '../../src/gateway/gateway.ts'
-import type { Takes } from '../../src/gateway/gateway-options.ts'
+import type { GatewayOptions, Takes } from '../../src/gateway/gateway-options.ts'
 import type { GatewayLimits } from '../../src/gateway/limits.ts'
 import type { LogFields } from '../../src/log/log.ts'
 import { buildCatalog } from '../../src/routing/catalog.ts'
 import type { Replica } from '../../src/state/command.ts'
 import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
-import type { NodeId } from '../../src/vocabulary/ids.ts'
+import type { JsonText } from '../../src/std/json-text.ts'
+import type { NodeId, SessionId } from '../../src/vocabulary/ids.ts'
 import { countingClock } from '../counting-clock.ts'
 import { offer, replica } from '../routing/replicas.ts'
+import { MailInMemory, SessionsInMemory } from './ports-in-memory.ts'
 
 /** A gateway behind a real HTTP server on loopback; what lies behind the calls port is in the test's hands. */
 export type UnderTest = {
@@ -25,6 +27,11 @@ export type UnderTest = {
   readonly url: string
   /** Every call that reached the port, in order. */
   readonly calls: PerformedCall[]
+  /** Every call that a client came back for, in order. */
+  readonly resumed: ResumedCall[]
+  readonly words: { readonly session: SessionId; readonly word: ClientWord }[]
+  readonly sessions: SessionsInMemory
+  readonly mail: MailInMemory
   readonly logged: { readonly level: string; readonly event: string; readonly fields: LogFields | undefined }[]
   readonly timers: ReadonlySet<object>
   readonly catalogListeners: ReadonlySet<() => void>
@@ -35,10 +42,16 @@ export type UnderTest = {
 
 export type PerformedCall = {
   readonly call: Call
+  readonly caller: Caller
+  /** Its cancellation. */
   readonly signal: AbortSignal
-  readonly notify: (notification: CallNotification) => void
+  /** The next event. */
+  readonly hear: (message: string) => void
+  readonly notify: (notification: { readonly method: string; readonly params: JsonText }) => void
   readonly end: (outcome: Outcome) => void
 }
+
+export type ResumedCall = Omit<PerformedCall, 'call'> & { readonly node: NodeId; readonly ref: CallRef }
 
 export const filesReplica = replica({
   server: 'files',
@@ -67,10 +80,26 @@ type Performer = (performed: PerformedCall) => void
 export const echo: Performer = ({ call, end }) =>
   end({ kind: 'result', result: asJsonText(`{"content":[],"structuredContent":${call.params}}`) })
 
-export async function startGateway(
-  /** `deaf`: what lies behind does not end its calls when they are cancelled. */
-  options: { limits?: Partial<GatewayLimits>; perform?: Performer; deaf?: true; replicas?: readonly Replica[] } = {},
-): Promise<UnderTest> {
+export type GatewayUnderTestOptions = {
+  readonly limits?: Partial<GatewayLimits>
+  readonly perform?: Performer
+  readonly resume?: (resumed: ResumedCall) => void
+  /** What lies behind does not end its calls when they are cancelled. */
+  readonly deaf?: true
+  readonly replicas?: readonly Replica[]
+  /** Those of another gateway, to be another node of its cluster. */
+  readonly sessions?: SessionsInMemory
+  readonly mail?: MailInMemory
+  readonly mailroom?: Mailroom
+  /** Puts what the gateway itself mails. */
+  readonly put?: GatewayOptions['mail']
+  readonly node?: string
+}
+
+/** Where all calls are performed, unless a test says otherwise. */
+export const performer = 'n2' as NodeId
+
+export async function startGateway(options: GatewayUnderTestOptions = {}): Promise<UnderTest> {
   const calls: PerformedCall[] = []
   const logged: { level: string; event: string; fields: LogFields | undefined }[] = []
   const write = (level: string) => (event: string, fields?: LogFields) => void logged.push({ level, event, fields })
@@ -86,23 +115,58 @@ export async function startGateway(
   const catalogListeners = new Set<() => void>()
   let catalog = buildCatalog(options.replicas ?? [filesReplica, sqlReplica])
 
-  const call = (given: Call, notify: NotifyCaller, signal: AbortSignal): Promise<Outcome> => {
+  const sessions = options.sessions ?? new SessionsInMemory()
+  const mail = options.mail ?? new MailInMemory()
+  const resumed: ResumedCall[] = []
+  const words: { session: SessionId; word: ClientWord }[] = []
+
+  const begin = (caller: Caller, seq: number): { outcome: Promise<Outcome>; made: Omit<PerformedCall, 'call'> } => {
     const ended = deferred<Outcome>()
-    const performed = { call: given, signal, notify, end: (outcome: Outcome) => ended.resolve(outcome) }
-    if (!options.deaf) signal.addEventListener('abort', () => ended.resolve({ kind: 'cancelled' }), { once: true })
+    let last = seq
+    const hear = (message: string): void => caller.hear({ seq: (last += 1), message: asJsonText(message) })
+    const made = {
+      caller,
+      signal: caller.cancelled,
+      hear,
+      notify: ({ method, params }: { readonly method: string; readonly params: JsonText }) =>
+        hear(`{"jsonrpc":"2.0","method":"${method}","params":${params}}`),
+      end: (outcome: Outcome) => ended.resolve(outcome),
+    }
+    const endAs = (kind: 'cancelled' | 'left') => () => ended.resolve({ kind })
+    if (!options.deaf) caller.cancelled.addEventListener('abort', endAs('cancelled'), { once: true })
+    caller.left?.addEventListener('abort', endAs('left'), { once: true })
+    return { outcome: ended.promise, made }
+  }
+  const call = (given: Call, caller: Caller): Promise<Outcome> => {
+    caller.routed?.(performer)
+    const { outcome, made } = begin(caller, 0)
+    const performed = { call: given, ...made }
     calls.push(performed)
     options.perform?.(performed)
-    return ended.promise
+    return outcome
+  }
+  const resume = (node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome> => {
+    const { outcome, made } = begin(caller, ref.after)
+    const again = { node, ref, ...made }
+    resumed.push(again)
+    options.resume?.(again)
+    return outcome
   }
   const gateway = makeGateway(
     {
+      node: (options.node ?? 'n1') as NodeId,
+      sessions,
+      mailroom: options.mailroom ?? mail,
+      mail: options.put ?? ((session, letter) => mail.put(session, letter)),
+      words: { say: (session, word) => void words.push({ session, word }) },
+      resume,
       catalog: () => catalog,
       onCatalogChanged(listener) {
         catalogListeners.add(listener)
         return () => catalogListeners.delete(listener)
       },
       calls: { call },
-      nextCallId: makeCallIds('n1' as NodeId, 1),
+      nextCallId: makeCallIds((options.node ?? 'n1') as NodeId, 1),
       takes: () => taken.now,
       version: '0.0.1',
       allowedHosts: ['mcp.example'],
@@ -127,6 +191,10 @@ export async function startGateway(
     origin,
     url: `${origin}/mcp`,
     calls,
+    resumed,
+    words,
+    sessions,
+    mail,
     logged,
     timers,
     catalogListeners,
@@ -145,7 +213,7 @@ export type RawSession = {
   readonly id: string
   /** POSTs this very text. */
   post(body: string, options?: { headers?: Record<string, string>; signal?: AbortSignal }): Promise<Response>
-  listen(options?: { signal?: AbortSignal }): Promise<Response>
+  listen(options?: { signal?: AbortSignal; from?: string }): Promise<Response>
 }
 
 export const mcpHeaders = { 'Content-Type': 'application/json', Accept: 'application/json, text/event-stream' }
@@ -159,10 +227,14 @@ export function initializeText(protocolVersion = '2025-11-25'): string {
   })
 }
 
-export async function openSession(url: string): Promise<RawSession> {
-  const opened = await fetch(url, { method: 'POST', headers: mcpHeaders, body: initializeText() })
+export async function openSession(url: string, protocolVersion = '2025-11-25'): Promise<RawSession> {
+  const opened = await fetch(url, { method: 'POST', headers: mcpHeaders, body: initializeText(protocolVersion) })
   await opened.text()
-  const id = opened.headers.get('mcp-session-id') ?? ''
+  return sessionAt(url, opened.headers.get('mcp-session-id') ?? '')
+}
+
+/** A session that is known already, perhaps at another node. */
+export function sessionAt(url: string, id: string): RawSession {
   return {
     id,
     post: (body, { headers = {}, signal } = {}) =>
@@ -172,9 +244,13 @@ export async function openSession(url: string): Promise<RawSession> {
         body,
         ...(signal === undefined ? {} : { signal }),
       }),
-    listen: ({ signal } = {}) =>
+    listen: ({ signal, from } = {}) =>
       fetch(url, {
-        headers: { Accept: 'text/event-stream', 'Mcp-Session-Id': id },
+        headers: {
+          Accept: 'text/event-stream',
+          'Mcp-Session-Id': id,
+          ...(from === undefined ? {} : { 'Last-Event-ID': from }),
+        },
         ...(signal === undefined ? {} : { signal }),
       }),
   }
@@ -192,8 +268,45 @@ export function request(id: string, method: string, params = '{}'): string {
 
 /** The messages of an event stream's text. */
 export function eventsOf(text: string): unknown[] {
-  const messages: unknown[] = []
-  const parser = createParser({ onEvent: (event) => void messages.push(JSON.parse(event.data)) })
+  return idEventsOf(text).flatMap(({ message }) => (message === undefined ? [] : [message]))
+}
+
+/** Its events with their ids; `message`: undefined in one without data. */
+export function idEventsOf(text: string): { id: string | undefined; message: unknown }[] {
+  const events: { id: string | undefined; message: unknown }[] = []
+  const parser = createParser({
+    onEvent: ({ id, data }) => void events.push({ id, message: data === '' ? undefined : JSON.parse(data) }),
+  })
   parser.feed(text)
-  return messages
+  return events
+}
+
+/** A stream that is read bit by bit. */
+export class OpenStream {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  text = ''
+
+  constructor(response: Response) {
+    if (response.body === null) throw new Error('the response has no body')
+    this.#reader = response.body.getReader()
+  }
+
+  /** Reads on until the condition holds, or the stream ends. */
+  async until(condition: (text: string) => boolean): Promise<string> {
+    const decoder = new TextDecoder()
+    while (!condition(this.text)) {
+      const { done, value } = await this.#reader.read()
+      if (done) break
+      this.text += decoder.decode(value, { stream: true })
+    }
+    return this.text
+  }
+
+  get events(): { id: string | undefined; message: unknown }[] {
+    return idEventsOf(this.text)
+  }
+
+  cancel(): Promise<void> {
+    return this.#reader.cancel()
+  }
 }

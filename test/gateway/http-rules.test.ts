@@ -2,11 +2,14 @@ import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js'
 import { describe, expect, it } from 'vitest'
-import { legacyVersions } from '../../src/gateway/legacy-era.ts'
+import { legacyVersions } from '../../src/gateway/initializing.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
+import type { SessionId } from '../../src/vocabulary/ids.ts'
+import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { waitFor } from '../wait.ts'
 import {
   echo,
+  eventsOf,
   filesReplica,
   initializeText,
   mcpHeaders,
@@ -78,21 +81,40 @@ describe('initialize', () => {
   })
 
   it('is -32602 without a protocol version', async () => {
-    const { url, gateway } = await startGateway()
+    const { url, sessions } = await startGateway()
     expect(await (await post(url, request('1', 'initialize'))).json()).toMatchObject({
       id: 1,
       error: { code: -32_602 },
     })
-    expect(gateway.sessions()).toEqual([])
+    expect(sessions.all()).toEqual([])
   })
 
-  it('is 503 with Retry-After when the node has all the sessions that it may have', async () => {
-    const { url, gateway } = await startGateway({ limits: { sessionsMax: 1 } })
+  it('is 503 with Retry-After when the cluster has all the sessions that it may have', async () => {
+    const { url, sessions } = await startGateway()
+    sessions.max = 1
     const { id } = await openSession(url)
     const refused = await post(url, initializeText())
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
-    expect(gateway.closeSession(id)).toBe(true)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '10'])
+    expect(await refused.json()).toMatchObject({ id: 0, error: { code: -31_004, data: { code: 'overloaded' } } })
+    expect(sessions.end(id as SessionId)).toBe(true)
     expect((await post(url, initializeText())).status).toBe(200)
+  })
+
+  it('is 503 while the cluster has no quorum, and makes no session', async () => {
+    const { url, sessions } = await startGateway()
+    sessions.failure = new OperatingError('no-quorum', 'no majority answers')
+    const refused = await post(url, initializeText())
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(refused.headers.get('mcp-session-id')).toBeNull()
+    expect(await refused.json()).toMatchObject({ id: 0, error: { code: -31_001, data: { code: 'no-quorum' } } })
+    expect(sessions.all()).toEqual([])
+  })
+
+  it('is -32602 when the client says more of itself than is kept', async () => {
+    const { url, sessions } = await startGateway()
+    sessions.failure = new OperatingError('bad-request', 'clientInfo is too long')
+    const refused = await post(url, initializeText())
+    expect([refused.status, await refused.json()]).toMatchObject([200, { error: { code: -32_602 } }])
   })
 })
 
@@ -120,35 +142,53 @@ describe('a session', () => {
     const stream = await session.listen()
     const ended = await fetch(url, { method: 'DELETE', headers: { 'Mcp-Session-Id': session.id } })
     expect(ended.status).toBe(204)
-    expect(await stream.text()).toBe('')
+    expect(eventsOf(await stream.text())).toEqual([])
     expect((await session.post(ping)).status).toBe(404)
-    expect(gateway.counters()).toMatchObject({ sessions: 0, sessionsOpened: 1, sessionsClosed: 1 })
+    expect(gateway.counters()).toMatchObject({ streams: 0, sessionsOpened: 1, sessionsClosed: 1 })
   })
 
-  it('expires when it is idle, but not while its client listens', async () => {
-    const { url, gateway } = await startGateway({ limits: { sessionIdleMs: 60 } })
-    const listening = await openSession(url)
+  it('is said to be in use as long as its client listens or a call is in work, and not after', async () => {
+    const under = await startGateway({ limits: { sessionIdleMs: 80 } })
+    const { touched } = under.sessions
+    const [listening, busy, idle] = [
+      await openSession(under.url),
+      await openSession(under.url),
+      await openSession(under.url),
+    ]
     const stream = await listening.listen()
-    await openSession(url)
-    await waitFor('the idle session to expire', () => gateway.counters().sessionsExpired === 1)
-    expect(gateway.sessions()).toMatchObject([{ id: listening.id, path: '/mcp', listening: true, activeCalls: 0 }])
-    await stream.body?.cancel()
-    await waitFor('the other to expire', () => gateway.counters().sessionsExpired === 2)
-    expect((await listening.post(ping)).status).toBe(404)
-  })
-
-  it('does not expire while a call is in work', async () => {
-    const under = await startGateway({ limits: { sessionIdleMs: 300 } })
-    const busy = await openSession(under.url)
     const answer = busy.post(toolCall({ id: '1', tool: 'files__wait' }))
     const call = await waitFor('the call', () => under.calls[0])
-    await openSession(under.url)
-    await waitFor('the later session to expire', () => under.gateway.counters().sessionsExpired > 0)
-    expect(under.gateway.sessions().map(({ id }) => id)).toEqual([busy.id])
-    expect(call.signal.aborted).toBe(false)
+    touched.length = 0
+    const times = (session: { id: string }): number => touched.filter((id) => id === session.id).length
+    await waitFor('both to be told several times', () => times(listening) > 2 && times(busy) > 2)
+    expect(times(idle)).toBe(0)
+    await stream.body?.cancel()
     call.end({ kind: 'result', result: asJsonText('{}') })
-    expect((await answer).status).toBe(200)
-    await waitFor('it to expire after its call', () => under.gateway.sessions().length === 0)
+    await answer
+    await waitFor('both to be closed', () => {
+      const { streams, activeCalls } = under.gateway.counters()
+      return streams === 0 && activeCalls === 0
+    })
+    const timers = under.timers.size
+    touched.length = 0
+    await waitFor('the next time', () => under.timers.size === timers)
+    expect(touched).toEqual([])
+  })
+
+  it('that this node does not know is looked for in the cluster once', async () => {
+    const { url, sessions } = await startGateway()
+    const { id } = await openSession(url)
+    const record = sessions.find(id as SessionId)
+    if (record === undefined) throw new Error('there is no record')
+    sessions.records.clear()
+    const headers = { ...mcpHeaders, 'Mcp-Session-Id': id }
+    expect((await post(url, ping, headers)).status).toBe(404)
+    sessions.elsewhere.set(record.id, record)
+    expect((await post(url, ping, headers)).status).toBe(200)
+    sessions.records.clear()
+    sessions.failure = new OperatingError('no-leader', 'no leader is known', { retryAfterMs: 2500 })
+    const refused = await post(url, ping, headers)
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '3'])
   })
 
   it('outlives its server: the lists are empty and calls are answered, until it is back', async () => {
@@ -325,7 +365,7 @@ describe('addresses and methods', () => {
 })
 
 describe('the standalone stream', () => {
-  it('needs Accept and a session, and is one a session', async () => {
+  it('needs Accept and a session; a newer one takes its place', async () => {
     const { url, gateway } = await startGateway()
     const session = await openSession(url)
     expect((await fetch(url, { headers: { 'Mcp-Session-Id': session.id, Accept: 'application/json' } })).status).toBe(
@@ -336,15 +376,17 @@ describe('the standalone stream', () => {
     expect(first.headers.get('content-type')).toBe('text/event-stream')
     expect(first.headers.get('cache-control')).toBe('no-cache, no-transform')
     expect(first.headers.get('x-accel-buffering')).toBe('no')
-    expect((await session.listen()).status).toBe(409)
-    await first.body?.cancel()
+    const second = await session.listen()
+    expect(second.status).toBe(200)
+    expect(eventsOf(await first.text())).toEqual([])
+    expect(gateway.counters().streams).toBe(1)
+    await second.body?.cancel()
     await waitFor('the stream to be given up', () => gateway.counters().streams === 0)
-    expect((await session.listen()).status).toBe(200)
   })
 
   it('is kept alive by comments', async () => {
     const { url } = await startGateway({ limits: { keepAliveMs: 20 } })
-    const session = await openSession(url)
+    const session = await openSession(url, '2025-06-18')
     const reader = (await session.listen()).body?.getReader()
     for (let seen = 0; seen < 2; seen += 1)
       expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toBe(': keep-alive\n\n')

@@ -4,7 +4,8 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { offer, replica, tools } from '../routing/replicas.ts'
 import { waitFor } from '../wait.ts'
-import { echo, filesReplica, openSession, sqlReplica, startGateway } from './gateway-under-test.ts'
+import type { SessionId } from '../../src/vocabulary/ids.ts'
+import { echo, eventsOf, filesReplica, openSession, sqlReplica, startGateway } from './gateway-under-test.ts'
 
 // The official SDK's client as the judge of what goes over the wire.
 async function connectClient(url: string, changed: string[] = []): Promise<Client> {
@@ -37,8 +38,8 @@ describe('the SDK’s client', () => {
     ])
     const result = await client.callTool({ name: 'sql__query', arguments: { sql: 'select 1' } })
     expect(result.structuredContent).toEqual({ name: 'query', arguments: { sql: 'select 1' } })
-    expect(under.gateway.sessions()).toMatchObject([
-      { path: '/mcp', protocolVersion: '2025-11-25', client: { name: 'judge', version: '1' } },
+    expect(under.sessions.all()).toMatchObject([
+      { path: '/mcp', protocolVersion: '2025-11-25', clientInfo: '{"name":"judge","version":"1"}' },
     ])
   })
 
@@ -155,12 +156,10 @@ describe('list_changed', () => {
   it('is owed to a session that does not listen yet', async () => {
     const under = await startGateway()
     const session = await openSession(under.url)
+    under.show([moreTools])
     under.show([moreTools, sqlReplica])
-    under.show([filesReplica, sqlReplica])
     const stream = await session.listen()
-    under.gateway.closeSession(session.id)
-    expect(await stream.text()).toBe(
-      'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n',
-    )
+    under.sessions.end(session.id as SessionId)
+    expect(eventsOf(await stream.text())).toEqual([{ jsonrpc: '2.0', method: 'notifications/tools/list_changed' }])
   })
 })
