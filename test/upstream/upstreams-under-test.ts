@@ -182,7 +182,7 @@ export function messageOf(outcome: Outcome): string {
   return typeof outcome.error === 'string' ? outcome.error : outcome.error.message
 }
 
-function recordedLog(): RecordedLog {
+export function recordedLog(): RecordedLog {
   const lines: { event: string; fields: LogFields }[] = []
   const at = (bound: LogFields): RecordedLog => {
     const write = (event: string, fields: LogFields = {}): void => {
