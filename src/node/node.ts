@@ -299,22 +299,27 @@ async function startParts(
 
   const { allowedHosts, allowedOrigins } = config.http
   const origins = { allowedHosts: [...allowedHosts, peers.addresses.http], allowedOrigins }
-  const gateway = makeGateway({
-    node,
-    sessions,
-    catalog: () => catalog.current(),
-    onCatalogChanged: (listener) => catalog.onChanged(listener),
-    calls,
-    resume: (...resumed) => calls.resume(...resumed),
-    mailroom: peers.mailroom,
-    words: peers.words,
-    nextCallId,
-    takes: () => draining.takes,
-    version,
-    ...origins,
-    clock,
-    log,
-  })
+  const gateway = makeGateway(
+    {
+      node,
+      sessions,
+      catalog: () => catalog.current(),
+      onCatalogChanged: (listener) => catalog.onChanged(listener),
+      calls,
+      // It is answered on a GET, which is no work by itself.
+      resume: (...resumed) => traffic.during(() => calls.resume(...resumed)),
+      mailroom: peers.mailroom,
+      mail: (session, mail) => boxes.put(session, mail),
+      words: peers.words,
+      nextCallId,
+      takes: () => draining.takes,
+      version,
+      ...origins,
+      clock,
+      log,
+    },
+    { sessionIdleMs: config.mcp.sessionIdleMs },
+  )
   stops.add('gateway', () => gateway.stop())
   const events = new ClusterEvents(() => clock.now())
   stops.add('events', () => events.stop())
@@ -440,7 +445,7 @@ function abandoned(node: NodeId): OperatingError {
 
 /** Requests that a drain lets end: all that may change something, but for what operators want of the cluster. */
 function isWork(method: string | undefined, path: string): boolean {
-  return method !== 'GET' && method !== 'HEAD' && /^\/(?:mcp|v1\/kv|v1\/tools)(?:\/|$)/.test(path)
+  return method !== 'GET' && method !== 'HEAD' && /^\/(?:mcp|messages|v1\/kv|v1\/tools)(?:\/|$)/.test(path)
 }
 
 function pathOf(url: string | undefined): string {
