@@ -12,6 +12,7 @@ const outcomes: Readonly<Record<Outcome['kind'], Outcome>> = {
   'not-sent': { kind: 'not-sent', error: new OperatingError('server-unavailable', 'no') },
   rejected: { kind: 'rejected', error: new OperatingError('overloaded', 'no') },
   cancelled: { kind: 'cancelled' },
+  left: { kind: 'left' },
 }
 
 /** Calls in turn: of which server, how each ends, and after how long. */
@@ -26,7 +27,7 @@ async function after(calls: readonly (readonly [string, Outcome['kind'], number]
   for (const [name, kind, tookMs] of calls) {
     next = [kind, tookMs]
     const server = name as ServerName
-    const call: Call = { id: '1' as CallId, server, method: 'tools/call', params: asJsonText('{}'), timeoutMs: null }
+    const call: Call = { id: '1' as CallId, server, method: 'tools/call', params: asJsonText('{}'), timeoutMs: null, origin: null }
     expect(await measured.call(call, () => undefined, new AbortController().signal)).toBe(outcomes[kind])
   }
   return measured

@@ -27,7 +27,7 @@ beforeAll(async () => {
     {
       file: 'wire/handshake-codec.ts',
       search: '{ min: 2, max: 2 }',
-      replace: "{ min: Number(process.env['WIRE'] ?? 1), max: Number(process.env['WIRE'] ?? 1) }",
+      replace: "{ min: Number(process.env['WIRE'] ?? 2), max: Number(process.env['WIRE'] ?? 2) }",
     },
     { file: 'std/clock.ts', search: 'Date.now()', replace: "Date.now() + Number(process.env['AHEAD_MS'] ?? 0)" },
   ])

@@ -79,7 +79,7 @@ describe('a joiner with a token of the cluster', () => {
     expect(code(check(joiner(undefined, { clock: now + 60_001 }).sent))).toBe('clock-skew, proven')
     expect(code(check(joiner(undefined, { clusterName: 'prod' }).sent))).toBe('proven')
     expect(code(check(joiner(undefined, { clusterName: 'test' }).sent))).toBe('wrong-cluster, proven')
-    const newer = { ...joiner(undefined, { versions: { min: 2, max: 3 } }).sent, request: null }
+    const newer = { ...joiner(undefined, { versions: { min: 3, max: 4 } }).sent, request: null }
     expect(code(check(newer))).toBe('incompatible-version, proven')
     const skewed = check(joiner(undefined, { clock: now - 3_600_000 }).sent)
     expect(skewed).toMatchObject({ error: { message: expect.stringContaining('3600 s behind the cluster') } })

@@ -13,9 +13,9 @@ const catalog = buildCatalog([replica({ server: 'files', node: 'n1', offer: offe
 function makeToolCalls(): ToolCalls {
   return new ToolCalls({
     calls: {
-      call: (_call, _notify, signal) =>
+      call: (_call, { cancelled }) =>
         new Promise<Outcome>((resolve) => {
-          signal.addEventListener('abort', () => resolve({ kind: 'cancelled' }))
+          cancelled.addEventListener('abort', () => resolve({ kind: 'cancelled' }))
         }),
     },
     catalog: () => catalog,
