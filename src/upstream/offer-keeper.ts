@@ -53,8 +53,8 @@ export class OfferKeeper {
   }
 
   async #list(offer: Offer, kinds: Iterable<ListKind>): Promise<Offer> {
-    const { server, limits, ask } = this.#options
-    return listOffer({ server, offer, kinds, limits, ask })
+    const { server, limits } = this.#options
+    return listOffer({ server, offer, kinds, limits, ask: (...request) => this.#options.ask(...request) })
   }
 
   #listSoon(): void {

@@ -30,6 +30,7 @@ export class OwnUpstream implements Audience {
   #idleTimer: Timer
   readonly #startedAt: number
   #usedAt: number
+  #isOpen = false
   #isClosing = false
   #isBroken = false
 
@@ -55,6 +56,11 @@ export class OwnUpstream implements Audience {
     this.#idleMs = client.idleMs
     this.#idleTimer = clock.after(this.#idleMs, () => this.#onIdle())
     this.opened = this.#open(client)
+  }
+
+  /** It has taken calls. */
+  get isOpen(): boolean {
+    return this.#isOpen
   }
 
   /** A call begins to use it. */
@@ -130,6 +136,7 @@ export class OwnUpstream implements Audience {
         }
       })
       await Promise.all(said)
+      this.#isOpen = true
       return null
     } catch (error) {
       const message = `server ${server.name} can not be opened for the session (${describeError(error)})`

@@ -101,7 +101,7 @@ export class OwnUpstreams {
 
   async stop(): Promise<void> {
     this.#isStopping = true
-    for (const session of [...this.#reopenings.keys()]) this.#forgetReopening(session)
+    for (const session of this.#reopenings.keys()) this.#forgetReopening(session)
     await Promise.all([...this.#open.values(), ...this.#leaving].map((own) => own.close()))
   }
 
@@ -111,7 +111,7 @@ export class OwnUpstreams {
     { deadline, party, cancelled }: { deadline: number; party: Party; cancelled: AbortSignal },
   ): Promise<ConnectionOutcome> {
     const { clock, server } = this.#options
-    const opened = await this.#within(own.opened, deadline, cancelled)
+    const opened = own.isOpen ? null : await this.#within(own.opened, deadline, cancelled)
     if (cancelled.aborted) return { kind: 'cancelled' }
     if (opened === 'late') {
       const message = `server ${server.name} was not opened for the session in time`

@@ -28,24 +28,27 @@ export class Questions {
     this.#openMax = openMax
   }
 
-  ask(request: ServerRequest, { asker, session, call, deliver }: Asked): void {
+  ask(request: ServerRequest, asked: Asked): void {
+    const { asker, call } = asked
     const id = this.#nextId()
     const key = keyOf(request.id)
     const again = asker.open.get(key)
     if (again !== undefined) this.#withdraw(again, 'it was asked again')
     const [oldest] = asker.open.values()
     if (oldest !== undefined && asker.open.size >= this.#openMax) {
-      const error = errorObject(unanswered, `${this.#openMax} later questions are open`)
-      this.#close(oldest, (question) => errorText(question.serverId, error))
+      const reason = `${this.#openMax} later questions are open`
+      const serverId = this.#open.get(oldest)?.serverId
+      this.#withdraw(oldest, reason)
+      if (serverId !== undefined) asker.tell(errorText(serverId, errorObject(unanswered, reason)))
     }
     const idRange = request.members.get('id')
     const token = tokenRange(request)
     const ranges = [idRange, token].filter((range) => range !== undefined)
     const serverToken = token === undefined ? null : sliceJson(request.text, token)
-    this.#open.set(id, { asker, session, key, serverId: request.id, serverToken, call, deliver })
+    this.#open.set(id, { ...asked, key, serverId: request.id, serverToken })
     asker.open.set(key, id)
     call?.pause()
-    deliver(
+    asked.deliver(
       edited(
         request,
         ranges.map((range) => ({ ...range, text: JSON.stringify(id) })),

@@ -155,14 +155,14 @@ export class SharedUpstream implements Audience {
   }
 
   #resourceUpdated(notification: ServerNotification): void {
-    const { node, server, clients, mail } = this.#options
+    const { node, server, clients } = this.#options
     const uri = paramOf(notification, 'uri')
     if (typeof uri !== 'string') return
     for (const session of this.#subscriptions.hearersOf(uri)) {
       const pinned = clients.find(session)?.pins.get(server.name)
       // Its subscriptions are another node's to keep by now, which tells it too.
       if (pinned !== undefined && pinned !== node) this.#forgetSubscriptions(session)
-      else mail(session, notification.text)
+      else this.#options.mail(session, notification.text)
     }
   }
 

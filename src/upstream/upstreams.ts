@@ -60,7 +60,7 @@ export type RunningUpstreams = Upstreams &
 export type UpstreamFigures = { readonly own: ReadonlyMap<ServerName, number>; readonly questions: number }
 
 export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
-  const { node, generation, log, clock, random, version, dataDir, mail } = options
+  const { node, generation, log, clock, random, version, dataDir } = options
   const limits = { ...defaultLimits, ...options.limits }
   const records = new ChildRecords(dataDir)
   const clients = new Clients(options.sessions)
@@ -77,7 +77,7 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
         node,
         clients,
         questions,
-        mail: (session, message) => mail(session, { server: name, message }),
+        mail: (session, message) => options.mail(session, { server: name, message }),
         onStatus: (status) => options.onStatus(name, status),
       })
       return [name, upstream]
