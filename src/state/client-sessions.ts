@@ -97,11 +97,11 @@ export class ClientSessions {
     const named = yield* byName(sessions, ({ id }) => id)
     const byIdleMs = new Map<number, Set<SessionId>>()
     let length = 0
-    for (const session of sessions) {
+    for (const [place, session] of sessions.entries()) {
       idsOf(byIdleMs, session.idleMs).add(session.id)
       length += sessionLength(session)
+      if (place % restoredAtOnce === 0) yield
     }
-    yield
     const ended = [...this.#sessions.keys()].filter((id) => !named.has(id))
     yield
     const commit = (): void => {
@@ -223,6 +223,7 @@ type SessionCommand = Extract<Command, { readonly kind: `session-${string}` }>
 /** Where a command stands: its index, and log time there. */
 type Entry = { readonly index: Revision; readonly time: number }
 
+const restoredAtOnce = 1024
 const tooMuchText = `the sessions of the cluster hold ${sessionsLengthMax} characters already`
 
 function idsOf(byIdleMs: Map<number, Set<SessionId>>, idleMs: number): Set<SessionId> {

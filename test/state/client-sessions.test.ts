@@ -224,13 +224,17 @@ describe('the pins of a session', () => {
 describe('the sessions of a cluster', () => {
   it('have a limit', () => {
     const state = new Fed()
-    for (let n = 0; n < clientSessionsMax; n += 1) state.open(sessionIdOf(n + 10))
+    state.open(s1)
+    const [session] = state.clientSessions()
+    if (session === undefined) throw new Error('it was opened')
+    const sessions = Array.from({ length: clientSessionsMax }, (_, n) => ({ ...session, id: sessionIdOf(n + 10) }))
+    state.restore({ ...state.capture(), sessions })
     expect(state.open(s1)).toEqual(refusedFor(`${clientSessionsMax} sessions`))
     state.feed(close(sessionIdOf(10)))
     expect(state.open(s1)).toEqual(done)
     expect(state.clientSessionCount).toBe(clientSessionsMax)
     state.pass(60_000)
-    expect([state.clientSessionCount, state.takeChange().sessionsEnded.length]).toEqual([0, clientSessionsMax + 1])
+    expect([state.clientSessionCount, state.takeChange().sessionsEnded.length]).toEqual([0, clientSessionsMax + 2])
   })
 
   it('hold no more text than a limit, restored ones too, which what ends makes free', () => {
@@ -249,6 +253,9 @@ describe('the sessions of a cluster', () => {
     }
     state.feed(unsubscribe(s1, 'u'.repeat(length - 6)))
     expect(state.open(sessionIdOf(4))).toEqual(done)
+    expect(state.open(sessionIdOf(5), long)).toEqual(refusedFor('characters already'))
+    state.feed(close(s2))
+    expect(state.open(sessionIdOf(5), long)).toEqual(done)
   })
 
   it('that a restored state does not have have ended, and those that were not told of before are told', () => {
