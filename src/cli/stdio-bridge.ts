@@ -259,8 +259,8 @@ export class StdioBridge {
       if (this.#stopping.signal.aborted) return
       lastEventId = answer.lastEventId ?? lastEventId
       const { end } = answer
-      // The place is not known any more: what is new comes all the same.
-      if (end.kind === 'refused' && end.status === 400 && lastEventId !== null) {
+      // The place is not known any more, or what follows it can not be taken: what is new comes all the same.
+      if ((end.kind === 'too-large' || (end.kind === 'refused' && end.status === 400)) && lastEventId !== null) {
         lastEventId = null
         continue
       }

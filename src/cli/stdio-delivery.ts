@@ -125,6 +125,9 @@ export class Deliveries {
       case 'done':
         if (!parcel.isRequest) return { kind: 'delivered' }
         return this.#unfinished('the node ended its answer before the result', { mayBeRepeated, turns: false })
+      // It would be so again.
+      case 'too-large':
+        return { kind: 'failed', error: unknown(end.reason) }
       case 'broken':
         return this.#unfinished(`the connection broke (${end.reason})`, { mayBeRepeated, turns: true })
       case 'not-sent':
