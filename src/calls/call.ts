@@ -143,8 +143,12 @@ export type MailReader = {
   displaced(): void
 }
 
-/** The mail of all nodes for one session, from its positions on (a node without one: what nobody has read yet). */
+/**
+ * The mail of all nodes for one session. Without positions: what nobody has read yet. With those of an event id: what is
+ * behind them, and of a node that is not among them all that came since the client had none. So the first event id that a
+ * client is given has this node's position in it, as told by `at`.
+ */
 export type Mailroom = {
-  /** Answers how to stop. */
+  /** Answers how to stop. Nothing is told before this has returned. */
   read(session: SessionId, positions: ReadonlyMap<NodeId, MailPosition>, reader: MailReader): () => void
 }

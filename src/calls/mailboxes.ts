@@ -50,16 +50,16 @@ export class Mailboxes {
   }
 
   /** Answers how to close; closing what is displaced or closed does nothing. */
-  open({ session, position, isAgain }: MailOpening, reader: BoxReader): () => void {
-    const box = this.#boxOf(session)
-    if (box.reader !== null && isAgain) {
+  open(opening: MailOpening, reader: BoxReader): () => void {
+    const box = this.#boxOf(opening.session)
+    if (box.reader !== null && opening.isAgain) {
       reader.displaced()
       return () => undefined
     }
     const before = box.reader
     box.reader = reader
     before?.displaced()
-    const from = this.#startOf(box, position)
+    const from = this.#startOf(box, opening)
     reader.at({ epoch: this.#options.epoch, seq: from })
     for (const { mail } of [...box.letters]) {
       if (box.reader !== reader) break
@@ -91,8 +91,11 @@ export class Mailboxes {
   }
 
   /** What the client is known to have is kept no more. */
-  #startOf(box: Box, position: MailPosition | null): number {
-    if (position === null) return box.readSeq
+  #startOf(box: Box, { position, isFresh }: MailOpening): number {
+    if (position === null) {
+      if (isFresh) box.freshSeq = box.readSeq
+      return box.freshSeq
+    }
     const oldest = box.letters[0]?.mail.seq ?? box.lastSeq + 1
     if (position.epoch !== this.#options.epoch) return oldest - 1
     const from = Math.min(position.seq, box.lastSeq)
@@ -139,7 +142,7 @@ export class Mailboxes {
     const known = this.#boxes.get(session)
     if (known !== undefined) return known
     const lastSeq = this.#lastSeq
-    const box: Box = { session, letters: [], bytes: 0, lastSeq, readSeq: lastSeq, reader: null }
+    const box: Box = { session, letters: [], bytes: 0, lastSeq, readSeq: lastSeq, freshSeq: lastSeq, reader: null }
     this.#boxes.set(session, box)
     return box
   }
@@ -169,8 +172,13 @@ export class Mailboxes {
 
 export type MailOpening = {
   readonly session: SessionId
-  /** Null: what nobody has read yet. */
+  /** Null: the client was not told one yet. */
   readonly position: MailPosition | null
+  /**
+   * Without a position: the client begins anew, with what nobody has read yet. Else it has got nothing of this box since it
+   * began anew, whatever was handed to its streams.
+   */
+  readonly isFresh: boolean
   /** A reading that was open goes on after its link was away: one that has begun since stays, and this one is displaced. */
   readonly isAgain: boolean
 }
@@ -227,6 +235,8 @@ type Box = {
   lastSeq: number
   /** Up to it all has been handed to a reading. */
   readSeq: number
+  /** Where the client began anew. */
+  freshSeq: number
   reader: BoxReader | null
 }
 

@@ -32,6 +32,9 @@ export class ClusterMailroom implements Mailroom {
       session,
       reader,
       positions: new Map(positions),
+      hasPositions: positions.size > 0,
+      opened: new Set(),
+      isOpen: false,
       closeHere: () => undefined,
     }
     this.#readings.set(reading.number, reading)
@@ -42,7 +45,7 @@ export class ClusterMailroom implements Mailroom {
 
   /** There is a link to the node now. */
   linked(node: NodeId): void {
-    for (const reading of this.#readings.values()) this.#openAt(node, reading, true)
+    for (const reading of this.#readings.values()) if (reading.isOpen) this.#openAt(node, reading, true)
   }
 
   /** What comes from the node's boxes, each under the number of its reading; of readings that are over it is ignored. */
@@ -72,7 +75,8 @@ export class ClusterMailroom implements Mailroom {
   #open(reading: Reading): void {
     const { self, boxes, links } = this.#options
     if (this.#readings.get(reading.number) !== reading) return
-    const { session, number } = reading
+    reading.isOpen = true
+    const { number } = reading
     let epoch = 0
     const box: BoxReader = {
       at: (position) => {
@@ -85,12 +89,13 @@ export class ClusterMailroom implements Mailroom {
       },
       displaced: () => this.displaced(number),
     }
-    reading.closeHere = boxes.open({ session, position: reading.positions.get(self) ?? null, isAgain: false }, box)
+    reading.closeHere = boxes.open(openingOf(self, reading, false), box)
     for (const node of links.nodes()) this.#openAt(node, reading, false)
   }
 
-  #openAt(node: NodeId, { number, session, positions }: Reading, isAgain: boolean): void {
-    this.#options.links.open(node, number, { session, position: positions.get(node) ?? null, isAgain })
+  #openAt(node: NodeId, reading: Reading, isAgain: boolean): void {
+    this.#options.links.open(node, reading.number, openingOf(node, reading, isAgain))
+    reading.opened.add(node)
   }
 
   #displace(reading: Reading): void {
@@ -127,5 +132,16 @@ type Reading = {
   readonly reader: MailReader
   /** Up to where mail has come, by node. */
   readonly positions: Map<NodeId, MailPosition>
+  /** Its client came with an event id. */
+  readonly hasPositions: boolean
+  /** Nodes whose boxes it has asked for. */
+  readonly opened: Set<NodeId>
+  /** The boxes of this node and of those that were linked then have been asked for. */
+  isOpen: boolean
   closeHere: () => void
+}
+
+function openingOf(node: NodeId, { session, positions, hasPositions, opened }: Reading, isAgain: boolean): MailOpening {
+  const isFresh = !hasPositions && !opened.has(node)
+  return { session, position: positions.get(node) ?? null, isFresh, isAgain }
 }

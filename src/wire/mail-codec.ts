@@ -13,13 +13,13 @@ import type { PackedValue } from './pack.ts'
  * that the reading node gave it, the first field of each.
  */
 export type MailMessage =
+  /** Fields as in calls/mailboxes. */
   | {
       readonly kind: 'mail-open'
       readonly reading: number
       readonly session: SessionId
-      /** Null: what nobody has read yet. */
       readonly position: MailPosition | null
-      /** Opened anew after a link was away: another reading of the session is not displaced by it but stays. */
+      readonly isFresh: boolean
       readonly isAgain: boolean
     }
   /** The answer to `mail-open`, before any mail: from where on it comes. */
@@ -46,8 +46,8 @@ export function decodeMailMessage(type: number, payload: Uint8Array): MailMessag
 function fieldsOf(message: MailMessage): readonly PackedValue[] {
   switch (message.kind) {
     case 'mail-open': {
-      const { session, position, isAgain } = message
-      return [session, isAgain, position?.epoch ?? null, position?.seq ?? null]
+      const { session, position, isFresh, isAgain } = message
+      return [session, isFresh, isAgain, position?.epoch ?? null, position?.seq ?? null]
     }
     case 'mail-opened':
       return [message.position.epoch, message.position.seq]
@@ -63,13 +63,14 @@ function fieldsOf(message: MailMessage): readonly PackedValue[] {
 }
 
 function messageOf(type: number, reading: number, fields: readonly unknown[]): MailMessage | null {
-  const [a, b, c, d] = fields
+  const [a, b, c, d, e] = fields
   switch (type) {
     case frameTypes['mail-open']: {
-      if (typeof a !== 'string' || !isSessionId(a) || typeof b !== 'boolean') return null
-      const opening = { kind: 'mail-open' as const, reading, session: a, isAgain: b }
-      if (c === null) return { ...opening, position: null }
-      return isIndex(c) && isIndex(d) ? { ...opening, position: { epoch: c, seq: d } } : null
+      if (typeof a !== 'string' || !isSessionId(a)) return null
+      if (typeof b !== 'boolean' || typeof c !== 'boolean') return null
+      const opening = { kind: 'mail-open' as const, reading, session: a, isFresh: b, isAgain: c }
+      if (d === null) return { ...opening, position: null }
+      return isIndex(d) && isIndex(e) ? { ...opening, position: { epoch: d, seq: e } } : null
     }
     case frameTypes['mail-opened']:
       return isIndex(a) && isIndex(b) ? { kind: 'mail-opened', reading, position: { epoch: a, seq: b } } : null

@@ -17,7 +17,11 @@ const rejected: Outcome = { kind: 'rejected', error: new OperatingError('overloa
 const resumeMs = 60_000
 const keptMs = 300_000
 
-type Work = { readonly hear: (message: string) => void; readonly end: (outcome: Outcome) => void; cancelled: AbortSignal }
+type Work = {
+  readonly hear: (message: string) => void
+  readonly end: (outcome: Outcome) => void
+  cancelled: AbortSignal
+}
 
 /** A node whose upstreams do what the test says, by call id. */
 function node(limits: Partial<KeptCallsLimits> = {}) {

@@ -27,7 +27,14 @@ async function after(calls: readonly (readonly [string, Outcome['kind'], number]
   for (const [name, kind, tookMs] of calls) {
     next = [kind, tookMs]
     const server = name as ServerName
-    const call: Call = { id: '1' as CallId, server, method: 'tools/call', params: asJsonText('{}'), timeoutMs: null, origin: null }
+    const call: Call = {
+      id: '1' as CallId,
+      server,
+      method: 'tools/call',
+      params: asJsonText('{}'),
+      timeoutMs: null,
+      origin: null,
+    }
     expect(await measured.call(call, () => undefined, new AbortController().signal)).toBe(outcomes[kind])
   }
   return measured

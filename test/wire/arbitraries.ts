@@ -271,6 +271,7 @@ export const mailMessage: fc.Arbitrary<MailMessage> = fc.oneof(
     reading,
     session: sessionId,
     position: fc.option(position, { nil: null }),
+    isFresh: fc.boolean(),
     isAgain: fc.boolean(),
   }),
   fc.record({ kind: fc.constant('mail-opened' as const), reading, position }),
