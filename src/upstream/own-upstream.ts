@@ -91,7 +91,8 @@ export class OwnUpstream implements Audience {
     const { method, text } = notification
     const stale = listsChangedBy(method)
     if (stale.length > 0) return this.#options.listsChanged(stale)
-    if (method === 'notifications/cancelled') return this.#options.questions.cancelled(connection.asker, notification)
+    if (method === 'notifications/cancelled')
+      return this.#options.questions.cancelled(connection.asker, notification, on)
     const isOfNoCall = method === 'notifications/resources/updated' || method === 'notifications/tasks/status'
     const call = on ?? (isOfNoCall ? null : this.#likelyCall())
     if (call === null) this.#options.mail(this.session, text)
@@ -102,6 +103,7 @@ export class OwnUpstream implements Audience {
     const call = on ?? this.#likelyCall()
     this.#options.questions.ask(request, {
       asker: connection.asker,
+      on,
       session: this.session,
       call,
       deliver: (message) => {

@@ -31,7 +31,7 @@ export class Questions {
   ask(request: ServerRequest, asked: Asked): void {
     const { asker, call } = asked
     const id = this.#nextId()
-    const key = keyOf(request.id)
+    const key = keyOf(request.id, asked.on)
     const again = asker.open.get(key)
     if (again !== undefined) this.#withdraw(again, 'it was asked again')
     const [oldest] = asker.open.values()
@@ -78,10 +78,16 @@ export class Questions {
   }
 
   /** The server does not want an answer any more. */
-  cancelled(asker: Asker, notification: ServerNotification): void {
+  cancelled(asker: Asker, notification: ServerNotification, on: UnderWay | null): void {
     const range = paramRange(notification, 'requestId')
     if (range === undefined) return
-    const id = asker.open.get(keyOf(sliceJson(notification.text, range)))
+    const serverId = sliceJson(notification.text, range)
+    const key = keyOf(serverId, null)
+    const id =
+      asker.open.get(keyOf(serverId, on)) ??
+      asker.open.get(key) ??
+      // It may come on another stream than its question.
+      [...asker.open].find(([known]) => known.endsWith(key))?.[1]
     const question = id === undefined ? undefined : this.#open.get(id)
     if (id === undefined || question === undefined) return
     this.#close(id, null)
@@ -124,13 +130,15 @@ export class Questions {
 
 /** One connection, as one that asks. */
 export type Asker = {
-  /** By the server's own id. */
+  /** By the server's own id, and the stream that it came on. */
   readonly open: Map<string, QuestionId>
   tell(text: string): void
 }
 
 export type Asked = {
   readonly asker: Asker
+  /** The call on whose own stream it came. */
+  readonly on: UnderWay | null
   readonly session: SessionId
   /** What the question belongs to; null: to no call, as far as can be told. */
   readonly call: UnderWay | null
@@ -148,7 +156,10 @@ type Question = Asked & {
 /** JSON-RPC's internal error: the server asked rightly, and nobody answers. */
 const unanswered = -32_603
 
-/** Equal for equal ids, however they are written; a string is never equal to a number. */
-function keyOf(id: JsonText): string {
-  return JSON.stringify(JSON.parse(id))
+/**
+ * Equal for equal ids, however they are written; a string is never equal to a number. Servers that give no session count
+ * anew on each stream.
+ */
+function keyOf(id: JsonText, on: UnderWay | null): string {
+  return `${on?.id ?? ''} ${JSON.stringify(JSON.parse(id))}`
 }

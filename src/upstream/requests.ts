@@ -37,6 +37,8 @@ export type ConnectionOutcome = Outcome | { readonly kind: 'session-lost' }
 
 /** A call under way, as those see it who find out what a message belongs to. */
 export type UnderWay = {
+  /** Upstream. */
+  readonly id: number
   readonly party: Party
   readonly isOver: boolean
   /** A question that belongs to it is open: its time is the longest possible. As often as `resume` follows. */
@@ -196,6 +198,7 @@ type PendingEvents = {
 }
 
 class Pending {
+  readonly id: number
   readonly method: string
   readonly params: JsonText
   /** The caller's own token; null: it wants no progress. */
@@ -214,6 +217,7 @@ class Pending {
 
   constructor({ method, params, time, party, cancelled }: Request, id: number, clock: Clock, events: PendingEvents) {
     const asked = withProgressToken(params, id)
+    this.id = id
     this.method = method
     this.params = asked.params
     this.token = asked.token

@@ -113,7 +113,7 @@ export class SharedUpstream implements Audience {
     if (stale.length > 0) return this.#supervised.markStale(stale)
     switch (method) {
       case 'notifications/cancelled':
-        return this.#options.questions.cancelled(connection.asker, notification)
+        return this.#options.questions.cancelled(connection.asker, notification, on)
       case 'notifications/resources/updated':
         return this.#resourceUpdated(notification)
       case 'notifications/message': {
@@ -140,6 +140,7 @@ export class SharedUpstream implements Audience {
     }
     questions.ask(request, {
       asker: connection.asker,
+      on,
       session,
       call: on,
       deliver: (message) => (on.isOver ? this.#options.mail(session, message) : on.party.hear(message)),

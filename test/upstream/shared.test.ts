@@ -1,0 +1,282 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
+import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { QuestionId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import { waitFor } from '../wait.ts'
+import { startAskingServer, type AskingServer, type OpenCall } from './asking-http-server.ts'
+import {
+  addSession,
+  heardOf,
+  httpServer,
+  startUpstreams,
+  testNode,
+  type CallOptions,
+  type Heard,
+  type UnderTest,
+} from './upstreams-under-test.ts'
+
+let running: UnderTest[] = []
+let servers: AskingServer[] = []
+
+afterEach(async () => {
+  await Promise.all(running.map((one) => one.stop()))
+  await Promise.all(servers.map((server) => server.close()))
+  running = []
+  servers = []
+})
+
+const name = 'http' as ServerName
+const askable = { capabilities: { elicitation: {} } }
+
+async function start(
+  hasSessions: boolean,
+  options: Partial<UpstreamServer> = {},
+  serverOptions: { refusedLevel?: string } = {},
+) {
+  const server = await startAskingServer({ hasSessions, ...serverOptions })
+  servers.push(server)
+  const test = await startUpstreams([{ ...httpServer(name, server.url), ...options }])
+  running.push(test)
+  await test.ready(name)
+  return {
+    server,
+    test,
+    a: addSession(test, 'a', askable),
+    b: addSession(test, 'b', askable),
+    c: addSession(test, 'c'),
+  }
+}
+
+/** A call that has reached the server, and what it hears. */
+async function open({ server, test }: { server: AskingServer; test: UnderTest }, tool: string, options: CallOptions) {
+  const heard: Heard[] = []
+  const outcome = test.call(name, tool, {}, { ...options, heard })
+  const call: OpenCall = await waitFor('the call', () => server.calls.get(tool))
+  return { heard, outcome, call }
+}
+
+const whats = ({ heard }: AskingServer, of: RegExp): string[] =>
+  heard.map(({ what }) => what).filter((what) => of.test(what))
+const mailsTo = (test: UnderTest, session: SessionId): Heard[] =>
+  test.mails.filter((mail) => mail.session === session).map(({ message }) => heardOf(message))
+const setLevel = (level: string) => ({ method: 'logging/setLevel', params: toJsonText({ level }) })
+const subscribe = (uri: string) => ({ method: 'resources/subscribe', params: toJsonText({ uri }) })
+const unsubscribe = (uri: string) => ({ method: 'resources/unsubscribe', params: toJsonText({ uri }) })
+const log = (level: string) => ({ method: 'notifications/message', params: { level, data: level } })
+const updated = (uri: string) => ({ method: 'notifications/resources/updated', params: { uri } })
+const levelsOf = (heard: Heard[]) => heard.map(({ params }) => params?.['level'])
+
+describe('a question on a connection that sessions share', () => {
+  it('goes to the client of the call on whose stream it came', async () => {
+    const { server, test, a, b } = await start(false)
+    const one = await open({ server, test }, 'one', { session: a })
+    const two = await open({ server, test }, 'two', { session: b })
+    for (const { call } of [two, one]) call.send({ id: 0, method: 'elicitation/create', params: {} })
+    await waitFor('the questions', () => one.heard.length + two.heard.length === 2)
+    test.upstreams.say(b, {
+      kind: 'answer',
+      question: two.heard[0]?.id as QuestionId,
+      result: asJsonText('{"from":"b"}'),
+    })
+    const answer = await waitFor('the answer', () => server.heard.find(({ what }) => what === 'answer'))
+    expect(answer.message).toEqual({ jsonrpc: '2.0', id: 0, result: { from: 'b' } })
+    for (const { call } of [two, one]) call.end()
+    expect([(await one.outcome).kind, (await two.outcome).kind]).toEqual(['result', 'result'])
+  })
+
+  it.each([
+    ['that came on no stream of a call', 'announce'],
+    ['whose client can not be asked', 'unable'],
+    ["of an operator's call", 'nobody'],
+  ])('%s is refused', async (_what, way) => {
+    const { server, test, a, c } = await start(false)
+    const options = { announce: { session: a }, unable: { session: c } }[way] ?? {}
+    const { heard, call } = await open({ server, test }, 'one', options)
+    const question = { id: 'q', method: 'elicitation/create', params: {} }
+    await waitFor('the answer', () => {
+      if (way === 'announce') server.announce(question)
+      else call.send(question)
+      return server.heard.find(({ what }) => what === 'answer')
+    })
+    expect(server.heard.find(({ what }) => what === 'answer')?.message).toMatchObject({
+      id: 'q',
+      error: { code: -32_601 },
+    })
+    expect([heard, test.mails]).toEqual([[], []])
+  })
+})
+
+describe('log messages on a connection that sessions share', () => {
+  it('are set to the most talkative level, and each session hears what its own lets through', async () => {
+    const { server, test, a, b, c } = await start(false)
+    expect((await test.call(name, '', {}, { session: a, ...setLevel('error') })).kind).toBe('result')
+    expect((await test.call(name, '', {}, { session: b, ...setLevel('debug') })).kind).toBe('result')
+    expect((await test.call(name, '', {}, { session: a, ...setLevel('warning') })).kind).toBe('result')
+    expect(whats(server, /setLevel/)).toEqual(['logging/setLevel info', 'logging/setLevel debug'])
+    const opened = await Promise.all([a, b, c].map((session) => open({ server, test }, session, { session })))
+    for (const { call } of opened)
+      for (const level of ['debug', 'info', 'notice', 'warning', 'odd']) call.send(log(level))
+    await waitFor('the last', () => opened.every(({ heard }) => levelsOf(heard).includes('odd')))
+    expect(opened.map(({ heard }) => levelsOf(heard))).toEqual([
+      ['warning', 'odd'],
+      ['debug', 'info', 'notice', 'warning', 'odd'],
+      ['info', 'notice', 'warning', 'odd'],
+    ])
+    test.sessions.delete(b)
+    test.upstreams.sessionsEnded([b])
+    await waitFor('the level of those that are left', () => whats(server, /setLevel/).length === 3)
+    expect(whats(server, /setLevel/)[2]).toBe('logging/setLevel info')
+  })
+
+  it('are all heard while nobody has asked for a level', async () => {
+    const { server, test, c } = await start(false)
+    const { heard, call } = await open({ server, test }, 'one', { session: c })
+    call.send(log('debug'))
+    await waitFor('the message', () => heard.length === 1)
+    server.announce(log('error'))
+    call.send(log('info'))
+    await waitFor('the next', () => heard.length === 2)
+    expect([levelsOf(heard), test.mails]).toEqual([['debug', 'info'], []])
+  })
+
+  it('have the level that the record of a session says, also when another node was told of it', async () => {
+    const { server, test } = await start(false)
+    const d = addSession(test, 'd', { level: 'debug' })
+    const { heard, call } = await open({ server, test }, 'one', { session: d })
+    await waitFor('the level', () => whats(server, /setLevel/).length === 1)
+    call.send(log('debug'))
+    await waitFor('the message', () => heard.length === 1)
+    expect(whats(server, /setLevel/)).toEqual(['logging/setLevel debug'])
+  })
+
+  it('keep their level when the server refuses another', async () => {
+    const { server, test, a } = await start(false, {}, { refusedLevel: 'debug' })
+    await test.call(name, '', {}, { session: a, ...setLevel('error') })
+    const refused = await test.call(name, '', {}, { session: a, ...setLevel('debug') })
+    expect(refused).toEqual({ kind: 'error', error: '{"code":-32602,"message":"not that level"}' })
+    const { heard, call } = await open({ server, test }, 'one', { session: a })
+    for (const level of ['warning', 'error']) call.send(log(level))
+    await waitFor('the message', () => heard.length > 0)
+    expect(levelsOf(heard)).toEqual(['error'])
+  })
+})
+
+describe('subscriptions on a connection that sessions share', () => {
+  it('are one upstream for each resource, and every subscribed session is told of a change', async () => {
+    const { server, test, a, b, c } = await start(false)
+    for (const session of [a, b, a])
+      expect((await test.call(name, '', {}, { session, ...subscribe('x://1') })).kind).toBe('result')
+    await test.call(name, '', {}, { session: c, ...subscribe('x://2') })
+    expect(whats(server, /subscribe/)).toEqual(['resources/subscribe x://1', 'resources/subscribe x://2'])
+    for (const uri of ['x://1', 'x://1/part', 'x://10', 'x://2#part']) server.announce(updated(uri))
+    await waitFor('the mail', () => mailsTo(test, c).length === 1)
+    const urisOf = (session: SessionId) => mailsTo(test, session).map(({ params }) => params?.['uri'])
+    expect([urisOf(a), urisOf(b), urisOf(c)]).toEqual([
+      ['x://1', 'x://1/part'],
+      ['x://1', 'x://1/part'],
+      ['x://2#part'],
+    ])
+    expect((await test.call(name, '', {}, { session: a, ...unsubscribe('x://1') })).kind).toBe('result')
+    expect(whats(server, /unsubscribe/)).toEqual([])
+    expect((await test.call(name, '', {}, { session: b, ...unsubscribe('x://1') })).kind).toBe('result')
+    test.upstreams.sessionsEnded([c])
+    await waitFor('the end of both', () => whats(server, /unsubscribe/).length === 2)
+    expect(whats(server, /unsubscribe/)).toEqual(['resources/unsubscribe x://1', 'resources/unsubscribe x://2'])
+  })
+
+  it('and the level are said again when the session upstream is made anew', async () => {
+    const { server, test, a } = await start(true, { isolation: 'shared' })
+    await test.call(name, '', {}, { session: a, ...subscribe('x://1') })
+    await test.call(name, '', {}, { session: a, ...setLevel('debug') })
+    server.forget()
+    await waitFor('the second handshake', () => whats(server, /initialize$/).length === 2)
+    await waitFor('all to be said again', () => whats(server, /subscribe|setLevel/).length === 4)
+    expect(whats(server, /subscribe|setLevel/).sort()).toEqual([
+      'logging/setLevel debug',
+      'logging/setLevel debug',
+      'resources/subscribe x://1',
+      'resources/subscribe x://1',
+    ])
+    await waitFor('a change to be heard', () => {
+      server.announce(updated('x://1'))
+      return mailsTo(test, a).length > 0
+    })
+  })
+
+  it('of a session that this node keeps now are made as its record says, and not those of others', async () => {
+    const { server, test } = await start(false)
+    const subscriptions = [
+      { server: name, uri: 'x://1' },
+      { server: 'other' as ServerName, uri: 'x://2' },
+    ]
+    const d = addSession(test, 'd', { subscriptions, pins: new Map([[name, testNode]]) })
+    addSession(test, 'e', { subscriptions: [{ server: name, uri: 'x://3' }] })
+    for (const id of ['d', 'e', 'nobody']) test.upstreams.adopt(id as SessionId, name)
+    await waitFor('the subscription', () => whats(server, /subscribe/).length > 0)
+    server.announce(updated('x://1'))
+    await waitFor('the mail', () => mailsTo(test, d).length === 1)
+    expect(whats(server, /subscribe/)).toEqual(['resources/subscribe x://1'])
+  })
+
+  it('that another node keeps by now are told by that one alone', async () => {
+    const { server, test, a } = await start(false)
+    await test.call(name, '', {}, { session: a, ...subscribe('x://1') })
+    addSession(test, 'a', { pins: new Map([[name, 'elsewhere' as typeof testNode]]) })
+    server.announce(updated('x://1'))
+    await waitFor('the end of it here', () => whats(server, /unsubscribe/).length === 1)
+    expect(mailsTo(test, a)).toEqual([])
+  })
+})
+
+describe('an HTTP server that gives sessions', () => {
+  it('gives each client one of its own, with its own handshake, and takes its leave with it', async () => {
+    const { server, test, a, c } = await start(true)
+    expect(test.upstreams.statuses().get(name)?.isolation).toBe('session')
+    const one = await open({ server, test }, 'one', { session: a })
+    const two = await open({ server, test }, 'two', { session: c })
+    expect(one.call.session).not.toBe(two.call.session)
+    const opened = server.heard.find(({ what, session }) => what === 'initialize' && session === one.call.session)
+    expect(opened?.message.params).toMatchObject({
+      capabilities: { elicitation: {} },
+      clientInfo: { name: 'client a' },
+    })
+    one.call.end()
+    await one.outcome
+    test.upstreams.sessionsEnded([a])
+    const left = await waitFor('the leave', () => server.heard.find(({ what }) => what === 'DELETE'))
+    expect(left.session).toBe(one.call.session)
+  })
+
+  it('has what comes on the GET stream put into the mail, and what comes on that of a call told to the call', async () => {
+    const { server, test, a } = await start(true)
+    const { heard, call } = await open({ server, test }, 'one', { session: a })
+    await waitFor('the mail', () => {
+      server.announce(log('debug'))
+      return mailsTo(test, a).length > 0
+    })
+    for (const what of [log('info'), updated('x://1'), { id: 1, method: 'roots/list' }]) call.send(what)
+    await waitFor('the rest', () => heard.length === 3)
+    expect(heard.map(({ method }) => method)).toEqual([
+      'notifications/message',
+      'notifications/resources/updated',
+      'roots/list',
+    ])
+  })
+
+  it('and forgets one, gets a new one with the level and the subscriptions, and the calls that met it once more', async () => {
+    const { server, test } = await start(true)
+    const d = addSession(test, 'd', { level: 'error', subscriptions: [{ server: name, uri: 'x://1' }] })
+    const first = await open({ server, test }, 'one', { session: d })
+    server.forget()
+    const calls = ['two', 'three'].map((tool) => open({ server, test }, tool, { session: d }))
+    const [two, three] = await Promise.all(calls)
+    expect(two?.call.session).toBe(three?.call.session)
+    expect(two?.call.session).not.toBe(first.call.session)
+    const said = server.heard.filter(
+      ({ session, what }) => session === two?.call.session && /subscribe|setLevel/.test(what),
+    )
+    expect(said.map(({ what }) => what).sort()).toEqual(['logging/setLevel error', 'resources/subscribe x://1'])
+    for (const opened of [first, two, three]) opened?.call.end()
+    for (const opened of [first, two, three]) expect((await opened?.outcome)?.kind).toBe('result')
+  })
+})
