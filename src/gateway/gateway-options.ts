@@ -28,6 +28,8 @@ export type GatewayOptions = {
   /** Takes what clients say that is no request. */
   readonly words: ClientWords
   nextCallId(): CallId
+  /** Does a client's work for which no request of its stands open: a drain lets that end too. */
+  during<Result>(work: () => Promise<Result>): Promise<Result>
   /** What is taken now; the rest is refused as `draining`. */
   takes(): Takes
   readonly version: string

@@ -152,7 +152,8 @@ export class SseTransport {
     if (message.kind === 'notification' || message.kind === 'response') return this.#era.hear(session, message)
     if (message.kind === 'bad') return undefined
     const reply = new MailReply((text) => this.#put(session.id, text))
-    if (message.method !== 'initialize') return this.#era.answer({ session, request: message, reply })
+    if (message.method !== 'initialize')
+      return this.#options.during(() => this.#era.answer({ session, request: message, reply }))
     const error = rpcError(rpcCodes.invalidRequest, 'the session is initialized already')
     return reply.finish(errorMessage(message.id, error))
   }

@@ -306,6 +306,7 @@ async function startParts(
       catalog: () => catalog.current(),
       onCatalogChanged: (listener) => catalog.onChanged(listener),
       calls,
+      during: (work) => traffic.during(work),
       // It is answered on a GET, which is no work by itself.
       resume: (...resumed) => traffic.during(() => calls.resume(...resumed)),
       mailroom: peers.mailroom,

@@ -93,6 +93,7 @@ export type GatewayUnderTestOptions = {
   readonly mailroom?: Mailroom
   /** Puts what the gateway itself mails. */
   readonly put?: GatewayOptions['mail']
+  readonly during?: GatewayOptions['during']
   readonly node?: string
 }
 
@@ -157,6 +158,7 @@ export async function startGateway(options: GatewayUnderTestOptions = {}): Promi
       node: (options.node ?? 'n1') as NodeId,
       sessions,
       mailroom: options.mailroom ?? mail,
+      during: options.during ?? ((work) => work()),
       mail: options.put ?? ((session, letter) => mail.put(session, letter)),
       words: { say: (session, word) => void words.push({ session, word }) },
       resume,

@@ -166,6 +166,22 @@ describe.each([
     expect(await stream.until((text) => text.includes('tools/list_changed'))).toContain('prompts/list_changed')
   })
 
+  it('has work under way until its call has ended, though no request of its is open', async () => {
+    let active = 0
+    const during: GatewayUnderTestOptions['during'] = async (work) => {
+      active += 1
+      return work().finally(() => (active -= 1))
+    }
+    const { streams, posts } = await start({ during })
+    const { stream, path } = await openStream(streams)
+    await post(posts, path, initializeText())
+    await post(posts, path, toolCall({ id: '1', tool: 'files__wait' }))
+    expect(active).toBe(1)
+    posts.calls[0]?.end({ kind: 'result', result: asJsonText('{"done":true}') })
+    await stream.until((text) => text.includes('"done"'))
+    await waitFor('the end', () => active === 0)
+  })
+
   it('ends its session, and what is in work for it, with its stream', async () => {
     const { streams, posts } = await start()
     const { stream, path, id } = await openStream(streams)
