@@ -1,121 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
-import { realClock } from '../../src/std/clock.ts'
-import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
-import { Random } from '../../src/std/random.ts'
-import type { Call, CallNotification, Outcome } from '../../src/calls/call.ts'
-import { PeerCalls, peerCallsDefaults } from '../../src/peers/peer-calls.ts'
-import type { PeerCallsOptions, ServeCall } from '../../src/peers/peer-calls.ts'
-import { PeerLinks } from '../../src/peers/peer-links.ts'
-import { transportDefaults, WebSocketTransport } from '../../src/transport/websocket-transport.ts'
-import type { PeerHello } from '../../src/vocabulary/handshake.ts'
-import type { CallId, NodeId, ServerName } from '../../src/vocabulary/ids.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
+import type { Call, CallEvent, Caller, Outcome } from '../../src/calls/call.ts'
+import type { CallId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { encodeCallMessage } from '../../src/wire/call-codec.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
-import { peerLanes } from '../../src/wire/limits.ts'
 import { pack } from '../../src/wire/pack.ts'
-import { helloOf, recordingLog, testSecret } from '../transport/rig.ts'
 import { waitFor } from '../wait.ts'
+import { ask, linked, makeCall, pair, progress, result, startNode, stopNodes } from './lane-rig.ts'
 
-type Node = Awaited<ReturnType<typeof start>>
-type Serving = { call: Call; signal: AbortSignal; notify: (n: CallNotification) => void; end: (o: Outcome) => void }
-
-let running: PeerLinks[] = []
-afterEach(async () => {
-  await Promise.all(running.map((links) => links.close()))
-  running = []
-})
-
-/** A node whose calls stay open until the test ends them, unless it serves otherwise. */
-async function start(
-  id: string,
-  options: {
-    join?: readonly string[]
-    serve?: ServeCall
-    hello?: Partial<PeerHello>
-    limits?: Partial<PeerCallsOptions>
-  } = {},
-) {
-  const hello = helloOf(id, options.hello)
-  const logged: { event: string; fields: Record<string, unknown> }[] = []
-  const log = recordingLog(logged)
-  const serving: Serving[] = []
-  const hold: ServeCall = (call, notify, signal) =>
-    new Promise((end) => {
-      serving.push({ call, signal, notify, end })
-    })
-  const limits = options.limits?.limits ?? peerLanes.calls
-  const transport = new WebSocketTransport({
-    listen: { host: '127.0.0.1', port: 0 },
-    kind: 'peer',
-    lanes: { calls: limits },
-    hello: () => hello,
-    secret: testSecret,
-    admit: () => null,
-    log,
-    clock: realClock,
-    random: new Random(3),
-    ...transportDefaults,
-    backoff: { minMs: 5, maxMs: 50 },
-    heartbeatMs: 200,
-    livenessMs: 2000,
-  })
-  const calls = new PeerCalls({
-    transport,
-    serve: options.serve ?? hold,
-    log,
-    clock: realClock,
-    limits,
-    ...peerCallsDefaults,
-    ...options.limits,
-  })
-  const links = new PeerLinks({ transport, calls, join: options.join ?? [], log })
-  const said = {
-    opened: [] as PeerHello[],
-    closed: [] as NodeId[],
-    incompatible: [] as NodeId[],
-    failed: [] as OperatingError[],
-  }
-  const bound = await links.open({
-    gossip: { opened: () => undefined, closed: () => undefined, frame: () => undefined, gone: () => undefined },
-    opened: (peer) => said.opened.push(peer),
-    closed: (node) => said.closed.push(node),
-    incompatible: (peer) => said.incompatible.push(peer),
-    failed: (error) => said.failed.push(error),
-  })
-  running.push(links)
-  return { node: hello.node, address: `127.0.0.1:${bound.port}`, transport, calls, links, serving, said, logged }
-}
-
-let ids = 0
-
-function makeCall(params: unknown = {}): Call {
-  const id = `a.1.${(ids += 1)}` as CallId
-  return { id, server: 'files' as ServerName, method: 'tools/call', params: toJsonText(params), timeoutMs: null }
-}
-
-async function linked(...nodes: Node[]): Promise<void> {
-  await waitFor('all links', () => nodes.every((a) => nodes.every((b) => a === b || a.links.reachable(b.node))))
-}
-
-async function pair(limits: Partial<PeerCallsOptions> = {}, serve?: ServeCall): Promise<[Node, Node]> {
-  const b = await start('b', { limits, ...(serve === undefined ? {} : { serve }) })
-  const a = await start('a', { join: [b.address], limits })
-  await linked(a, b)
-  return [a, b]
-}
-
-/** Asks and keeps what comes. */
-function ask(from: Node, to: Node, call = makeCall()) {
-  const controller = new AbortController()
-  const came: string[] = []
-  const seen: { outcome: Outcome | null } = { outcome: null }
-  const promise = from.calls
-    .call(to.node, call, ({ method, params }) => came.push(`${method} ${params}`), controller.signal)
-    .then((outcome) => (seen.outcome = outcome))
-  return { call, controller, came, seen, promise }
-}
+afterEach(stopNodes)
 
 /** toEqual compares errors by their message only. */
 function errorFields(outcome: Outcome): unknown {
@@ -124,14 +19,11 @@ function errorFields(outcome: Outcome): unknown {
   return { code, message, retry, retryAfterMs, details }
 }
 
-const result = (text: string): Outcome => ({ kind: 'result', result: asJsonText(text) })
-const progress = (n: number): CallNotification => ({
-  method: 'notifications/progress',
-  params: asJsonText(`{"progress":${n}}`),
-})
+const nobody: Caller = { hear: () => undefined, cancelled: new AbortController().signal, left: null }
+const serving = (call: () => Promise<Outcome>): { call: () => Promise<Outcome> } => ({ call })
 
 describe('a call to another node', () => {
-  it('arrives as it was made, and its hundred notifications come back in order before the result', async () => {
+  it('arrives as it was made, and its hundred events come back in order before the result', async () => {
     const [a, b] = await pair()
     const call: Call = {
       ...makeCall(),
@@ -141,10 +33,10 @@ describe('a call to another node', () => {
     const asked = ask(a, b, call)
     const [served] = await waitFor('the call', () => b.serving.length === 1 && b.serving)
     expect(served?.call).toEqual(call)
-    for (let n = 0; n < 100; n += 1) served?.notify(progress(n))
+    for (let n = 0; n < 100; n += 1) served?.hear(progress(n + 1))
     served?.end(result('{ "content": [] }'))
     expect(await asked.promise).toEqual(result('{ "content": [] }'))
-    expect(asked.came).toEqual(Array.from({ length: 100 }, (_, n) => `notifications/progress {"progress":${n}}`))
+    expect(asked.came).toEqual(Array.from({ length: 100 }, (_, n) => `{"progress":${n + 1}}`))
   })
 
   it.each<[string, Outcome]>([
@@ -165,7 +57,10 @@ describe('a call to another node', () => {
       { kind: 'unknown', error: new OperatingError('outcome-unknown', 'files died', { details: { signal: 9 } }) },
     ],
   ])('ends with %s', async (_, outcome) => {
-    const [a, b] = await pair({}, () => Promise.resolve(outcome))
+    const [a, b] = await pair(
+      {},
+      serving(() => Promise.resolve(outcome)),
+    )
     const came = await ask(a, b).promise
     expect(came).toEqual(outcome)
     expect(errorFields(came)).toEqual(errorFields(outcome))
@@ -177,20 +72,20 @@ describe('a call to another node', () => {
     const [served] = await waitFor('the call', () => b.serving.length === 1 && b.serving)
     served?.end(result('1'))
     await first.promise
-    served?.notify(progress(1))
+    served?.hear(progress(1))
     served?.end(result('2'))
     const second = ask(a, b)
     await waitFor('the second call', () => b.serving.length === 2)
     b.serving[1]?.end(result('3'))
     expect(await second.promise).toEqual(result('3'))
     expect(first.came).toEqual([])
-    expect(a.calls.counters.framesIgnored).toBe(0)
+    expect(a.lane.counters.framesIgnored).toBe(0)
   })
 
   it('goes to the one node that is meant, among three', async () => {
-    const b = await start('b', { serve: () => Promise.resolve(result('"b"')) })
-    const c = await start('c', { serve: () => Promise.resolve(result('"c"')), join: [b.address] })
-    const a = await start('a', { join: [b.address, c.address] })
+    const b = await startNode('b', { serve: serving(() => Promise.resolve(result('"b"'))) })
+    const c = await startNode('c', { serve: serving(() => Promise.resolve(result('"c"'))), join: [b.address] })
+    const a = await startNode('a', { join: [b.address, c.address] })
     await linked(a, b, c)
     expect(await Promise.all([ask(a, b), ask(a, c), ask(c, b)].map((asked) => asked.promise))).toEqual(
       ['"b"', '"c"', '"b"'].map(result),
@@ -198,7 +93,10 @@ describe('a call to another node', () => {
   })
 
   it('is masked when serving it fails by accident, and the log has the cause', async () => {
-    const [a, b] = await pair({}, () => Promise.reject(new Error('the inner cause')))
+    const [a, b] = await pair(
+      {},
+      serving(() => Promise.reject(new Error('the inner cause'))),
+    )
     const outcome = await ask(a, b).promise
     expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'internal', retry: 'outcome-unknown' } })
     expect(JSON.stringify(outcome)).not.toContain('inner cause')
@@ -210,26 +108,26 @@ describe('a call to another node', () => {
 
 describe('a cancellation', () => {
   it('reaches the right call on the right node, and no other', async () => {
-    const b = await start('b')
-    const c = await start('c')
-    const a = await start('a', { join: [b.address, c.address] })
+    const b = await startNode('b')
+    const c = await startNode('c')
+    const a = await startNode('a', { join: [b.address, c.address] })
     await waitFor('both links', () => a.links.reachable(b.node) && a.links.reachable(c.node))
     const asked = [ask(a, b), ask(a, b), ask(a, c)] as const
     await waitFor('the calls', () => b.serving.length === 2 && c.serving.length === 1)
-    asked[0].controller.abort()
+    asked[0].cancel()
     expect(await asked[0].promise).toEqual({ kind: 'cancelled' })
-    await waitFor('the cancellation', () => b.serving[0]?.signal.aborted)
+    await waitFor('the cancellation', () => b.serving[0]?.caller.cancelled.aborted)
     b.serving[0]?.end({ kind: 'cancelled' })
     b.serving[1]?.end(result('1'))
     c.serving[0]?.end(result('2'))
     expect([await asked[1].promise, await asked[2].promise]).toEqual([result('1'), result('2')])
-    expect([b.serving[1]?.signal.aborted, c.serving[0]?.signal.aborted]).toEqual([false, false])
+    expect([b.serving[1]?.caller.cancelled.aborted, c.serving[0]?.caller.cancelled.aborted]).toEqual([false, false])
   })
 
   it('before the call sends nothing', async () => {
     const [a, b] = await pair()
     const framesIn = b.transport.counters.framesIn
-    const outcome = await a.calls.call(b.node, makeCall(), () => undefined, AbortSignal.abort())
+    const outcome = await a.lane.calls.call(b.node, makeCall(), { ...nobody, cancelled: AbortSignal.abort() })
     expect(outcome).toEqual({ kind: 'cancelled' })
     const next = ask(a, b)
     await waitFor('the next call', () => b.serving.length === 1)
@@ -239,11 +137,14 @@ describe('a cancellation', () => {
   })
 
   it('after the result does nothing', async () => {
-    const [a, b] = await pair({}, () => Promise.resolve(result('1')))
+    const [a, b] = await pair(
+      {},
+      serving(() => Promise.resolve(result('1'))),
+    )
     const asked = ask(a, b)
     await asked.promise
     const framesIn = b.transport.counters.framesIn
-    asked.controller.abort()
+    asked.cancel()
     await ask(a, b).promise
     expect(b.transport.counters.framesIn).toBe(framesIn + 1)
   })
@@ -255,15 +156,15 @@ describe('calls that the node which performs them gives up', () => {
     const asked = ask(a, b)
     await waitFor('the call', () => b.serving.length === 1)
     const why = new OperatingError('outcome-unknown', 'node b was drained')
-    b.calls.abandonServed(why)
+    b.lane.abandonServed(why)
     expect(await asked.promise).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
-    expect(b.serving[0]?.signal.aborted).toBe(true)
+    expect(b.serving[0]?.caller.cancelled.aborted).toBe(true)
     b.serving[0]?.end(result('"late"'))
     const next = ask(a, b)
     await waitFor('another call', () => b.serving.length === 2)
     b.serving[1]?.end(result('"done"'))
     expect(await next.promise).toEqual(result('"done"'))
-    expect(a.calls.counters.framesIgnored).toBe(0)
+    expect(a.lane.counters.framesIgnored).toBe(0)
   })
 })
 
@@ -277,8 +178,8 @@ describe('a link that breaks', () => {
       kind: 'unknown',
       error: { code: 'outcome-unknown', retry: 'outcome-unknown' },
     })
-    await waitFor('the abortion', () => b.serving[0]?.signal.aborted)
-    b.serving[0]?.notify(progress(1))
+    await waitFor('the abortion', () => b.serving[0]?.caller.cancelled.aborted)
+    b.serving[0]?.hear(progress(1))
     b.serving[0]?.end(result('1'))
     await nextTurn()
     expect(asked.came).toEqual([])
@@ -302,7 +203,7 @@ describe('a link that breaks', () => {
     await waitFor('the call', () => b.serving.length === 1)
     await a.links.close()
     await asked.promise
-    const again = await start('a', { join: [b.address], hello: { generation: 2 } })
+    const again = await startNode('a', { join: [b.address], hello: { generation: 2 } })
     await linked(again, b)
     const framesIn = again.transport.counters.framesIn
     b.serving[0]?.end(result('1'))
@@ -316,8 +217,8 @@ describe('a link that breaks', () => {
 
 describe('the limits', () => {
   it('of calls under way: the asking side does not send more, the serving side refuses more', async () => {
-    const b = await start('b', { limits: { callsPerPeerMax: 2 } })
-    const a = await start('a', { join: [b.address], limits: { callsPerPeerMax: 3 } })
+    const b = await startNode('b', { limits: { callsPerPeerMax: 2 } })
+    const a = await startNode('a', { join: [b.address], limits: { callsPerPeerMax: 3 } })
     await linked(a, b)
     const asked = [ask(a, b), ask(a, b)]
     await waitFor('the calls', () => b.serving.length === 2)
@@ -337,8 +238,8 @@ describe('the limits', () => {
   })
 
   it('of the bytes that calls under way came in: the asking side sends no more, the serving side refuses more', async () => {
-    const b = await start('b', { limits: { callBytesPerPeerMax: 2000 } })
-    const a = await start('a', { join: [b.address], limits: { callBytesPerPeerMax: 3000 } })
+    const b = await startNode('b', { limits: { callBytesPerPeerMax: 2000 } })
+    const a = await startNode('a', { join: [b.address], limits: { callBytesPerPeerMax: 3000 } })
     await linked(a, b)
     const large = (): Call => makeCall({ text: 'x'.repeat(900) })
     const asked = [ask(a, b, large()), ask(a, b, large())]
@@ -374,30 +275,33 @@ describe('the limits', () => {
   })
 
   it('of a frame: a result that is larger is unknown, and the message names the limit', async () => {
-    const [a, b] = await pair(small, () => Promise.resolve(result(`"${'x'.repeat(5000)}"`)))
+    const [a, b] = await pair(
+      small,
+      serving(() => Promise.resolve(result(`"${'x'.repeat(5000)}"`))),
+    )
     const outcome = await ask(a, b).promise
     expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
     expect(outcome.kind === 'unknown' && outcome.error.message).toContain('4084')
     expect(a.links.reachable(b.node)).toBe(true)
   })
 
-  it('of the send buffer: results wait in order, notifications beyond the limit are dropped and counted', async () => {
+  it('of the send buffer: results wait in order, events of a call that nobody can resume are dropped beyond the limit and counted', async () => {
     const [a, b] = await pair({
       limits: { frameBytesMax: 1024 * 1024, sendBufferBytesMax: 64 * 1024 },
       outboxBytesMax: 40 * 1024 * 1024,
     })
     const asked = [ask(a, b), ask(a, b)]
     await waitFor('the calls', () => b.serving.length === 2)
-    const big: CallNotification = { method: 'notifications/message', params: asJsonText(`"${'x'.repeat(500_000)}"`) }
-    for (let n = 0; n < 200; n += 1) b.serving[0]?.notify(big)
-    b.serving[0]?.notify(progress(1))
+    const big: CallEvent = { seq: 1, message: asJsonText(`"${'x'.repeat(500_000)}"`) }
+    for (let n = 0; n < 200; n += 1) b.serving[0]?.hear(big)
+    b.serving[0]?.hear(progress(1))
     b.serving[0]?.end(result('1'))
     b.serving[1]?.end(result(`"${'y'.repeat(500_000)}"`))
     expect(await asked[0]?.promise).toEqual(result('1'))
     expect((await asked[1]?.promise)?.kind).toBe('result')
-    expect(b.calls.counters.notificationsDropped).toBeGreaterThan(0)
-    expect(asked[0]?.came.length).toBe(201 - b.calls.counters.notificationsDropped)
-    expect(asked[0]?.came.at(-1)).toBe('notifications/progress {"progress":1}')
+    expect(b.lane.counters.eventsDropped).toBeGreaterThan(0)
+    expect(asked[0]?.came.length).toBe(201 - b.lane.counters.eventsDropped)
+    expect(asked[0]?.came.at(-1)).toBe('{"progress":1}')
   })
 })
 
@@ -406,14 +310,15 @@ describe('frames that make no sense', () => {
     const [a, b] = await pair()
     const id = 'x.1.1' as CallId
     for (const message of [
-      { kind: 'call-notify', id, notification: progress(1) },
+      { kind: 'call-event', id, event: progress(1) },
       { kind: 'call-end', id, outcome: result('1') },
       { kind: 'call-cancel', id },
+      { kind: 'call-leave', id },
     ] as const) {
       const { type, payload } = encodeCallMessage(message)
       b.transport.send(a.node, 'calls', type, payload)
     }
-    await waitFor('the count', () => a.calls.counters.framesIgnored === 3)
+    await waitFor('the count', () => a.lane.counters.framesIgnored === 4)
     expect(a.links.reachable(b.node)).toBe(true)
   })
 
@@ -421,7 +326,7 @@ describe('frames that make no sense', () => {
     const [a, b] = await pair()
     b.transport.send(a.node, 'calls', 64, Uint8Array.of(1, 2, 3))
     b.transport.send(a.node, 'calls', 200, Uint8Array.of(0x90))
-    await waitFor('the count', () => a.calls.counters.framesMalformed === 2)
+    await waitFor('the count', () => a.lane.counters.framesMalformed === 2)
     expect(a.logged.filter((each) => each.event === 'call-frame-malformed').length).toBe(2)
     expect(a.links.reachable(b.node)).toBe(true)
   })
@@ -434,9 +339,9 @@ describe('frames that make no sense', () => {
     const outcome = await asked.promise
     expect(outcome).toMatchObject({ kind: 'unknown', error: { code: 'outcome-unknown' } })
     expect(outcome.kind === 'unknown' && outcome.error.message).toContain('the answer of node b can not be read')
-    expect(a.calls.counters.framesMalformed).toBe(1)
+    expect(a.lane.counters.framesMalformed).toBe(1)
     b.serving[0]?.end(result('1'))
-    await waitFor('the late answer', () => a.calls.counters.framesIgnored === 1)
+    await waitFor('the late answer', () => a.lane.counters.framesIgnored === 1)
   })
 
   it('of a call that can not be read refuse it at once, but never one that is under way', async () => {
@@ -445,9 +350,9 @@ describe('frames that make no sense', () => {
     await waitFor('the call', () => b.serving.length === 1)
     b.transport.send(a.node, 'calls', frameTypes['call-start'], pack(['b.1.1', 'files', 7]))
     a.transport.send(b.node, 'calls', frameTypes['call-start'], pack([asked.call.id, 'files', 7]))
-    await waitFor('the counts', () => a.calls.counters.framesMalformed + b.calls.counters.framesMalformed === 2)
+    await waitFor('the counts', () => a.lane.counters.framesMalformed + b.lane.counters.framesMalformed === 2)
     // Nobody waits for the one that was sent past the calls.
-    await waitFor('the refusal', () => b.calls.counters.framesIgnored === 1)
+    await waitFor('the refusal', () => b.lane.counters.framesIgnored === 1)
     b.serving[0]?.end(result('1'))
     expect(await asked.promise).toEqual(result('1'))
   })
@@ -459,7 +364,7 @@ describe('frames that make no sense', () => {
     expect(await ask(a, b, asked.call).promise).toMatchObject({ kind: 'not-sent', error: { code: 'internal' } })
     const { type, payload } = encodeCallMessage({ kind: 'call-start', call: asked.call })
     a.transport.send(b.node, 'calls', type, payload)
-    await waitFor('the count', () => b.calls.counters.framesIgnored === 1)
+    await waitFor('the count', () => b.lane.counters.framesIgnored === 1)
     b.serving[0]?.end(result('1'))
     expect(await asked.promise).toEqual(result('1'))
     expect(b.serving.length).toBe(1)
@@ -469,8 +374,8 @@ describe('frames that make no sense', () => {
 describe('the links', () => {
   it('tell who came with which addresses, and who left', async () => {
     const addresses = { http: '127.0.0.1:1', peer: '127.0.0.1:2', raft: '127.0.0.1:4444' }
-    const b = await start('b', { hello: { addresses } })
-    const a = await start('a', { join: [b.address] })
+    const b = await startNode('b', { hello: { addresses } })
+    const a = await startNode('a', { join: [b.address] })
     await linked(a, b)
     expect(a.said.opened.map((hello) => [hello.node, hello.addresses.raft])).toEqual([['b', '127.0.0.1:4444']])
     await b.links.close()
@@ -479,8 +384,8 @@ describe('the links', () => {
   })
 
   it('follow the member directory, and keep what the configuration names', async () => {
-    const [b, c] = [await start('b'), await start('c')]
-    const a = await start('a', { join: [b.address] })
+    const [b, c] = [await startNode('b'), await startNode('c')]
+    const a = await startNode('a', { join: [b.address] })
     a.links.setDirectory([a.address, b.address, c.address])
     await linked(a, c)
     await linked(a, b)
@@ -493,8 +398,8 @@ describe('the links', () => {
   })
 
   it('say what to do about a refusal, and that a duplicate must not go on', async () => {
-    const a = await start('a')
-    const twin = await start('a', { join: [a.address], hello: { generation: 5 } })
+    const a = await startNode('a')
+    const twin = await startNode('a', { join: [a.address], hello: { generation: 5 } })
     await waitFor('the failure', () => twin.said.failed.length === 1)
     expect(twin.said.failed[0]?.code).toBe('duplicate-node')
     expect(a.said.failed).toEqual([])
