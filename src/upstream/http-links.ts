@@ -7,11 +7,12 @@ import { SseLink } from './sse-link.ts'
 
 /** Links to one server over HTTP: of the transport that its configuration names, or that is found out with the first. */
 export function httpLinks(options: HttpServerOptions): LinkSource {
-  const server = new HttpServer(options)
   const { transport } = options.link
   const inference: Inference = { isSse: false }
+  let server: HttpServer | null = null
   return {
     open(events) {
+      server ??= new HttpServer(options)
       switch (transport) {
         case 'streamable-http':
           return new HttpLink(options, server, events)
@@ -23,6 +24,8 @@ export function httpLinks(options: HttpServerOptions): LinkSource {
           return unreachable(transport)
       }
     },
-    close: () => server.close(),
+    async close() {
+      await server?.close()
+    },
   }
 }

@@ -35,6 +35,7 @@ export class HttpServer {
   readonly #path: string
   readonly #pools = new Map<'calls' | 'streams', Pool>()
 
+  /** May throw: only the configuration's own check has seen the URL. */
   constructor(options: HttpServerOptions) {
     this.#options = options
     this.url = new URL(options.link.url)

@@ -16,6 +16,8 @@ export class SseLink implements Link {
   readonly #server: HttpServer
   readonly #events: LinkEvents
   readonly #stream: HttpExchange
+  /** Requests that have been sent and have no answer yet. */
+  readonly #unanswered = new Set<number>()
   /** Of requests, by their ids. */
   readonly #posts = new Map<number, HttpExchange>()
   /** Of all else, with what its end settles. */
@@ -42,10 +44,8 @@ export class SseLink implements Link {
         other: (kind, data) => {
           if (kind === 'endpoint') this.#onEndpoint(data)
         },
-        message: (text) => {
-          if (!this.#hasEnded) this.#events.message(text, null)
-        },
-        ended: (end) => this.#end(dead(streamEndClause(end))),
+        message: (text) => this.#events.message(text, null),
+        ended: (end) => this.#onStreamEnded(streamEndClause(end)),
       },
     )
     this.#stream.start()
@@ -69,6 +69,7 @@ export class SseLink implements Link {
 
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
     if (this.#waiting.delete(id)) return 'withdrawn'
+    this.#unanswered.delete(id)
     const post = this.#posts.get(id)
     this.#posts.delete(id)
     if (post !== undefined && !post.isSent) {
@@ -96,6 +97,7 @@ export class SseLink implements Link {
   }
 
   release(id: number): void {
+    this.#unanswered.delete(id)
     // The answer may overtake the acknowledgement of its request, which nobody waits for any more.
     const post = this.#posts.get(id)
     if (post === undefined) return
@@ -141,6 +143,16 @@ export class SseLink implements Link {
     this.#waiting.clear()
   }
 
+  /** Whoever takes new requests now, those that were sent here are answered nowhere else. */
+  #onStreamEnded(clause: string): void {
+    const isRetired = this.#hasEnded
+    this.#end(dead(clause))
+    if (!isRetired) return
+    const lost = [...this.#unanswered]
+    this.#unanswered.clear()
+    for (const id of lost) this.#events.failed(id, this.#failed('unknown', 'outcome-unknown', clause))
+  }
+
   #post(id: number, text: string, path: string): void {
     const post: HttpExchange = this.#exchange(text, path, (end) => {
       this.#tells.get(post)?.()
@@ -148,9 +160,11 @@ export class SseLink implements Link {
       if (this.#posts.get(id) !== post) return
       this.#posts.delete(id)
       const failure = this.#failure(end)
-      if (failure !== null) this.#events.failed(id, failure)
+      if (failure === null || !this.#unanswered.delete(id)) return
+      this.#events.failed(id, failure)
     })
     this.#posts.set(id, post)
+    this.#unanswered.add(id)
     post.start()
   }
 
