@@ -89,7 +89,9 @@ export class ClientSessions implements ClusterSessions, SessionPins {
   }
 
   async close(id: SessionId): Promise<boolean> {
-    return (await this.#change({ kind: 'session-close', id })).kind === 'done'
+    const wasKnown = this.find(id) !== undefined
+    // What is not there any more may have been closed by the try before.
+    return (await this.#change({ kind: 'session-close', id })).kind === 'done' || wasKnown
   }
 
   touch(id: SessionId): void {
