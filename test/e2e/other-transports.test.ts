@@ -107,17 +107,17 @@ describe('quorate stdio', () => {
     const [first, second] = [cluster.node('n1'), cluster.node('n2')]
     const client = await connect(stdio(first.url, second.url))
     const seen: number[] = []
-    let killed: Promise<void> | null = null
+    const killed: Promise<void>[] = []
     const result = await client.callTool({ name: 'slow__count', arguments: { steps: 100, delayMs: 20 } }, undefined, {
       onprogress({ progress }) {
         seen.push(progress)
-        if (progress === 10) killed = first.kill('SIGKILL')
+        if (progress === 10) killed.push(first.kill('SIGKILL'))
       },
     })
     expect(textOf(result)).toBe('counted to 100')
     expect(seen.slice(0, 99)).toEqual(Array.from({ length: 99 }, (_, at) => at + 1))
     expect((await client.listTools()).tools.length).toBeGreaterThan(1)
-    await killed
+    await Promise.all(killed)
     await first.restart()
   })
 })

@@ -3,6 +3,7 @@ import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { ClusterMailroom } from '../../src/calls/mailroom.ts'
 import { Mailboxes } from '../../src/calls/mailboxes.ts'
+import { MailReply } from '../../src/gateway/mail-reply.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { realClock } from '../../src/std/clock.ts'
 import type { NodeId, QuestionId, SessionId } from '../../src/vocabulary/ids.ts'
@@ -287,11 +288,32 @@ describe('the rules of HTTP+SSE', () => {
   })
 
   it('nothing is left of a stream that is closed before its session begins', async () => {
-    const [under] = (await startCluster(['n1'])) as [TestNode]
+    const [under] = (await startCluster(['n1'], { limits: { sessionIdleMs: 4000 } })) as [TestNode]
     const { stream } = await openStream(under)
     expect(under.gateway.counters().streams).toBe(1)
     await stream.cancel()
     await waitFor('the end', () => under.gateway.counters().streams === 0)
     expect(under.boxes.counters.boxes).toBe(0)
+    // What the sweep finds is only what is open.
+    const other = await openStream(under)
+    await other.stream.until(() => false)
+    expect(under.logged.filter(({ event }) => event === 'mcp-session-ended').map(({ fields }) => fields)).toEqual([
+      { session: other.id.slice(0, 8) },
+    ])
+  })
+
+  it('a reply says nothing after its last word', () => {
+    const said: string[] = []
+    const message = (text: string) => asJsonText(`"${text}"`)
+    const make = () => new MailReply((text) => void said.push(text))
+    const answered = make()
+    answered.hear({ seq: 1, message: message('event') })
+    answered.finish(message('answer'))
+    answered.hear({ seq: 2, message: message('late event') })
+    answered.finish(message('late answer'))
+    const dropped = make()
+    dropped.drop()
+    dropped.finish(message('dropped'))
+    expect(said).toEqual(['"event"', '"answer"'])
   })
 })
