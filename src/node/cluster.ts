@@ -243,8 +243,9 @@ export class Cluster {
     this.#kvWatches.applied(change.kv, appliedIndex)
     this.#reads.applied(appliedIndex)
     this.#options.applied(appliedIndex)
-    const { kv, catalog, members, tokens, sessionsEnded, checks } = change
-    if (kv.length === 0 && sessionsEnded.length === 0 && !catalog && !members && !tokens && !checks) return
+    const { kv, catalog, members, tokens, sessionsEnded, sessionsPinned, checks } = change
+    const hasLists = kv.length + sessionsEnded.length + sessionsPinned.length > 0
+    if (!hasLists && !catalog && !members && !tokens && !checks) return
     for (const watcher of this.#watchers) watcher(change)
   }
 

@@ -5,6 +5,7 @@ import { clientSessionsMax, pinsMax, sessionsLengthMax, subscriptionsMax } from 
 import { byName } from './by-name.ts'
 import type { Command, CommandResult, Revision, SessionOpening, SessionRecord, Subscription } from './command.ts'
 import type { RecordChange } from './content-sum.ts'
+import type { SessionPin } from './reader.ts'
 import { sessionLength } from './session-fields.ts'
 
 /**
@@ -19,6 +20,7 @@ export class ClientSessions {
   /** Of all, in UTF-16 units. */
   #length = 0
   #ended: SessionId[] = []
+  #pinned: SessionPin[] = []
   readonly #changing: (id: SessionId, change: RecordChange<SessionRecord>) => void
 
   /** `changing` is told of each record that is about to come, go or be another, except in `restoring`. */
@@ -87,6 +89,13 @@ export class ClientSessions {
     const ended = this.#ended
     this.#ended = []
     return ended
+  }
+
+  /** Those that were pinned, or are pinned and have subscribed to something, since the last take. */
+  takePinned(): SessionPin[] {
+    const pinned = this.#pinned
+    this.#pinned = []
+    return pinned
   }
 
   /**
@@ -166,6 +175,8 @@ export class ClientSessions {
       if (subscriptions.some((each) => same(each, wanted))) return session
       if (subscriptions.length >= subscriptionsMax) return `the session has ${subscriptionsMax} subscriptions already`
       if (this.#length + wanted.uri.length > sessionsLengthMax) return tooMuchText
+      const node = session.pins.get(wanted.server)
+      if (node !== undefined) this.#pinned.push({ session: id, server: wanted.server, node })
       return { ...session, subscriptions: [...subscriptions, wanted] }
     })
   }
@@ -186,6 +197,7 @@ export class ClientSessions {
   ): CommandResult {
     return this.#change(id, index, (session) => {
       if (session.pins.get(server) === node) return session
+      this.#pinned.push({ session: id, server, node })
       const others = [...session.pins].filter(([other]) => other !== server)
       const pins = new Map([...others.slice(-(pinsMax - 1)), [server, node]])
       return { ...session, pins }

@@ -1,5 +1,5 @@
 import type { JsonText } from '../std/json-text.ts'
-import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { Drain, JoinToken, Member, Replica, Revision, SessionRecord } from './command.ts'
 
 /** What the rest of a node may read of the replicated state. Synchronous; what it returns is never changed afterwards. */
@@ -56,9 +56,14 @@ export type StateChange = {
   readonly tokens: boolean
   /** Sessions of clients that were closed or have expired. */
   readonly sessionsEnded: readonly SessionId[]
+  /** Sessions that were pinned, or are pinned and have subscribed to something. */
+  readonly sessionsPinned: readonly SessionPin[]
   /** A check index was reached, or a report of one came. */
   readonly checks: boolean
 }
+
+/** The node keeps what the server keeps for the session. */
+export type SessionPin = { readonly session: SessionId; readonly server: ServerName; readonly node: NodeId }
 
 /** One change of one key; `revision` is the index of the entry that made it, and no two share one. */
 export type KvEvent =

@@ -184,6 +184,7 @@ export class ClusterState implements StateReader {
       members: this.#membersChanged,
       tokens: this.#tokensChanged,
       sessionsEnded: this.#sessions.takeEnded(),
+      sessionsPinned: this.#sessions.takePinned(),
       checks: this.#checksChanged,
     }
     this.#catalogChanged = false

@@ -207,6 +207,23 @@ describe('what a session has subscribed', () => {
 })
 
 describe('the pins of a session', () => {
+  it('are told when they change, and when the session subscribes to something there', () => {
+    const state = new Fed()
+    state.open(s1)
+    state.takeChange()
+    const commands = [
+      subscribe(s1, 'a:'),
+      pin(s1, files, n1),
+      pin(s1, files, n1),
+      subscribe(s1, 'b:'),
+      subscribe(s1, 'b:'),
+    ]
+    for (const command of commands) state.feed(command)
+    const told = { session: s1, server: files, node: n1 }
+    expect(state.takeChange().sessionsPinned).toEqual([told, told])
+    expect(state.takeChange().sessionsPinned).toEqual([])
+  })
+
   it('are the last node of each server, and the oldest goes for one too many', () => {
     const state = new Fed()
     state.open(s1)

@@ -234,6 +234,7 @@ describe('the directory and the replicas', () => {
       members: true,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
   })
@@ -341,6 +342,7 @@ describe('the directory and the replicas', () => {
       members: false,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
     expect(state.members()).toBe(members)
@@ -398,6 +400,7 @@ describe('the state', () => {
       members: false,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
     expect(state.takeChange()).toEqual({
@@ -406,6 +409,7 @@ describe('the state', () => {
       members: false,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
     state.feed(remove('a'))
@@ -416,6 +420,7 @@ describe('the state', () => {
       members: true,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
   })
@@ -433,6 +438,7 @@ describe('the state', () => {
       members: false,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: false,
     })
   })
