@@ -112,7 +112,7 @@ async function reach(
 const noClients = {
   node: 'validate' as NodeId,
   generation: 0,
-  sessions: { find: () => undefined, seek: () => Promise.resolve(undefined) },
+  sessions: { find: () => undefined, seek: () => Promise.resolve(undefined), all: () => [] },
   mail: () => undefined,
 }
 

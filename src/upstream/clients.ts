@@ -1,5 +1,5 @@
 import { canBeAsked } from '../vocabulary/isolation.ts'
-import type { SessionId } from '../vocabulary/ids.ts'
+import type { NodeId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { parseObject } from './json-rpc.ts'
 import type { ClientSession, ClientSessions } from './upstream.ts'
@@ -21,6 +21,14 @@ export class Clients {
     return this.#sessions.seek(id)
   }
 
+  /** Those that are subscribed to something of the server, where the node keeps that. */
+  subscribers(server: ServerName, node: NodeId): readonly SessionId[] {
+    return this.#sessions
+      .all()
+      .filter((session) => isSubscribed(session, server) && session.pins.get(server) === node)
+      .map(({ id }) => id)
+  }
+
   asks({ capabilities }: ClientSession): boolean {
     const known = this.#asks.get(capabilities)
     if (known !== undefined) return known
@@ -29,6 +37,10 @@ export class Clients {
     this.#asks.set(capabilities, asks)
     return asks
   }
+}
+
+export function isSubscribed({ subscriptions }: ClientSession, server: ServerName): boolean {
+  return subscriptions.some((subscription) => subscription.server === server)
 }
 
 /** Texts of capabilities that are remembered. */

@@ -3,6 +3,7 @@ import type { SessionId } from '../vocabulary/ids.ts'
 import type { Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import { toJsonText, type JsonText } from '../std/json-text.ts'
+import { isSubscribed } from './clients.ts'
 import { declares } from './isolation-of.ts'
 import type { ServerNotification, ServerRequest } from './json-rpc.ts'
 import type { LinkEnd } from './link.ts'
@@ -32,6 +33,8 @@ export class OwnUpstream implements Audience {
   #usedAt: number
   #isOpen = false
   #isClosing = false
+  #isLeaving = false
+  #isGone = false
   #isBroken = false
 
   /** May throw; then nothing is left open. `ended`: once; it takes no call any more. */
@@ -71,6 +74,14 @@ export class OwnUpstream implements Audience {
   finish(): void {
     this.callers -= 1
     this.#usedAt = this.#options.clock.monotonic()
+    if (this.#isLeaving && this.callers === 0) void this.close()
+  }
+
+  /** Takes no call any more, and closes when those under way have ended. */
+  leave(): void {
+    this.#isLeaving = true
+    this.#gone(false)
+    if (this.callers === 0) void this.close()
   }
 
   /** Ends it; what is under way has an unknown outcome. */
@@ -165,17 +176,22 @@ export class OwnUpstream implements Audience {
   #onIdle(): void {
     const { clock, clients, server } = this.#options
     const client = clients.find(this.session)
-    const isSubscribed = client?.subscriptions.some((subscription) => subscription.server === server.name) === true
+    const keeps = client !== undefined && isSubscribed(client, server.name)
     const leftMs = this.#usedAt + this.#idleMs - clock.monotonic()
-    if (this.callers === 0 && leftMs <= 0 && !isSubscribed) void this.close()
+    if (this.callers === 0 && leftMs <= 0 && !keeps) void this.close()
     else this.#idleTimer = clock.after(leftMs > 0 ? leftMs : this.#idleMs, () => this.#onIdle())
+  }
+
+  #gone(isLost: boolean): void {
+    if (this.#isGone) return
+    this.#isGone = true
+    this.#ended(this, { isLost, livedMs: this.#options.clock.monotonic() - this.#startedAt })
   }
 
   #onEnded(connection: McpConnection, { kind }: LinkEnd): void {
     this.#idleTimer.cancel()
     this.#options.questions.lost(connection.asker)
-    const livedMs = this.#options.clock.monotonic() - this.#startedAt
-    this.#ended(this, { isLost: this.#isBroken || !this.#isClosing, livedMs })
+    this.#gone(this.#isBroken || !this.#isClosing)
     // What is under way may end by itself where the server is only out of reach, or has forgotten the session.
     if (kind !== 'dead') void connection.drained().then(() => this.close())
     else void this.close()

@@ -7,7 +7,7 @@ import type { JsonText } from '../std/json-text.ts'
 import type { Random } from '../std/random.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
-import type { Clients } from './clients.ts'
+import { isSubscribed, type Clients } from './clients.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { LinkSource } from './link.ts'
 import type { ListKind } from './offer-lists.ts'
@@ -81,6 +81,12 @@ export class OwnUpstreams {
   adopt(session: SessionId): void {
     const client = this.#subscriber(session)
     if (client !== undefined && !this.#open.has(session)) this.#use(session, client)
+  }
+
+  /** Another node serves the session: takes no call of it any more, and closes its upstream when those under way have ended. */
+  release(session: SessionId): void {
+    this.#forgetReopening(session)
+    this.#open.get(session)?.leave()
   }
 
   /** Passes on what a client says, where its session has an upstream. */
@@ -194,8 +200,7 @@ export class OwnUpstreams {
   #subscriber(session: SessionId): ClientSession | undefined {
     const { server, node, clients } = this.#options
     const client = clients.find(session)
-    if (client?.pins.get(server.name) !== node) return undefined
-    return client.subscriptions.some((subscription) => subscription.server === server.name) ? client : undefined
+    return client?.pins.get(server.name) === node && isSubscribed(client, server.name) ? client : undefined
   }
 
   /** What the promise says, but not past the deadline or the signal. */

@@ -22,6 +22,7 @@ export class ServerUpstreams {
   readonly #allowance: Allowance
   /** What it once offered stays known while it is not ready. */
   #offer: Offer | null = null
+  #wasReady = false
 
   constructor(options: ServerOptions) {
     this.#options = options
@@ -65,12 +66,18 @@ export class ServerUpstreams {
     return this.#own.call(call, { session, client }, { origin, hear }, cancelled)
   }
 
-  /** This node keeps what the server keeps for the session, from now on: see `RunningUpstreams.adopt`. */
+  /** This node keeps what the server keeps for the session. */
   adopt(session: SessionId): void {
     const client = this.#options.clients.find(session)
     if (client === undefined) return
     if (this.#isIsolated(client)) this.#own.adopt(session)
     else this.#shared.adopt(session)
+  }
+
+  /** Another node keeps it. */
+  release(session: SessionId): void {
+    this.#own.release(session)
+    this.#shared.release(session)
   }
 
   tell(session: SessionId, text: string): void {
@@ -85,6 +92,11 @@ export class ServerUpstreams {
   #onStatus(status: UpstreamStatus): void {
     if (status.offer !== null) this.#offer = this.#allowance.offered(status.offer)
     this.#options.onStatus({ ...status, offer: this.#offer })
+    if (status.status !== 'ready' || this.#wasReady) return
+    this.#wasReady = true
+    // What an earlier life of this node kept.
+    const { clients, server, node } = this.#options
+    for (const session of clients.subscribers(server.name, node)) this.adopt(session)
   }
 
   #isIsolated(client: ClientSession): boolean {

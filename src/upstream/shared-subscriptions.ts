@@ -6,7 +6,7 @@ import type { SessionId } from '../vocabulary/ids.ts'
  */
 export class SharedSubscriptions {
   readonly #max: number
-  readonly #byUri = new Map<string, Set<SessionId>>()
+  readonly #byUri = new Map<string, Map<SessionId, Standing>>()
   readonly #bySession = new Map<SessionId, Set<string>>()
   #count = 0
 
@@ -20,19 +20,21 @@ export class SharedSubscriptions {
   }
 
   /** False: there is no room for more. */
-  add(session: SessionId, uri: string): boolean {
-    if (this.has(session, uri)) return true
-    if (this.#count >= this.#max) return false
-    put(this.#byUri, uri, session)
-    put(this.#bySession, session, uri)
+  add(session: SessionId, uri: string, standing: Standing): boolean {
+    const isNew = !this.has(session, uri)
+    if (isNew && this.#count >= this.#max) return false
+    const sessions = this.#byUri.get(uri) ?? new Map<SessionId, Standing>()
+    this.#byUri.set(uri, sessions.set(session, standing))
+    if (!isNew) return true
+    this.#bySession.set(session, (this.#bySession.get(session) ?? new Set()).add(uri))
     this.#count += 1
     return true
   }
 
   remove(session: SessionId, uri: string): void {
     if (!this.has(session, uri)) return
-    take(this.#byUri, uri, session)
-    take(this.#bySession, session, uri)
+    drop(this.#byUri, uri, session)
+    drop(this.#bySession, session, uri)
     this.#count -= 1
   }
 
@@ -52,10 +54,11 @@ export class SharedSubscriptions {
   }
 
   /** Who is to hear that the resource has changed: a part of what somebody is subscribed to may be named. */
-  hearersOf(uri: string): ReadonlySet<SessionId> {
-    const hearers = new Set<SessionId>()
+  hearersOf(uri: string): readonly Hearer[] {
+    const hearers: Hearer[] = []
     const add = (subscribed: string): void => {
-      for (const session of this.#byUri.get(subscribed) ?? []) hearers.add(session)
+      for (const [session, standing] of this.#byUri.get(subscribed) ?? [])
+        hearers.push({ session, uri: subscribed, standing })
     }
     add(uri)
     for (let end = uri.length - 1; end > 0; end -= 1) {
@@ -67,16 +70,19 @@ export class SharedSubscriptions {
   }
 }
 
+/** `told`: the session's record does not say so yet. `recorded`: it did, and holds. */
+export type Standing = 'told' | 'recorded'
+
+export type Hearer = { readonly session: SessionId; readonly uri: string; readonly standing: Standing }
+
 /** What may stand between a resource's URI and the name of its part. */
 const separators = new Set(['/', '?', '#'])
 
-function put<Key, Value>(map: Map<Key, Set<Value>>, key: Key, value: Value): void {
-  const values = map.get(key)
-  if (values === undefined) map.set(key, new Set([value]))
-  else values.add(value)
-}
-
-function take<Key, Value>(map: Map<Key, Set<Value>>, key: Key, value: Value): void {
+function drop<Key, Value>(
+  map: Map<Key, { delete(value: Value): boolean; readonly size: number }>,
+  key: Key,
+  value: Value,
+): void {
   const values = map.get(key)
   if (values?.delete(value) === true && values.size === 0) map.delete(key)
 }

@@ -1,5 +1,5 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
-import type { NodeId, SessionId } from '../vocabulary/ids.ts'
+import type { SessionId } from '../vocabulary/ids.ts'
 import type { Isolation } from '../vocabulary/isolation.ts'
 import { isLogLevel, type LogLevel } from '../vocabulary/log-level.ts'
 import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
@@ -11,7 +11,7 @@ import { listsChangedBy, type ListKind } from './offer-lists.ts'
 import type { Questions } from './questions.ts'
 import type { Party, UnderWay } from './requests.ts'
 import { SharedLevels } from './shared-levels.ts'
-import { SharedSubscriptions } from './shared-subscriptions.ts'
+import { SharedSubscriptions, type Hearer } from './shared-subscriptions.ts'
 import { SupervisedUpstream, type SupervisedOptions } from './supervised-upstream.ts'
 import type { UpstreamStatus } from './upstream.ts'
 
@@ -21,7 +21,6 @@ import type { UpstreamStatus } from './upstream.ts'
  * are counted by session, and said again when the connection has to be made anew.
  */
 export type SharedOptions = Omit<SupervisedOptions, 'audience' | 'ready' | 'lost'> & {
-  readonly node: NodeId
   readonly clients: Clients
   readonly questions: Questions
   mail(session: SessionId, message: JsonText): void
@@ -69,7 +68,7 @@ export class SharedUpstream implements Audience {
   call(call: Call, hear: Hear, cancelled: AbortSignal): Promise<Outcome> {
     if (call.origin === null) return this.#supervised.call(call, hear, cancelled)
     const { session } = call.origin
-    this.adopt(session)
+    this.#learnLevel(session)
     switch (call.method) {
       case 'logging/setLevel':
         return this.#setLevel(call, session, { hear, cancelled })
@@ -82,16 +81,16 @@ export class SharedUpstream implements Audience {
     }
   }
 
-  /** Sees to what the session's record says of its level, and of subscriptions that are this node's to keep. */
+  /** Subscribes to what the session's record says. */
   adopt(session: SessionId): void {
-    const { node, server, clients } = this.#options
-    const record = clients.find(session)
-    if (record === undefined) return
-    this.#levels.learn(session, record.level)
-    this.#sayLevel()
-    if (record.subscriptions.length === 0 || record.pins.get(server.name) !== node) return
-    for (const { server: of, uri } of record.subscriptions)
-      if (of === server.name && this.#subscriptions.add(session, uri)) this.#saySubscribed(uri)
+    const { server, clients } = this.#options
+    for (const { server: of, uri } of clients.find(session)?.subscriptions ?? [])
+      if (of === server.name && this.#subscriptions.add(session, uri, 'recorded')) this.#saySubscribed(uri)
+  }
+
+  /** Another node keeps its subscriptions. */
+  release(session: SessionId): void {
+    for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
   }
 
   markStale(kinds: readonly ListKind[]): void {
@@ -102,7 +101,7 @@ export class SharedUpstream implements Audience {
     this.#supervised.connection?.tasks.sessionsEnded(ended)
     for (const session of ended) {
       this.#levels.remove(session)
-      for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
+      this.release(session)
     }
     this.#sayLevel()
   }
@@ -156,19 +155,34 @@ export class SharedUpstream implements Audience {
   }
 
   #resourceUpdated(notification: ServerNotification): void {
-    const { node, server, clients } = this.#options
     const uri = paramOf(notification, 'uri')
     if (typeof uri !== 'string') return
-    for (const session of this.#subscriptions.hearersOf(uri)) {
-      const pinned = clients.find(session)?.pins.get(server.name)
-      // Its subscriptions are another node's to keep by now, which tells it too.
-      if (pinned !== undefined && pinned !== node) this.#forgetSubscriptions(session)
-      else this.#options.mail(session, notification.text)
+    const told = new Set<SessionId>()
+    for (const hearer of this.#subscriptions.hearersOf(uri)) {
+      const { session } = hearer
+      if (told.has(session) || !this.#isSubscribed(hearer)) continue
+      told.add(session)
+      this.#options.mail(session, notification.text)
     }
   }
 
-  #forgetSubscriptions(session: SessionId): void {
-    for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
+  /** As its record says, which may be behind what the session has said here, but never ahead of it. */
+  #isSubscribed({ session, uri, standing }: Hearer): boolean {
+    const { server, clients } = this.#options
+    const recorded = clients.find(session)?.subscriptions ?? []
+    const isRecorded = recorded.some((subscription) => subscription.server === server.name && subscription.uri === uri)
+    if (isRecorded && standing === 'told') this.#subscriptions.add(session, uri, 'recorded')
+    if (isRecorded || standing === 'told') return true
+    this.#subscriptions.remove(session, uri)
+    if (!this.#subscriptions.isWanted(uri)) this.#sayUnsubscribed(uri)
+    return false
+  }
+
+  #learnLevel(session: SessionId): void {
+    const record = this.#options.clients.find(session)
+    if (record === undefined) return
+    this.#levels.learn(session, record.level)
+    this.#sayLevel()
   }
 
   #passesLevel({ origin }: Party, notification: ServerNotification): boolean {
@@ -200,7 +214,7 @@ export class SharedUpstream implements Audience {
     const uri = parseObject(call.params)?.['uri']
     if (typeof uri !== 'string') return this.#supervised.call(call, hear, cancelled)
     const isNew = !this.#subscriptions.has(session, uri)
-    if (!this.#subscriptions.add(session, uri)) return { kind: 'rejected', error: this.#tooManySubscriptions() }
+    if (!this.#subscriptions.add(session, uri, 'told')) return { kind: 'rejected', error: this.#tooManySubscriptions() }
     if (this.#subscribed.has(uri)) return done
     const outcome = await this.#supervised.call(call, hear, cancelled)
     if (outcome.kind === 'result') this.#subscribed.add(uri)

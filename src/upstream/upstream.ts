@@ -67,6 +67,8 @@ export type ClientSession = {
 }
 
 export type ClientSessions = {
+  /** All that this node knows. */
+  all(): readonly (ClientSession & { readonly id: SessionId })[]
   /** As this node knows it. */
   find(id: SessionId): ClientSession | undefined
   /** As `find`, but what is not here is looked for again after this node has caught up with the leader once. */

@@ -51,8 +51,11 @@ export type RunningUpstreams = Upstreams &
     statuses(): ReadonlyMap<ServerName, UpstreamStatus>
     /** Nothing of theirs is needed any more. */
     sessionsEnded(ids: readonly SessionId[]): void
-    /** The session's record says that this node keeps what the server keeps for it: subscriptions are made good. */
-    adopt(session: SessionId, server: ServerName): void
+    /**
+     * The session's record says which node keeps what the server keeps for it. Here: its subscriptions are made good.
+     * Elsewhere: what is kept here goes as soon as no call uses it.
+     */
+    pinned(pin: { readonly session: SessionId; readonly server: ServerName; readonly node: NodeId }): void
     /** Of servers, how many sessions have an upstream to themselves here; and questions that wait for an answer. */
     figures(): UpstreamFigures
   }
@@ -130,7 +133,11 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
       questions.sessionsEnded(ended)
       for (const upstream of upstreams.values()) upstream.sessionsEnded(ended)
     },
-    adopt: (session, server) => upstreams.get(server)?.adopt(session),
+    pinned(pin) {
+      const upstream = upstreams.get(pin.server)
+      if (pin.node === node) upstream?.adopt(pin.session)
+      else upstream?.release(pin.session)
+    },
     figures: () => ({
       own: new Map([...upstreams].map(([name, upstream]) => [name, upstream.ownCount])),
       questions: questions.count,

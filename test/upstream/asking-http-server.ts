@@ -74,11 +74,11 @@ export async function startAskingServer(options: {
       calls.set(params?.name ?? '', call)
       return sendEvent(response)
     }
-    const named = params as Record<string, unknown> | undefined
-    const what = [method ?? 'answer', named?.['level'] ?? named?.['uri'] ?? ''].join(' ').trim()
+    const named = params as { readonly level?: string; readonly uri?: string } | undefined
+    const what = [method ?? 'answer', named?.level ?? named?.uri ?? ''].join(' ').trim()
     heard.push({ session, what, message })
     if (id === undefined || method === undefined) return response.writeHead(202).end()
-    if (method === 'logging/setLevel' && named?.['level'] === options.refusedLevel) {
+    if (method === 'logging/setLevel' && named?.level === options.refusedLevel) {
       const refusal = { jsonrpc: '2.0', id, error: { code: -32_602, message: 'not that level' } }
       return response.setHeader('content-type', 'application/json').end(JSON.stringify(refusal))
     }

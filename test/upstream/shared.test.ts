@@ -211,20 +211,34 @@ describe('subscriptions on a connection that sessions share', () => {
     ]
     const d = addSession(test, 'd', { subscriptions, pins: new Map([[name, testNode]]) })
     addSession(test, 'e', { subscriptions: [{ server: name, uri: 'x://3' }] })
-    for (const id of ['d', 'e', 'nobody']) test.upstreams.adopt(id as SessionId, name)
+    const pins = { d: testNode, e: 'elsewhere', nobody: testNode }
+    for (const [id, node] of Object.entries(pins))
+      test.upstreams.pinned({ session: id as SessionId, server: name, node: node as typeof testNode })
     await waitFor('the subscription', () => whats(server, /subscribe/).length > 0)
     server.announce(updated('x://1'))
     await waitFor('the mail', () => mailsTo(test, d).length === 1)
     expect(whats(server, /subscribe/)).toEqual(['resources/subscribe x://1'])
   })
 
-  it('that another node keeps by now are told by that one alone', async () => {
+  it('that another node keeps by now end here', async () => {
     const { server, test, a } = await start(false)
     await test.call(name, '', {}, { session: a, ...subscribe('x://1') })
-    addSession(test, 'a', { pins: new Map([[name, 'elsewhere' as typeof testNode]]) })
-    server.announce(updated('x://1'))
+    test.upstreams.pinned({ session: a, server: name, node: 'elsewhere' as typeof testNode })
     await waitFor('the end of it here', () => whats(server, /unsubscribe/).length === 1)
+    server.announce(updated('x://1'))
     expect(mailsTo(test, a)).toEqual([])
+  })
+
+  it('end where the record of the session has them no more, but not because it has not got them yet', async () => {
+    const { server, test, a, b } = await start(false)
+    for (const session of [a, b]) await test.call(name, '', {}, { session, ...subscribe('x://1') })
+    addSession(test, 'a', { ...askable, subscriptions: [{ server: name, uri: 'x://1' }] })
+    server.announce(updated('x://1'))
+    await waitFor('the mail', () => test.mails.length === 2)
+    addSession(test, 'a', askable)
+    server.announce(updated('x://1'))
+    await waitFor('the next', () => mailsTo(test, b).length === 2)
+    expect(mailsTo(test, a)).toHaveLength(1)
   })
 })
 

@@ -88,7 +88,11 @@ export async function startUpstreams(
   const upstreams = makeUpstreams({
     node: testNode,
     generation: 1,
-    sessions: { find: (id) => sessions.get(id), seek: (id) => Promise.resolve(sessions.get(id)) },
+    sessions: {
+      find: (id) => sessions.get(id),
+      seek: (id) => Promise.resolve(sessions.get(id)),
+      all: () => [...sessions].map(([id, session]) => ({ id, ...session })),
+    },
     mail: (session, mail) => mails.push({ session, ...mail }),
     servers,
     dataDir,
