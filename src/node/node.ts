@@ -40,6 +40,7 @@ import { Publisher } from './publisher.ts'
 import { goneByGossip } from './removal.ts'
 import { SelfReport } from './self-report.ts'
 import { Stops } from './stops.ts'
+import { SubscriptionPins } from './subscription-pins.ts'
 import { ToolCalls } from './tool-calls.ts'
 import { Traffic } from './traffic.ts'
 
@@ -129,9 +130,10 @@ async function startParts(
   stops.add('consensus', () => agreement.stop())
   const { cluster, catalog, leadership, snapshots, checks } = agreement
   const { node, generation } = agreement.started
+  const isLeader = (): boolean => agreement.status().raft?.role === 'leader'
   const sessions = new ClientSessions({
     cluster,
-    isLeader: () => agreement.status().raft?.role === 'leader',
+    isLeader,
     sessionsMax: config.mcp.sessionsMax,
     clock,
     log,
@@ -208,6 +210,7 @@ async function startParts(
     boxes.sessionsEnded(ids)
     upstreams.sessionsEnded(ids)
   })
+  cluster.watch(({ sessionsPinned }) => sessionsPinned.forEach((pin) => upstreams.pinned(pin)))
   const serve = new Serve({
     here: kept,
     runs: (server) => upstreams.has(server),
@@ -236,13 +239,14 @@ async function startParts(
 
   const metrics = new Metrics()
   stops.add('metrics', () => metrics.stop())
+  const view = new View({
+    self: node,
+    state: cluster.state,
+    reachable: (other) => peers.reachable(other),
+    draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
+  })
   const calls = new Dispatch({
-    view: new View({
-      self: node,
-      state: cluster.state,
-      reachable: (other) => peers.reachable(other),
-      draining: (other) => (other === node ? draining.phase !== 'serving' : drainingMembers.has(other)),
-    }),
+    view,
     roundRobin: new RoundRobin(),
     here: kept,
     peers: peers.calls,
@@ -251,6 +255,10 @@ async function startParts(
     log,
     observe: ({ server, outcome, durationMs }) => metrics.callEnded({ server, outcome, seconds: durationMs / 1000 }),
   })
+
+  const subscriptionPins = new SubscriptionPins({ state: cluster.state, view, sessions, isLeader, clock })
+  stops.add('subscription-pins', () => subscriptionPins.stop())
+  subscriptionPins.start()
 
   const member = { addresses: peers.addresses, labels: config.node.labels, version, startedAt }
   const selfReport = new SelfReport({
