@@ -202,7 +202,9 @@ describe('a node before its cluster', () => {
     await cluster.settled()
     expect(cluster.isRestoring).toBe(false)
     expect(await told).toBe('compacted')
-    expect(heard).toEqual([{ kv: [], catalog: true, members: true, tokens: true, checks: true }])
+    expect(heard).toMatchObject([
+      { kv: [], sessionsEnded: [], catalog: true, members: true, tokens: true, checks: true },
+    ])
     expect(applied).toEqual([3])
     expect(cluster.state.kvGet('c')).toEqual({ key: 'c', value: '1', revision: 3 })
     const data = encodeCommand({ command: set('a', 2), idempotencyKey: null })

@@ -3,11 +3,12 @@ import type { ConsensusStatus } from '../../src/consensus/consensus.ts'
 import { OperatorViews } from '../../src/node/operator-views.ts'
 import type { OperatorParts } from '../../src/node/operator-views.ts'
 import { buildCatalog } from '../../src/routing/catalog.ts'
-import type { Command, CommandResult } from '../../src/state/command.ts'
+import type { Command, CommandResult, SessionRecord } from '../../src/state/command.ts'
 import { ClusterState } from '../../src/state/state.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import { sessionIdOf } from '../state/arbitrary.ts'
 
 type Raft = NonNullable<ConsensusStatus['raft']>
 
@@ -122,6 +123,45 @@ describe('the view of a server', () => {
       ['on-n1', 'ready', ''],
       ['on-n2', 'failed', 'its node can not be reached from node n1'],
     ])
+  })
+})
+
+describe('the sessions of clients', () => {
+  const make = (n: number, given: Partial<SessionRecord>): SessionRecord => ({
+    id: sessionIdOf(n),
+    path: '/mcp',
+    transport: 'sse',
+    protocolVersion: '2024-11-05',
+    clientInfo: asJsonText('{"name":"c","version":"1","title":"C"}'),
+    capabilities: asJsonText('{}'),
+    idleMs: 1000,
+    openedAt: 5,
+    usedAt: 7,
+    level: null,
+    subscriptions: [],
+    pins: new Map(),
+    ...given,
+  })
+
+  it('are shown with what their clients say of themselves, oldest first', () => {
+    const clientInfo = asJsonText('{"version":2,"name":"d"}')
+    const records = [make(3, {}), make(1, { openedAt: 6, clientInfo }), make(2, { clientInfo: asJsonText('[]') })]
+    const sessions = { all: () => records } as unknown as OperatorParts['sessions']
+    const common = { protocolVersion: '2024-11-05', path: '/mcp', lastUsedAt: 7 }
+    expect(makeViews({ sessions }).sessions()).toEqual([
+      { id: sessionIdOf(2), client: '', startedAt: 5, ...common },
+      { id: sessionIdOf(3), client: 'c 1', startedAt: 5, ...common },
+      { id: sessionIdOf(1), client: 'd', startedAt: 6, ...common },
+    ])
+  })
+
+  it('are closed by their id; what is no id is no session', async () => {
+    const closed: string[] = []
+    const close = (id: string): Promise<boolean> => Promise.resolve(closed.push(id) > 0)
+    const views = makeViews({ sessions: { close } as unknown as OperatorParts['sessions'] })
+    expect(await views.closeSession(sessionIdOf(1))).toBe(true)
+    expect(await views.closeSession('1')).toBe(false)
+    expect(closed).toEqual([sessionIdOf(1)])
   })
 })
 
