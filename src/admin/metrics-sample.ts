@@ -115,6 +115,14 @@ export type MetricsSample = {
     readonly seeks: number
     readonly touched: number
   }
-  /** This node's, as many as its configuration names. */
-  readonly upstreams: readonly { readonly server: string; readonly status: UpstreamState }[]
+  readonly upstreams: {
+    /** This node's, as many as its configuration names. */
+    readonly servers: readonly {
+      readonly server: string
+      readonly status: UpstreamState
+      /** Those that have an upstream of it to themselves. */
+      readonly sessionsNow: number
+    }[]
+    readonly questionsNow: number
+  }
 }

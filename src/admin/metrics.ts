@@ -3,11 +3,12 @@ import { AutopilotMetrics } from './autopilot-metrics.ts'
 import { DiskMetrics } from './disk-metrics.ts'
 import { GossipMetrics } from './gossip-metrics.ts'
 import type { MetricsSample } from './metrics-sample.ts'
-import { raftRoles, upstreamStates } from './needs.ts'
+import { raftRoles } from './needs.ts'
 import { lifePhases } from './node-needs.ts'
 import { ProcessMetrics } from './process-metrics.ts'
 import { setTotal } from './set-total.ts'
 import { SessionMetrics } from './session-metrics.ts'
+import { UpstreamMetrics } from './upstream-metrics.ts'
 import { TokenMetrics } from './token-metrics.ts'
 
 /**
@@ -104,10 +105,7 @@ export class Metrics {
     'Requests of clients and calls of other nodes under way here: what a drain waits for.',
   )
   readonly #sessions = new SessionMetrics(this.#registry)
-  readonly #upstreams = this.#gauge('quorate_upstream_status', '1 for the status that the upstream has.', [
-    'server',
-    'status',
-  ])
+  readonly #upstreams = new UpstreamMetrics(this.#registry)
 
   get contentType(): string {
     return this.#registry.contentType
@@ -132,10 +130,7 @@ export class Metrics {
     for (const each of lifePhases) this.#phase.set({ phase: each }, each === sample.life.phase ? 1 : 0)
     this.#inFlight.set(sample.life.inFlightNow)
     this.#sessions.set(sample.sessions)
-    this.#upstreams.reset()
-    for (const { server, status } of sample.upstreams) {
-      for (const each of upstreamStates) this.#upstreams.set({ server, status: each }, each === status ? 1 : 0)
-    }
+    this.#upstreams.set(sample.upstreams)
     this.#process.sample()
     return this.#registry.metrics()
   }

@@ -4,8 +4,7 @@ import type { OperatorParts } from './operator-views.ts'
 
 /** What a node's metrics tell, as its parts count it. */
 export function metricsSample(parts: OperatorParts): MetricsSample {
-  const { consensus, node, version, sessions, upstreamStatuses, peerFigures, autopilot, tokens, draining, traffic } =
-    parts
+  const { consensus, node, version, sessions, peerFigures, autopilot, tokens, draining, traffic } = parts
   const { counters, connected, isDiskFull, quarantine } = consensus()
   return {
     node,
@@ -28,8 +27,18 @@ export function metricsSample(parts: OperatorParts): MetricsSample {
     tokens: tokens.sample(),
     life: { phase: draining.phase, inFlightNow: traffic.active },
     sessions: { now: sessions.count, ...sessions.figures },
-    upstreams: [...upstreamStatuses()].map(([server, { status }]) => ({ server, status })),
+    upstreams: upstreamSample(parts),
   }
+}
+
+function upstreamSample({ upstreamStatuses, upstreamFigures }: OperatorParts): MetricsSample['upstreams'] {
+  const { own, questions } = upstreamFigures()
+  const servers = [...upstreamStatuses()].map(([server, { status }]) => ({
+    server,
+    status,
+    sessionsNow: own.get(server) ?? 0,
+  }))
+  return { servers, questionsNow: questions }
 }
 
 function raftSample({ consensus, cluster }: OperatorParts): MetricsSample['raft'] {

@@ -393,6 +393,7 @@ async function startParts(
     consensus: () => agreement.status(),
     sessions,
     upstreamStatuses: () => upstreams.statuses(),
+    upstreamFigures: () => upstreams.figures(),
     draining,
     traffic,
     nodeCommands,

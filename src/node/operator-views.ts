@@ -24,6 +24,7 @@ import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { Listing } from '../routing/listing.ts'
 import type { Command, Replica } from '../state/command.ts'
 import type { UpstreamStatus } from '../upstream/upstream.ts'
+import type { UpstreamFigures } from '../upstream/upstreams.ts'
 import type { AutopilotDriver } from './autopilot.ts'
 import { autopilotView, voterWarnings } from './autopilot-views.ts'
 import type { ClientSessions } from './client-sessions.ts'
@@ -299,6 +300,7 @@ export type OperatorParts = {
   readonly catalog: () => Catalog
   readonly consensus: () => ConsensusStatus
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
+  readonly upstreamFigures: () => UpstreamFigures
   readonly reachable: (node: NodeId) => boolean
   readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status' | 'counters'>
   readonly events: ClusterEvents

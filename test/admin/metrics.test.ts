@@ -105,6 +105,8 @@ describe('the metrics', () => {
       'quorate_upstream_status{server="files",status="ready"} 1',
       'quorate_upstream_status{server="sql",status="ready"} 0',
       'quorate_upstream_status{server="sql",status="failed"} 1',
+      'quorate_upstream_sessions{server="files"} 8',
+      'quorate_questions 3',
     ]) {
       expect(text.split('\n')).toContain(line)
     }
@@ -120,7 +122,7 @@ describe('the metrics', () => {
   it('show the counts of the sample, not their sum, when they are read twice', async () => {
     const metrics = make()
     await metrics.text(sampleOfOne)
-    const text = await metrics.text({ ...sampleOfOne, upstreams: [] })
+    const text = await metrics.text({ ...sampleOfOne, upstreams: { servers: [], questionsNow: 0 } })
     expect(text).toContain('\nquorate_raft_elections_total 2\n')
     expect(text).not.toContain('server="files"')
   })

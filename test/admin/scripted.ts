@@ -275,8 +275,11 @@ export const sampleOfOne: MetricsSample = {
   peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
   life: { phase: 'closing', inFlightNow: 7 },
   sessions: { now: 4, opened: 6, seeks: 2, touched: 9 },
-  upstreams: [
-    { server: 'files', status: 'ready' },
-    { server: 'sql', status: 'failed' },
-  ],
+  upstreams: {
+    servers: [
+      { server: 'files', status: 'ready', sessionsNow: 8 },
+      { server: 'sql', status: 'failed', sessionsNow: 0 },
+    ],
+    questionsNow: 3,
+  },
 }
