@@ -49,8 +49,8 @@ export class Mailboxes {
     this.#expireLater()
   }
 
-  /** Answers how to close; closing what is displaced or closed does nothing. */
-  open(opening: MailOpening, reader: BoxReader): () => void {
+  /** Closing what is displaced or closed does nothing. */
+  open(opening: MailOpening, reader: BoxReader): CloseBox {
     const box = this.#boxOf(opening.session)
     if (box.reader !== null && opening.isAgain) {
       reader.displaced()
@@ -65,9 +65,11 @@ export class Mailboxes {
       if (box.reader !== reader) break
       if (mail.seq > from) this.#hand(box, mail)
     }
-    return () => {
+    return (arrived) => {
       if (box.reader !== reader) return
       box.reader = null
+      // What was handed out and was still on its way has been read by nobody.
+      if (arrived !== undefined) box.readSeq = Math.min(box.readSeq, arrived)
       this.#closeIfEmpty(box)
     }
   }
@@ -182,6 +184,9 @@ export type MailOpening = {
   /** A reading that was open goes on after its link was away: one that has begun since stays, and this one is displaced. */
   readonly isAgain: boolean
 }
+
+/** `arrived`: up to which mail it has come to the reading, when not all that was handed out has. */
+export type CloseBox = (arrived?: number) => void
 
 /** Whoever reads a box, on this node or over a link. */
 export type BoxReader = {

@@ -107,7 +107,8 @@ export class ClusterMailroom implements Mailroom {
     if (!this.#readings.delete(reading.number)) return
     if (this.#bySession.get(reading.session) === reading) this.#bySession.delete(reading.session)
     reading.closeHere()
-    for (const node of this.#options.links.nodes()) this.#options.links.close(node, reading.number)
+    const { links } = this.#options
+    for (const node of links.nodes()) links.close(node, reading.number, reading.positions.get(node)?.seq ?? null)
   }
 }
 
@@ -122,7 +123,8 @@ export type MailLinks = {
   /** To which there is a link now. */
   nodes(): Iterable<NodeId>
   open(node: NodeId, reading: number, opening: MailOpening): void
-  close(node: NodeId, reading: number): void
+  /** `arrived`: up to which of its mail has come; null: none, nor from where on it would. */
+  close(node: NodeId, reading: number, arrived: number | null): void
 }
 
 /** One stream of a client; as many as the gateway has streams. */

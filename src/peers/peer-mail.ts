@@ -1,6 +1,6 @@
 import type { ClientWord, ClientWords } from '../calls/call.ts'
 import type { WordLinks } from '../calls/client-words.ts'
-import type { Mailboxes, MailOpening } from '../calls/mailboxes.ts'
+import type { CloseBox, Mailboxes, MailOpening } from '../calls/mailboxes.ts'
 import type { ClusterMailroom, MailLinks } from '../calls/mailroom.ts'
 import type { Log } from '../log/log.ts'
 import type { NodeId, SessionId } from '../vocabulary/ids.ts'
@@ -18,7 +18,7 @@ export class PeerMail implements MailLinks, WordLinks {
   readonly #options: PeerMailOptions
   readonly #peers = new Set<NodeId>()
   /** How to close the boxes that peers read, by the peer's number of its reading; as many as there are sessions. */
-  readonly #opened = new Map<NodeId, Map<number, () => void>>()
+  readonly #opened = new Map<NodeId, Map<number, CloseBox>>()
   readonly #counters = { wordsDropped: 0, mailsDropped: 0, peersBehind: 0 }
 
   constructor(options: PeerMailOptions) {
@@ -37,8 +37,8 @@ export class PeerMail implements MailLinks, WordLinks {
     this.#send(node, { kind: 'mail-open', reading, ...opening })
   }
 
-  close(node: NodeId, reading: number): void {
-    this.#send(node, { kind: 'mail-close', reading })
+  close(node: NodeId, reading: number, arrived: number | null): void {
+    this.#send(node, { kind: 'mail-close', reading, arrived })
   }
 
   say(node: NodeId, session: SessionId, word: ClientWord): void {
@@ -72,7 +72,7 @@ export class PeerMail implements MailLinks, WordLinks {
       case 'mail-open':
         return this.#openBox(peer, message.reading, message)
       case 'mail-close':
-        this.#opened.get(peer)?.get(message.reading)?.()
+        this.#opened.get(peer)?.get(message.reading)?.(message.arrived ?? undefined)
         this.#opened.get(peer)?.delete(message.reading)
         return
       case 'mail-opened':
@@ -87,7 +87,7 @@ export class PeerMail implements MailLinks, WordLinks {
   }
 
   #openBox(peer: NodeId, reading: number, opening: MailOpening): void {
-    const opened = this.#opened.get(peer) ?? new Map<number, () => void>()
+    const opened = this.#opened.get(peer) ?? new Map<number, CloseBox>()
     this.#opened.set(peer, opened)
     opened.get(reading)?.()
     opened.delete(reading)

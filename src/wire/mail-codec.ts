@@ -29,7 +29,8 @@ export type MailMessage =
   | { readonly kind: 'mail-behind'; readonly reading: number }
   /** Another reading of the session has taken its place. */
   | { readonly kind: 'mail-displaced'; readonly reading: number }
-  | { readonly kind: 'mail-close'; readonly reading: number }
+  /** `arrived`: up to which mail; null: nothing was told. */
+  | { readonly kind: 'mail-close'; readonly reading: number; readonly arrived: number | null }
 
 export function encodeMailMessage(message: MailMessage): { type: number; payload: Uint8Array } {
   return { type: frameTypes[message.kind], payload: pack([message.reading, ...fieldsOf(message)]) }
@@ -53,9 +54,10 @@ function fieldsOf(message: MailMessage): readonly PackedValue[] {
       return [message.position.epoch, message.position.seq]
     case 'mail':
       return [message.epoch, message.mail.seq, message.mail.server, message.mail.message]
+    case 'mail-close':
+      return [message.arrived]
     case 'mail-behind':
     case 'mail-displaced':
-    case 'mail-close':
       return []
     default:
       return unreachable(message)
@@ -84,7 +86,7 @@ function messageOf(type: number, reading: number, fields: readonly unknown[]): M
     case frameTypes['mail-displaced']:
       return { kind: 'mail-displaced', reading }
     case frameTypes['mail-close']:
-      return { kind: 'mail-close', reading }
+      return a === null || isIndex(a) ? { kind: 'mail-close', reading, arrived: a } : null
     default:
       return null
   }

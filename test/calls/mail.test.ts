@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Mail, MailPosition } from '../../src/calls/call.ts'
 import { Mailboxes } from '../../src/calls/mailboxes.ts'
-import type { MailLimits, MailOpening } from '../../src/calls/mailboxes.ts'
+import type { CloseBox, MailLimits, MailOpening } from '../../src/calls/mailboxes.ts'
 import { ClusterMailroom } from '../../src/calls/mailroom.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
@@ -17,7 +17,12 @@ function boxes(limits: Partial<MailLimits> = {}, epoch = 7) {
   const clock = new ManualClock()
   const mailboxes = new Mailboxes({ epoch, clock, limits })
   const open = (given: Partial<MailOpening> = {}, takes = Infinity) => {
-    const reading = { heard: [] as Mail[], at: null as MailPosition | null, displaced: 0, close: (): void => undefined }
+    const reading = {
+      heard: [] as Mail[],
+      at: null as MailPosition | null,
+      displaced: 0,
+      close: (() => undefined) as CloseBox,
+    }
     const box = { session, position: null, isFresh: true, isAgain: false, ...given }
     reading.close = mailboxes.open(box, {
       at: (position) => (reading.at = position),
@@ -52,6 +57,14 @@ describe('a box', () => {
     expect(fresh.texts()).toEqual(['3'])
     expect(fresh.now().at).toEqual({ epoch: 7, seq: 2 })
     expect(open(at(1)).texts()).toEqual(['2', '3'])
+  })
+
+  it('that is closed while mail is on its way keeps that for who begins anew', () => {
+    const { put, open } = boxes()
+    const reading = open()
+    put('1', '2', '3')
+    reading.now().close(1)
+    expect(open().texts()).toEqual(['2', '3'])
   })
 
   it('without a position of its own in an event id gives what came since the client had none, handed out or not', () => {
@@ -166,12 +179,12 @@ class Nodes {
 
   make(self: NodeId, epoch: number) {
     const mailboxes = new Mailboxes({ epoch, clock: new ManualClock() })
-    const opened = new Map<string, () => void>()
+    const opened = new Map<string, CloseBox>()
     const to = (node: NodeId, act: (other: ReturnType<Nodes['make']>) => void): void => {
       this.#links.get(`${self} ${node}`)?.push(() => act(this.at(node)))
     }
-    const close = (key: string): void => {
-      opened.get(key)?.()
+    const close = (key: string, arrived: number | null = null): void => {
+      opened.get(key)?.(arrived ?? undefined)
       opened.delete(key)
     }
     const mailroom: ClusterMailroom = new ClusterMailroom({
@@ -180,7 +193,7 @@ class Nodes {
       links: {
         nodes: () => [...this.#nodes.keys()].filter((node) => this.#links.has(`${self} ${node}`)),
         open: (node, reading, opening) => to(node, (other) => other.serve(self, reading, opening)),
-        close: (node, reading) => to(node, (other) => other.close(`${self} ${reading}`)),
+        close: (node, reading, arrived) => to(node, (other) => other.close(`${self} ${reading}`, arrived)),
       },
     })
     const serve = (peer: NodeId, number: number, opening: MailOpening): void => {

@@ -69,13 +69,17 @@ export async function startNode(
     heartbeatMs: 200,
     livenessMs: 2000,
   })
+  /** While it is shut the send buffer takes nothing. */
+  const valve = { isShut: false }
   const lane = new CallsLane({
     node: hello.node,
-    transport,
+    transport: {
+      send: (...frame) => !valve.isShut && transport.send(...frame),
+      isOpen: (...which) => transport.isOpen(...which),
+    },
     serve: {
-      call: (call, caller) => hold(call, null, caller),
-      resume: (ref, caller) => hold(makeCall(), ref, caller),
-      ...options.serve,
+      call: (call, caller) => options.serve?.call?.(call, caller) ?? hold(call, null, caller),
+      resume: (ref, caller) => options.serve?.resume?.(ref, caller) ?? hold(makeCall(), ref, caller),
     },
     boxes,
     words: { say: (session, word) => words.push({ session, word }) },
@@ -101,7 +105,7 @@ export async function startNode(
   })
   running.push(links)
   const address = `127.0.0.1:${bound.port}`
-  return { node: hello.node, address, transport, lane, links, serving, words, boxes, said, logged }
+  return { node: hello.node, address, transport, valve, lane, links, serving, words, boxes, said, logged }
 }
 
 let ids = 0

@@ -281,7 +281,8 @@ export const mailMessage: fc.Arbitrary<MailMessage> = fc.oneof(
     epoch: index,
     mail: fc.record({ seq: index, server: fc.option(serverName, { nil: null }), message: json }),
   }),
-  fc.record({ kind: fc.constantFrom('mail-behind', 'mail-displaced', 'mail-close'), reading }),
+  fc.record({ kind: fc.constant('mail-close' as const), reading, arrived: fc.option(index, { nil: null }) }),
+  fc.record({ kind: fc.constantFrom('mail-behind', 'mail-displaced'), reading }),
 )
 
 const questionId = fc
