@@ -21,9 +21,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   })
 
 // A reader that has seen enough (`| head`) is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === 'EPIPE' ? 0 : exitCodes.failed),
-)
+const unread = new AbortController()
+let unreadIsUsed = false
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  unread.abort()
+  if (!unreadIsUsed) process.exit(error.code === 'EPIPE' ? 0 : exitCodes.failed)
+})
 
 let stdinIsUsed = false
 const terminal: Terminal = {
@@ -34,6 +37,10 @@ const terminal: Terminal = {
     return process.stdin
   },
   env: process.env,
+  get unread() {
+    unreadIsUsed = true
+    return unread.signal
+  },
   self: ownName(process.argv[1]),
   interrupted: interrupt.signal,
   insisted: insistence.signal,

@@ -1,6 +1,6 @@
 /**
  * `quorate stdio`: an MCP server on stdin and stdout, for clients that can only start programs; all it does is to bring
- * them to a cluster. Ends with stdin, or at a signal. Stdout has nothing but MCP messages.
+ * them to a cluster. Ends with stdin, at a signal, or when nobody reads stdout. Stdout has nothing but MCP messages.
  */
 import { randomInt } from 'node:crypto'
 import { Option, type Command } from 'commander'
@@ -52,7 +52,7 @@ async function bridge(terminal: Terminal, options: StdioOptions): Promise<ExitCo
     for await (const line of linesOf(terminal)) await bridge.take(line)
     await bridge.finish(answersLimitMs)
   }
-  await Promise.race([read(), aborted(terminal.interrupted)])
+  await Promise.race([read(), aborted(terminal.interrupted), aborted(terminal.unread)])
   const code = bridge.isRefused ? exitCodes.unavailable : exitCodes.done
   await bridge.stop()
   return code

@@ -9,6 +9,8 @@ export type Terminal = {
   readonly env: Readonly<Record<string, string | undefined>>
   /** How the user calls this program, for messages that say what to run next. */
   readonly self: string
+  /** Aborted when nobody reads stdout any more. The process of a command that does not look at it ends at once then. */
+  readonly unread: AbortSignal
   /** Aborted at the first SIGINT, SIGTERM or SIGHUP. */
   readonly interrupted: AbortSignal
   /** Aborted at a later one: whoever sends it does not want to wait. */

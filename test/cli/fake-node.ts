@@ -93,6 +93,7 @@ export async function runAgainst(
       stdin: options.stdin ?? (async function* () {})(),
       env: { QUORATE_URL: url, ...options.env },
       self: 'quorate',
+      unread: new AbortController().signal,
       interrupted: options.interrupt ?? new AbortController().signal,
       insisted: options.insist ?? new AbortController().signal,
     },

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { waitFor } from '../wait.ts'
 import { runAgainst } from './fake-node.ts'
-import { startNode } from './scripted-node.ts'
+import { answerJson, startNode } from './scripted-node.ts'
 
 const main = path.resolve(import.meta.dirname, '../../src/cli/main.ts')
 
@@ -43,6 +43,18 @@ describe('quorate stdio', () => {
     running.child.stdin?.write('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}\n')
     await waitFor('the call', () => node.asked.find(({ name }) => name === 'tools/call'), 30_000)
     running.child.kill('SIGTERM')
+    await ended(running)
+    expect([running.out.code, node.asked.at(-1)?.name]).toEqual([0, 'HTTP DELETE'])
+  })
+
+  it('ends its session when its client is gone without a word', async () => {
+    const node = await startNode(({ name }) => name === 'tools/call')
+    const running = start(['--url', node.url.href])
+    running.child.stdin?.write(initialize)
+    running.child.stdin?.write('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}\n')
+    const call = await waitFor('the call', () => node.asked.find(({ name }) => name === 'tools/call'), 30_000)
+    running.child.stdout?.destroy()
+    answerJson(call.response, { id: 1, result: {} })
     await ended(running)
     expect([running.out.code, node.asked.at(-1)?.name]).toEqual([0, 'HTTP DELETE'])
   })
