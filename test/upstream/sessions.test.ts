@@ -2,10 +2,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
 import type { UpstreamServer } from '../../src/upstream/upstream.ts'
-import type { QuestionId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import {
   addSession,
@@ -61,9 +61,6 @@ async function who(test: UnderTest, session?: SessionId): Promise<Who> {
 const pids = (): number[] => (existsSync(record) ? readFileSync(record, 'utf8').trim().split('\n').map(Number) : [])
 const mailsTo = (test: UnderTest, session: SessionId): Heard[] =>
   test.mails.filter((mail) => mail.session === session).map(({ message }) => heardOf(message))
-const setLevel = (level: string) => ({ method: 'logging/setLevel', params: toJsonText({ level }) })
-const subscribe = (uri: string) => ({ method: 'resources/subscribe', params: toJsonText({ uri }) })
-const unsubscribe = (uri: string) => ({ method: 'resources/unsubscribe', params: toJsonText({ uri }) })
 const subscriptionsTo = (...uris: string[]) => uris.map((uri) => ({ server: name, uri }))
 const pinned = { pins: new Map([[name, testNode]]) }
 
@@ -196,6 +193,30 @@ describe("a session's own process", () => {
     expect([...test.upstreams.figures().own]).toEqual([[name, 1]])
     expect((await who(test, a)).said).toContain('subscribe a://1')
     expect(pids()).toHaveLength(4)
+  })
+
+  it('goes, as soon as no call uses it, when another node keeps what the session has there', async () => {
+    const test = await start({ isolation: 'session' })
+    const [a, b] = [addSession(test, 'a'), addSession(test, 'b')]
+    const heard: Heard[] = []
+    const [idle, busy] = [await who(test, a), await who(test, b)]
+    const call = test.call(name, 'pause', { ms: 50, beats: 4 }, { session: b, heard, meta: { progressToken: 1 } })
+    await waitFor('the call to be under way', () => heard.length > 0)
+    for (const session of [a, b]) test.upstreams.pinned({ session, server: name, node: 'elsewhere' as typeof testNode })
+    await waitFor('the idle one to end', () => !isAlive(idle.pid))
+    expect(await call).toMatchObject({ kind: 'result' })
+    await waitFor('the other to end', () => !isAlive(busy.pid))
+  })
+
+  it('is there again when this node has started again, where the session is subscribed to something', async () => {
+    const subscribed = { subscriptions: subscriptionsTo('a://1') }
+    const servers = [{ ...stdioServer(name, { SESSIONS_RECORD: record }), isolation: 'session' as const }]
+    const test = await startUpstreams(servers)
+    running.push(test)
+    const [a] = [addSession(test, 'a', { ...subscribed, ...pinned }), addSession(test, 'b', subscribed)]
+    await waitFor('the upstream of a', () => test.upstreams.figures().own.get(name) === 1)
+    expect((await who(test, a)).said).toContain('subscribe a://1')
+    expect(pids()).toHaveLength(2)
   })
 
   it('is told what the client says that is no request, and no other session hears of it', async () => {
