@@ -26,7 +26,7 @@ function leader(options: { isLeader?: boolean; subscriptions?: string[] } = {}) 
   const driver = new SubscriptionPins({
     state: state as StateReader,
     view: new View({
-      self: n3,
+      self: 'n4' as NodeId,
       state: state as StateReader,
       reachable: (node) => !unreachable.has(node),
       draining: () => false,
