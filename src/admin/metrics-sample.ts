@@ -71,6 +71,20 @@ export type MetricsSample = {
     readonly framesOut: number
     readonly framesRejected: number
     readonly notificationsDropped: number
+    /** How often a peer had to fetch what it did not take as fast as it arose. */
+    readonly peersBehind: number
+  }
+  /** For clients that come back. Monotone since the start of the process, except where the name says otherwise. */
+  readonly kept: {
+    readonly calls: {
+      readonly unattendedNow: number
+      readonly endedNow: number
+      readonly bytesNow: number
+      readonly resumed: number
+      readonly givenUp: number
+      readonly eventsLost: number
+    }
+    readonly mail: { readonly mailsNow: number; readonly bytesNow: number; readonly lost: number }
   }
   /** Monotone since the start of the process, except where the name says otherwise. */
   readonly gossip: {

@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { AutopilotMetrics } from './autopilot-metrics.ts'
 import { DiskMetrics } from './disk-metrics.ts'
 import { GossipMetrics } from './gossip-metrics.ts'
+import { KeptMetrics } from './kept-metrics.ts'
 import type { MetricsSample } from './metrics-sample.ts'
 import { raftRoles } from './needs.ts'
 import { lifePhases } from './node-needs.ts'
@@ -65,7 +66,11 @@ export class Metrics {
   )
   readonly #dropped = this.#counter(
     'quorate_peer_notifications_dropped_total',
-    'Notifications of forwarded calls that found no room on the way back.',
+    "Events of forwarded calls, mail and clients' words that found no room on their way.",
+  )
+  readonly #behind = this.#counter(
+    'quorate_peer_behind_total',
+    'Times that another node had to fetch events or mail, because it did not take them as fast as they arose.',
   )
   readonly #snapshotIndex = this.#gauge('quorate_raft_snapshot_index', 'Last index that the newest snapshot covers.')
   readonly #voters = this.#gauge('quorate_raft_voters', 'Voters of the newest configuration.')
@@ -105,6 +110,7 @@ export class Metrics {
     'Requests of clients and calls of other nodes under way here: what a drain waits for.',
   )
   readonly #sessions = new SessionMetrics(this.#registry)
+  readonly #kept = new KeptMetrics(this.#registry)
   readonly #upstreams = new UpstreamMetrics(this.#registry)
 
   get contentType(): string {
@@ -130,6 +136,7 @@ export class Metrics {
     for (const each of lifePhases) this.#phase.set({ phase: each }, each === sample.life.phase ? 1 : 0)
     this.#inFlight.set(sample.life.inFlightNow)
     this.#sessions.set(sample.sessions)
+    this.#kept.set(sample.kept)
     this.#upstreams.set(sample.upstreams)
     this.#process.sample()
     return this.#registry.metrics()
@@ -177,6 +184,7 @@ export class Metrics {
     this.#peerFrames.inc({ direction: 'out' }, peers.framesOut)
     this.#peerFrames.inc({ direction: 'rejected' }, peers.framesRejected)
     setTotal(this.#dropped, peers.notificationsDropped)
+    setTotal(this.#behind, peers.peersBehind)
   }
 
   #setCluster(cluster: MetricsSample['cluster']): void {

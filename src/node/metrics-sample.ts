@@ -26,8 +26,18 @@ export function metricsSample(parts: OperatorParts): MetricsSample {
     autopilot: autopilotSample(autopilot),
     tokens: tokens.sample(),
     life: { phase: draining.phase, inFlightNow: traffic.active },
+    kept: keptSample(parts),
     sessions: { now: sessions.count, ...sessions.figures },
     upstreams: upstreamSample(parts),
+  }
+}
+
+function keptSample({ kept, boxes }: OperatorParts): MetricsSample['kept'] {
+  const { unattended, ended, bytes, resumed, givenUp, eventsLost } = kept.counters
+  const { mails, bytes: mailBytes, lost } = boxes.counters
+  return {
+    calls: { unattendedNow: unattended, endedNow: ended, bytesNow: bytes, resumed, givenUp, eventsLost },
+    mail: { mailsNow: mails, bytesNow: mailBytes, lost },
   }
 }
 

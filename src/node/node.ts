@@ -400,6 +400,8 @@ async function startParts(
     toolCalls,
     reachable: (other) => peers.reachable(other),
     peerFigures: () => peers.figures(),
+    kept,
+    boxes,
     caughtUp: () => cluster.state.members().some((known) => known.node === node && known.generation === generation),
     isStopping: () => stops.isRunning,
     now: () => clock.now(),

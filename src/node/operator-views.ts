@@ -17,6 +17,8 @@ import type {
   ToolAnswer,
   ToolCall,
 } from '../admin/needs.ts'
+import type { KeptCalls } from '../calls/kept-calls.ts'
+import type { Mailboxes } from '../calls/mailboxes.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
 import type { Catalog } from '../routing/catalog.ts'
@@ -305,6 +307,8 @@ export type OperatorParts = {
   readonly gossip: Pick<GossipDriver, 'members' | 'said' | 'status' | 'counters'>
   readonly events: ClusterEvents
   readonly peerFigures: () => MetricsSample['peers']
+  readonly kept: Pick<KeptCalls, 'counters'>
+  readonly boxes: Pick<Mailboxes, 'counters'>
   /** Whether this process has applied an entry that was proposed after it started. */
   readonly caughtUp: () => boolean
   readonly isStopping: () => boolean

@@ -162,11 +162,15 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     reachable: (other) => links.reachable(other),
     linked: () => [...linked.values()],
     onLinked: (listener) => listeners.push(listener),
-    figures: () => ({
-      ...transport.counters,
-      framesRejected: transport.counters.framesRejected + lane.counters.framesMalformed,
-      notificationsDropped: lane.counters.eventsDropped + lane.counters.mailsDropped + lane.counters.wordsDropped,
-    }),
+    figures() {
+      const { framesMalformed, eventsDropped, mailsDropped, wordsDropped, peersBehind } = lane.counters
+      return {
+        ...transport.counters,
+        framesRejected: transport.counters.framesRejected + framesMalformed,
+        notificationsDropped: eventsDropped + mailsDropped + wordsDropped,
+        peersBehind,
+      }
+    },
     abandonServed: (why) => lane.abandonServed(why),
     async close() {
       await driver.leave(leaveMs)

@@ -272,7 +272,11 @@ export const sampleOfOne: MetricsSample = {
     refusals: 7,
   },
   tokens: { statusNow: { usable: 2, expired: 3, 'used-up': 4, revoked: 5 }, usesNow: 6 },
-  peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5 },
+  peers: { framesIn: 10, framesOut: 20, framesRejected: 4, notificationsDropped: 5, peersBehind: 6 },
+  kept: {
+    calls: { unattendedNow: 1, endedNow: 2, bytesNow: 300, resumed: 4, givenUp: 5, eventsLost: 6 },
+    mail: { mailsNow: 7, bytesNow: 800, lost: 9 },
+  },
   life: { phase: 'closing', inFlightNow: 7 },
   sessions: { now: 4, opened: 6, seeks: 2, touched: 9 },
   upstreams: {
