@@ -177,7 +177,7 @@ async function serveRaw(
       if (message.method === 'initialize') sendEvent(stream, { id: message.id, result })
     })
   })
-  const test = use(openLink(url, { transport: 'sse', limits: { lingerMs: 20, cancelDelayMs: 20, tellTimeoutMs: 50 } }))
+  const test = use(openLink(url, { transport: 'sse', limits: { lingerMs: 20, cancelDelayMs: 100, tellTimeoutMs: 50 } }))
   return { url, heard, test, stream: () => stream as unknown as ServerResponse }
 }
 
@@ -256,9 +256,12 @@ describe('a server over HTTP+SSE that breaks', () => {
 
   it('gets the cancel of a request behind the request, however long it takes to acknowledge it', async () => {
     const said: string[] = []
+    const cancelled: unknown[] = []
     const open: ServerResponse[] = []
-    const { test } = await serveRaw(({ method }, { response }) => {
+    const { test } = await serveRaw(({ id, method, params }, { response, stream }) => {
       said.push(method ?? '')
+      if (method === 'answered') sendEvent(stream, { id, result: {} })
+      if (method === 'notifications/cancelled') cancelled.push(params?.requestId)
       if (method === 'slow') open.push(response)
       return method === 'slow'
     })
@@ -266,9 +269,13 @@ describe('a server over HTTP+SSE that breaks', () => {
     void test.request('slow')
     void test.request('quick')
     await waitFor('both requests', () => said.includes('slow') && said.includes('quick'))
-    expect(test.abandon(3)).toBe('sent')
+    // Behind its answer the quick one's acknowledgement is here.
+    await test.request('answered')
     expect(test.abandon(2)).toBe('sent')
-    await waitFor('both cancels', () => said.filter((method) => method === 'notifications/cancelled').length === 2)
+    expect(test.abandon(3)).toBe('sent')
+    await waitFor('both cancels', () => cancelled.length === 2)
+    // The slow one's was held back.
+    expect(cancelled).toEqual([3, 2])
     await waitFor('the end of the slow POST', () => open[0]?.closed)
   })
 
