@@ -93,6 +93,18 @@ describe('mail', () => {
     for (const node of [a, b, c]) expect(node.lane.mailroom.size).toBe(node === a ? 1 : 0)
   })
 
+  it('that comes when the stream’s node is gone is read by nobody, and so by who begins anew at another', async () => {
+    const [a, b, c] = await three()
+    const first = listen(a)
+    await waitFor('all boxes', () => first.has.size === 3)
+    await a.links.close()
+    await waitFor('the end of the links', () => b.said.closed.length === 1 && c.said.closed.length === 1)
+    put(b, '1')
+    const second = listen(c)
+    await waitFor('the mail', () => second.came.length === 1)
+    expect(second.came).toEqual(['b 1'])
+  })
+
   it('that comes faster than a node takes it is fetched by that node, and nothing is missed', async () => {
     const [a, b] = await pair({ outboxBytesMax: 40_000 })
     const stream = listen(a)
