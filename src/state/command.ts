@@ -42,7 +42,7 @@ export type Command =
 /** A command as it is logged. */
 export type Envelope = {
   readonly command: Command
-  /** Of a write that may be repeated (see sessions): applied once, answered alike. Null: none. */
+  /** Of a write that may be repeated (see answers): applied once, answered alike. Null: none. */
   readonly idempotencyKey: string | null
 }
 
