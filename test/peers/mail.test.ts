@@ -99,6 +99,7 @@ describe('mail', () => {
     await waitFor('all boxes', () => first.has.size === 3)
     await a.links.close()
     await waitFor('the end of the links', () => b.said.closed.length === 1 && c.said.closed.length === 1)
+    expect([b, c].map((node) => node.boxes.counters.boxes)).toEqual([0, 0])
     put(b, '1')
     const second = listen(c)
     await waitFor('the mail', () => second.came.length === 1)
