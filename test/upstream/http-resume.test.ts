@@ -253,9 +253,11 @@ describe('a stream that ends before its answer', () => {
   it('is cancelled all the same, and then not resumed', async () => {
     const { test, gets, said } = await serveRaw({
       limits: { resumeDelayMs: 30 },
-      // Until the time of the next resumption has come, only the time-out of the cancel is left.
+      // Until the time of the next resumption has come, and whatever it would bring has had its time as well.
       cancelled(response) {
-        void waitFor('that time', () => test.liveTimers() === 1).then(() => response.writeHead(202).end())
+        void waitFor('that time', () => test.liveTimers() === 1)
+          .then(() => test.request('ping'))
+          .then(() => response.writeHead(202).end())
       },
       post: (_, response) => send(response, 'id: a\ndata:\n\n').end(),
       get: ({ response }, { length }) => {
