@@ -1,45 +1,44 @@
 /**
- * What a tool call costs: direct to a small raw server, through a bare relay, through the node that the server is on,
- * and through another node (forwarded). The paths take turns within each round, so that a slow minute of the machine
- * hits all; told are medians over the rounds, and ratios to direct and to the relay.
+ * What a tool call costs: direct to a small raw server, through a bare relay, through the node that the server is on and
+ * through another node (forwarded); the same for a stdio server. The paths take turns within each round, so that a slow
+ * minute of the machine hits all; told are medians over the rounds, and ratios to direct and to the relay.
+ *
+ * `--idle` measures instead what idle sessions and open streams cost, in memory and in the speed of others' calls;
+ * `--million` what memory is left behind by many calls through two nodes.
  */
 import { parseArgs } from 'node:util'
-import { forkScript, forkServer, scriptCommand } from './lib/child-script.ts'
-import { freePorts } from './lib/free-ports.ts'
-import type { LoadMessage, LoadPlan, LoadResult } from './lib/load.ts'
-import { startLocalCluster, type LocalCluster } from './lib/local-cluster.ts'
-import { cpuMs, descendantsOf } from './lib/processes.ts'
-import { callTool, createAgent, openSession } from './lib/raw-mcp.ts'
+import { measureIdle } from './lib/calls-idle.ts'
+import { measureLeak } from './lib/calls-leak.ts'
+import { measure, pathNamed, startBed, type CallPath, type Measurement } from './lib/calls-bed.ts'
 import { median, printTable } from './lib/table.ts'
-import { waitFor } from '../test/wait.ts'
 
-/** One way from the client to the server; `pids` are the processes that the call passes. */
-type CallPath = { name: string; url: string; tool: string; pids: () => number[] }
-type Measurement = LoadResult & { cpuMsPerCall: number }
 type Summary = {
   path: string
-  concurrency: number
+  sessions: number
   callsPerSecond: number
   p50Ms: number
   p99Ms: number
-  cpuMsPerCall: number
+  /** Per call, of each that stands between client and server. */
+  cpuUs: Record<string, number>
   failed: number
 }
 
-const callsMax = 200_000
+const callsMax = 1_000_000
 const warmupMs = 500
-const catalogMs = 20_000
-/** Beyond warm-up and measuring: start of the process and the last calls. */
-const loadSlackMs = 45_000
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
-    concurrency: { type: 'string', default: '1,16,64' },
+    sessions: { type: 'string', default: '1,16,64,256' },
+    paths: { type: 'string', default: '' },
     bytes: { type: 'string', default: '100' },
     nodes: { type: 'string', default: '3' },
-    stdio: { type: 'boolean', default: false },
+    idle: { type: 'boolean', default: false },
+    'idle-sessions': { type: 'string', default: '10000' },
+    'idle-streams': { type: 'string', default: '1000' },
+    million: { type: 'boolean', default: false },
+    calls: { type: 'string', default: '1000000' },
     json: { type: 'boolean', default: false },
   },
 })
@@ -47,185 +46,96 @@ const rounds = atLeastOne('rounds', values.rounds)
 const seconds = atLeastOne('seconds', values.seconds)
 const bytes = atLeastOne('bytes', values.bytes)
 const nodes = atLeastOne('nodes', values.nodes)
-const concurrencies = values.concurrency.split(',').map((text) => atLeastOne('concurrency', text))
+const sessionCounts = values.sessions.split(',').map((text) => atLeastOne('sessions', text))
 
 async function main(): Promise<void> {
-  const [serverPort = 0, relayPort = 0] = await freePorts(2)
-  const server = await forkServer('raw-server', 'http', String(serverPort))
-  const relay = await forkServer('bare-relay', String(relayPort), String(serverPort))
-  try {
-    const url = `http://127.0.0.1:${serverPort}/mcp`
-    const behind = values.stdio ? scriptCommand('raw-server', 'stdio') : { url }
-    const cluster = await startLocalCluster({
-      nodes,
-      servers: { bench: { ...behind, placement: { where: { node: 'n1' } } } },
-      config: { log: { level: 'warn' } },
+  const load = { bytes, seconds, json: values.json, nodes }
+  if (values.idle) {
+    const [sessions, streams] = [values['idle-sessions'], values['idle-streams']]
+    return measureIdle({
+      ...load,
+      rounds,
+      sessions: atLeastOne('idle-sessions', sessions),
+      streams: atLeastOne('idle-streams', streams),
     })
-    try {
-      const direct = { name: 'direct', url, tool: 'echo', pids: () => pidsOf(server) }
-      const bare = {
-        name: 'bare relay',
-        url: `http://127.0.0.1:${relayPort}/mcp`,
-        tool: 'echo',
-        pids: () => [...pidsOf(relay), ...pidsOf(server)],
-      }
-      await measureAll([direct, bare, ...(await clusterPaths(cluster, () => pidsOf(server)))])
-    } finally {
-      await cluster.stop()
-    }
-  } finally {
-    server.disconnect()
-    relay.disconnect()
   }
-}
-
-/** The CPU of all nodes counts on both paths, heartbeats included: it is what the cluster costs. */
-async function clusterPaths(cluster: LocalCluster, serverPids: () => number[]): Promise<CallPath[]> {
-  const nodePids = (): number[] => cluster.nodes.map((node) => node.pid)
-  const pids = (): number[] => [
-    ...nodePids(),
-    ...(values.stdio ? nodePids().flatMap((pid) => descendantsOf(pid).map((child) => child.pid)) : serverPids()),
-  ]
-  const last = cluster.nodes.at(-1)
-  const paths: CallPath[] = []
-  for (const node of new Set([cluster.node('n1'), last ?? cluster.node('n1')])) {
-    const name = node.id === 'n1' ? "the server's node" : 'another node'
-    paths.push({ name, url: node.mcpUrl, tool: 'bench__echo', pids })
-    await waitCallable(node.mcpUrl)
-  }
-  return paths
-}
-
-async function waitCallable(url: string): Promise<void> {
-  const agent = createAgent(1)
-  let last = ''
-  const probe = async (): Promise<boolean> => {
-    const session = await openSession(url, agent)
-    const wrong = await callTool(session, { id: 1, name: 'bench__echo', arguments: { text: '' } })
-    last = wrong ?? ''
-    return wrong === null
-  }
+  if (values.million) return measureLeak({ ...load, calls: atLeastOne('calls', values.calls) })
+  const bed = await startBed({ nodes })
   try {
-    await waitFor(() => `bench__echo at ${url}: ${last}`, probe, catalogMs)
+    const wanted = values.paths === '' ? bed.paths : values.paths.split(',').map((name) => pathNamed(bed, name.trim()))
+    await measureAll(wanted)
   } finally {
-    await agent.destroy()
+    await bed.stop()
   }
 }
 
 async function measureAll(paths: readonly CallPath[]): Promise<void> {
   const summaries: Summary[] = []
-  for (const concurrency of concurrencies) {
+  for (const sessions of sessionCounts) {
     const measured = new Map<CallPath, Measurement[]>(paths.map((path) => [path, []]))
     for (let round = 0; round < rounds; round += 1) {
       // Each round begins with another path, so that none always comes first.
       for (let turn = 0; turn < paths.length; turn += 1) {
         const path = paths[(round + turn) % paths.length]
         if (path === undefined) continue
-        console.error(`concurrency ${concurrency}, round ${round + 1} of ${rounds}: ${path.name}`)
-        measured.get(path)?.push(await measure(path, concurrency))
+        console.error(`${sessions} sessions, round ${round + 1} of ${rounds}: ${path.name}`)
+        const options = { bytes, sessions, warmupMs, measureMs: seconds * 1000, callsMax }
+        measured.get(path)?.push(await measure(path, options))
       }
     }
-    for (const [path, results] of measured) summaries.push(summarize(path.name, concurrency, results))
+    for (const [path, results] of measured) summaries.push(summarize(path, sessions, results))
   }
-  if (values.json)
-    console.log(JSON.stringify({ rounds, seconds, bytes, nodes, stdio: values.stdio, summaries }, null, 2))
-  else print(summaries)
+  if (values.json) console.log(JSON.stringify({ rounds, seconds, bytes, nodes, summaries }, null, 2))
+  else print(paths, summaries)
 }
 
-function measure(path: CallPath, concurrency: number): Promise<Measurement> {
-  const measureMs = seconds * 1000
-  const plan: LoadPlan = { url: path.url, tool: path.tool, bytes, concurrency, warmupMs, measureMs, callsMax }
-  const child = forkScript('load')
-  return new Promise<Measurement>((resolve, reject) => {
-    let before = 0
-    const limit = setTimeout(
-      () => {
-        child.kill('SIGKILL')
-        reject(new Error(`the load on ${path.name} did not end in time`))
-      },
-      warmupMs + measureMs + loadSlackMs,
-    )
-    child.once('exit', () => {
-      clearTimeout(limit)
-      reject(new Error(`the load on ${path.name} ended without a result`))
-    })
-    child.on('message', (message: LoadMessage) => {
-      if (message.kind === 'measuring') before = cpuOf(path)
-      else if (message.kind === 'failed') reject(new Error(`${path.name}: ${message.reason}`))
-      else resolve({ ...message.result, cpuMsPerCall: (cpuOf(path) - before) / message.result.calls })
-    })
-    child.send(plan)
-  })
-}
-
-function cpuOf(path: CallPath): number {
-  return path.pids().reduce((sum, pid) => sum + (cpuMs(pid) ?? Number.NaN), 0)
-}
-
-function summarize(path: string, concurrency: number, results: readonly Measurement[]): Summary {
+function summarize(path: CallPath, sessions: number, results: readonly Measurement[]): Summary {
   const of = (value: (result: Measurement) => number): number => median(results.map(value))
   const failure = results.find((result) => result.failure !== '')?.failure
-  if (failure !== undefined) console.error(`${path}: ${failure}`)
+  if (failure !== undefined) console.error(`${path.name}: ${failure}`)
   return {
-    path,
-    concurrency,
+    path: path.name,
+    sessions,
     callsPerSecond: of((result) => result.calls / result.seconds),
     p50Ms: of((result) => result.p50Ms),
     p99Ms: of((result) => result.p99Ms),
-    cpuMsPerCall: of((result) => result.cpuMsPerCall),
+    cpuUs: Object.fromEntries(path.between.map(({ name }) => [name, of((result) => result.cpuUs[name] ?? 0)])),
     failed: results.reduce((sum, result) => sum + result.failed, 0),
   }
 }
 
-function print(summaries: readonly Summary[]): void {
-  const head = [
-    'path',
-    'at once',
-    'calls/s',
-    'x direct',
-    'x relay',
-    'p50 ms',
-    'p99 ms',
-    'CPU ms/call',
-    'x direct',
-    'x relay',
-  ]
+function print(paths: readonly CallPath[], summaries: readonly Summary[]): void {
+  const head = ['path', 'sessions', 'calls/s', 'x direct', 'x relay', 'p50 ms', 'p99 ms', 'CPU us/call', 'of which']
   const rows = summaries.map((summary) => {
-    const same = (path: string): Summary | undefined =>
-      summaries.find((other) => other.path === path && other.concurrency === summary.concurrency)
-    const ratio = (value: (summary: Summary) => number, path: string): string => {
-      const base = same(path)
-      return base === undefined ? '-' : (value(summary) / value(base)).toFixed(2)
+    const kind = paths.find(({ name }) => name === summary.path)?.kind
+    const times = (base: string): string => {
+      const other = summaries.find(({ path, sessions }) => path === base && sessions === summary.sessions)
+      return other === undefined ? '-' : (summary.callsPerSecond / other.callsPerSecond).toFixed(2)
     }
-    const speed = (of: Summary): number => of.callsPerSecond
-    const cpu = (of: Summary): number => of.cpuMsPerCall
+    const cpu = Object.entries(summary.cpuUs)
     return [
       summary.path,
-      String(summary.concurrency),
+      String(summary.sessions),
       summary.callsPerSecond.toFixed(0),
-      ratio(speed, 'direct'),
-      ratio(speed, 'bare relay'),
+      times(kind === 'stdio' ? 'direct, stdio' : 'direct'),
+      kind === 'stdio' ? '-' : times('bare relay'),
       summary.p50Ms.toFixed(2),
       summary.p99Ms.toFixed(2),
-      summary.cpuMsPerCall.toFixed(3),
-      ratio(cpu, 'direct'),
-      ratio(cpu, 'bare relay'),
+      cpu.length === 0 ? '-' : cpu.reduce((sum, [, us]) => sum + us, 0).toFixed(0),
+      cpu.map(([name, us]) => `${name} ${us.toFixed(0)}`).join(', '),
     ]
   })
   printTable(head, rows)
-  const behind = values.stdio ? 'a stdio server behind the nodes' : 'the same HTTP server everywhere'
-  console.log(`medians of ${rounds} rounds of ${seconds} s, ${bytes} bytes a call, ${nodes} nodes, ${behind}`)
+  console.log(
+    `medians of ${rounds} rounds of ${seconds} s, ${bytes} bytes a call, one call of a session at a time, ${nodes} nodes; CPU of what stands between client and server, heartbeats included`,
+  )
   const failed = summaries.reduce((sum, summary) => sum + summary.failed, 0)
   if (failed > 0) console.log(`${failed} calls failed`)
 }
 
-function pidsOf(child: { pid?: number | undefined }): number[] {
-  return child.pid === undefined ? [] : [child.pid]
-}
-
 function atLeastOne(name: string, text: string): number {
   const value = Number(text)
-  const isValid = Number.isInteger(value) && value >= 1 && value <= 100_000
+  const isValid = Number.isInteger(value) && value >= 1 && value <= 100_000_000
   if (!isValid) {
     console.error(`--${name} takes whole numbers from 1, not "${text}"`)
     process.exit(2)

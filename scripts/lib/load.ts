@@ -1,15 +1,17 @@
 /**
- * The load generator, a process of its own: takes one LoadPlan by message, warms up, says `measuring`, keeps that many
- * calls in flight until time or count is over, says what it measured, and ends.
+ * The load generator, a process of its own: takes one LoadPlan by message, opens its sessions, warms up, says
+ * `measuring`, keeps one call of each session in flight until time or count is over, says what it measured, and ends.
  */
 import { callTool, createAgent, openSession } from './raw-mcp.ts'
+import { RawStdio, type StdioCommand } from './raw-stdio.ts'
 import { quantile } from './table.ts'
 
 export type LoadPlan = {
-  url: string
+  /** A URL, or a process whose one pipe all sessions share. */
+  target: string | StdioCommand
   tool: string
   bytes: number
-  concurrency: number
+  sessions: number
   warmupMs: number
   measureMs: number
   callsMax: number
@@ -24,35 +26,60 @@ export type LoadResult = {
   p99Ms: number
 }
 export type LoadMessage =
-  | { kind: 'measuring' }
+  /** `pid`: of the process that the load started itself, if it did. */
+  | { kind: 'measuring'; pid: number | null }
   | { kind: 'measured'; result: LoadResult }
   | { kind: 'failed'; reason: string }
 
-async function run(plan: LoadPlan): Promise<LoadResult> {
-  const agent = createAgent(plan.concurrency)
-  try {
-    const session = await openSession(plan.url, agent)
-    const text = 'x'.repeat(plan.bytes)
-    let id = 0
-    const call = (): Promise<string | null> =>
-      callTool(session, { id: (id += 1), name: plan.tool, arguments: { text } })
-    const inFlight = (loop: () => Promise<void>): Promise<void[]> =>
-      Promise.all(Array.from({ length: plan.concurrency }, loop))
+type Caller = { call(): Promise<string | null> }
+type Callers = { callers: Caller[]; pid: number | null; close(): Promise<void> }
 
+/** So many of the last calls are remembered for the quantiles. */
+const timesMax = 200_000
+/** So many sessions are opened at once. */
+const openingMax = 16
+
+async function openCallers({ target, tool, bytes, sessions }: LoadPlan): Promise<Callers> {
+  const input = { text: 'x'.repeat(bytes) }
+  if (typeof target !== 'string') {
+    const client = await RawStdio.open(target)
+    const callers = Array.from({ length: sessions }, () => ({ call: () => client.call(tool, input) }))
+    return { callers, pid: client.pid, close: () => client.close() }
+  }
+  const agent = createAgent(sessions)
+  const callers: Caller[] = []
+  while (callers.length < sessions) {
+    const count = Math.min(openingMax, sessions - callers.length)
+    const opened = await Promise.all(Array.from({ length: count }, () => openSession(target, agent)))
+    for (const session of opened) {
+      let id = 0
+      callers.push({ call: () => callTool(session, { id: (id += 1), name: tool, arguments: input }) })
+    }
+  }
+  return { callers, pid: null, close: () => agent.destroy() }
+}
+
+async function run(plan: LoadPlan): Promise<LoadResult> {
+  const opened = await openCallers(plan)
+  const { callers, pid } = opened
+  try {
+    const inFlight = (loop: (caller: Caller) => Promise<void>): Promise<void[]> => Promise.all(callers.map(loop))
     const warmEnd = performance.now() + plan.warmupMs
-    await inFlight(async () => {
-      while (performance.now() < warmEnd) await call()
+    await inFlight(async (caller) => {
+      while (performance.now() < warmEnd) await caller.call()
     })
-    process.send?.({ kind: 'measuring' } satisfies LoadMessage)
+    process.send?.({ kind: 'measuring', pid } satisfies LoadMessage)
     const times: number[] = []
+    let calls = 0
     let failed = 0
     let failure = ''
     const start = performance.now()
-    await inFlight(async () => {
-      for (let sent = performance.now(); sent - start < plan.measureMs && times.length < plan.callsMax;) {
-        const wrong = await call()
+    await inFlight(async (caller) => {
+      for (let sent = performance.now(); sent - start < plan.measureMs && calls < plan.callsMax;) {
+        calls += 1
+        const wrong = await caller.call()
         const now = performance.now()
-        times.push(now - sent)
+        times[calls % timesMax] = now - sent
         if (wrong !== null) {
           failed += 1
           failure ||= wrong
@@ -61,9 +88,10 @@ async function run(plan: LoadPlan): Promise<LoadResult> {
       }
     })
     const seconds = (performance.now() - start) / 1000
-    return { calls: times.length, failed, failure, seconds, p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99) }
+    const told = times.filter((time) => time !== undefined)
+    return { calls, failed, failure, seconds, p50Ms: quantile(told, 0.5), p99Ms: quantile(told, 0.99) }
   } finally {
-    await agent.destroy()
+    await opened.close()
   }
 }
 

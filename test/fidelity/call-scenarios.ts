@@ -190,7 +190,7 @@ export const callScenarios: readonly Scenario[] = [
       await call(
         client,
         '2',
-        [{ stream: { ids: true } }, progress('1'), { cut: true, goesOn: true }, progress('2'), heard],
+        [{ stream: { ids: true } }, progress('1'), { wait: 50 }, { cut: true, goesOn: true }, progress('2'), heard],
         { with: token('"t"') },
       )
     },

@@ -141,11 +141,12 @@ export const sessionScenarios: readonly Scenario[] = [
       const uri = '{"x":1.0,"uri":"odd:watched"}'
       await client.listen()
       await client.request('1', 'resources/subscribe', uri)
-      await call(client, '2', [{ updated: 'odd:watched' }, { updated: 'odd:other' }, answer('{"content":[]}')])
-      await client.saw('resources/updated')
-      await client.request('3', 'resources/unsubscribe', uri)
-      await call(client, '4', [{ updated: 'odd:watched' }, { tell: log('"last"') }, answer('{"content":[]}')])
-      await client.saw('"last"')
+      await client.request('2', 'resources/subscribe', '{"uri":"odd:text"}')
+      await call(client, '3', [{ updated: 'odd:watched' }, { updated: 'odd:other' }, answer('{"content":[]}')])
+      await client.saw('odd:watched')
+      await client.request('4', 'resources/unsubscribe', uri)
+      await call(client, '5', [{ updated: 'odd:watched' }, { updated: 'odd:text' }, answer('{"content":[]}')])
+      await client.saw('odd:text')
     },
   },
   {
