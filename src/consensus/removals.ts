@@ -28,26 +28,31 @@ export class Removals {
 }
 
 /**
- * Whether this node was removed: since it heard a leader last, so many voters of the configuration that it knows have denied
- * it that no majority of them can know it. Who takes it in again is a majority, and one of them leads.
+ * Whether this node was removed: since it heard a leader last, so many voters of the last configuration that it knows to be
+ * committed have denied it that no majority of them can know it. Some may deny it because they lag behind its coming; but
+ * those that have the entry by which it came are a majority, so among so many there is one that has gone beyond it.
  */
 export class Denials {
   readonly #removed: () => void
   readonly #by = new Set<NodeId>()
   #status: RaftStatus | null = null
+  /** The last that this process knew to be committed. */
+  #members: Configuration | null = null
 
   constructor(removed: () => void) {
     this.#removed = removed
   }
 
   denied(peer: NodeId): void {
-    if (this.#status === null) return
-    const { configuration, leader, isRecovering } = this.#status
-    // Who joins has no log, or not all of it: it waits to be let in.
-    if (configuration.voters.length === 0 || isRecovering || leader !== null) return
+    const members = this.#members
+    if (this.#status === null || members === null) return
+    const { id, configuration, leader, isRecovering } = this.#status
+    if (isRecovering || leader !== null) return
+    // Who joins knows of no configuration that it is in, or not that one is committed: it waits to be let in.
+    if (members.voters.length === 0 || (isMember(configuration, id) && !isMember(members, id))) return
     this.#by.add(peer)
     const denials = new Map([...this.#by].map((voter) => [voter, false]))
-    if (tallyVotes(configuration, denials) === 'lost') this.#removed()
+    if (tallyVotes(members, denials) === 'lost') this.#removed()
   }
 
   admitted(peer: NodeId): void {
@@ -56,6 +61,7 @@ export class Denials {
 
   raftChanged(status: RaftStatus): void {
     this.#status = status
+    if (status.isConfigurationCommitted) this.#members = status.configuration
     if (status.leader !== null) this.#by.clear()
   }
 }

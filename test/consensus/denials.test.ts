@@ -3,11 +3,23 @@ import { Denials } from '../../src/consensus/removals.ts'
 import type { RaftStatus } from '../../src/raft/effects.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 
-type Told = { leader?: string; voters?: readonly string[]; recovering?: boolean }
+type Told = {
+  leader?: string
+  voters?: readonly string[]
+  learners?: readonly string[]
+  recovering?: boolean
+  committed?: boolean
+}
 
-function status({ leader, voters = ['n1', 'n2', 'n3', 'n4'], recovering = false }: Told): RaftStatus {
-  const configuration = { voters, votersOutgoing: [], learners: [] }
-  return { leader: leader ?? null, configuration, isRecovering: recovering } as unknown as RaftStatus
+function status(told: Told): RaftStatus {
+  const { leader, voters = ['n1', 'n2', 'n3', 'n4'], learners = [], recovering = false, committed = true } = told
+  return {
+    id: 'n4',
+    leader: leader ?? null,
+    configuration: { voters, votersOutgoing: [], learners },
+    isConfigurationCommitted: committed,
+    isRecovering: recovering,
+  } as unknown as RaftStatus
 }
 
 /** What n4 makes of it; `removed`: how often it took itself for removed. */
@@ -41,6 +53,30 @@ describe('a node is removed', () => {
     const { deny, removed } = makeDenials(told)
     deny('n1', 'n2', 'n3')
     expect(removed()).toBe(0)
+  })
+
+  it('but not by fewer than that of the last configuration that is committed', () => {
+    const { denials, deny, removed } = makeDenials({ voters: ['n1', 'n2', 'n3'], learners: ['n4'] })
+    // n3 is being removed; n1 has slept since before n4 came.
+    denials.raftChanged(status({ voters: ['n1', 'n2'], learners: ['n4'], committed: false }))
+    deny('n1')
+    expect(removed()).toBe(0)
+    deny('n3')
+    expect(removed()).toBe(1)
+  })
+
+  it('but not while its own coming is not known to be committed', () => {
+    const { denials, deny, removed } = makeDenials({ voters: ['n1', 'n2', 'n3'] })
+    denials.raftChanged(status({ voters: ['n1', 'n2', 'n3'], learners: ['n4'], committed: false }))
+    deny('n1', 'n2', 'n3')
+    expect(removed()).toBe(0)
+  })
+
+  it('also when it knows that its removal is committed', () => {
+    const { denials, deny, removed } = makeDenials()
+    denials.raftChanged(status({ voters: ['n1', 'n2', 'n3'] }))
+    deny('n1', 'n2')
+    expect(removed()).toBe(1)
   })
 
   it('but not by who admits it since, or denied it before the last leader was heard', () => {
