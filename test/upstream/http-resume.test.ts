@@ -72,7 +72,7 @@ describe("a stream of the SDK's server that is cut", () => {
       }
       return { content: [{ type: 'text', text: 'counted' }] }
     })
-    await server.connect(transport as Parameters<typeof server.connect>[0])
+    await server.connect(transport)
     const { url, close } = await listen((request, response) => {
       void (async () => {
         const message = request.method === 'POST' ? await readMessage(request) : undefined
@@ -139,7 +139,7 @@ async function serveRaw(options: {
       })
   })
   ends.push(close)
-  const test = use(openLink(url, { limits: { cancelDelayMs: 10, ...(options.limits ?? {}) } }))
+  const test = use(openLink(url, { limits: { cancelDelayMs: 10, ...options.limits } }))
   await test.begin()
   return { test, gets, said, close }
 }

@@ -40,7 +40,7 @@ async function serveSdk(): Promise<{ url: string; heard: Heard[]; sessions: Map<
     if (request.method === 'GET' && pathname === '/sse') {
       const transport = new SSEServerTransport('/messages', response)
       sessions.set(transport.sessionId, transport)
-      transport.onclose = () => sessions.delete(transport.sessionId)
+      response.on('close', () => sessions.delete(transport.sessionId))
       void makeServer().connect(transport)
       return
     }
