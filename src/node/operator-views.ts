@@ -188,7 +188,7 @@ export class OperatorViews implements AdminNeeds {
       await this.#parts.cluster.change({ kind: 'add-learner', node, promote }, timeoutMs)
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
-    remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
+    remove: (id, { timeoutMs }) => this.#parts.nodeCommands.removeMember(id as NodeId, timeoutMs),
   }
 
   get nodes(): AdminNeeds['nodes'] {
