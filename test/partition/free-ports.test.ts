@@ -1,10 +1,11 @@
 import { createServer } from 'node:net'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import type * as freePortsModule from '../../scripts/lib/free-ports.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
 /** As a process of its own has it: what it has given out before is not remembered. */
-async function another(): Promise<typeof import('../../scripts/lib/free-ports.ts')> {
+async function another(): Promise<typeof freePortsModule> {
   vi.resetModules()
   return import('../../scripts/lib/free-ports.ts')
 }
@@ -22,10 +23,11 @@ describe('a free port', () => {
   it('can be listened on', async () => {
     const [port = 0] = await (await another()).freePorts(1)
     const server = createServer()
-    await new Promise<void>((resolve, reject) => {
+    const listening = new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen({ port, host: '127.0.0.1' }, resolve)
     })
+    await expect(listening).resolves.toBeUndefined()
     await new Promise((resolve) => server.close(resolve))
   })
 })
