@@ -1,5 +1,6 @@
 import { InvariantError, unreachable } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
+import { Paced } from '../std/paced.ts'
 import type { Call, NotifyCaller, Outcome, Peers } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import type { CallId, NodeId } from '../vocabulary/ids.ts'
@@ -25,10 +26,12 @@ export class PeerCalls implements Peers {
   readonly #asked = new Map<NodeId, CallsUnderWay<Asked>>()
   readonly #served = new Map<NodeId, CallsUnderWay<Served>>()
   readonly #outboxes = new Map<NodeId, Outbox>()
+  readonly #malformed: Paced
   readonly #counters = { framesIgnored: 0, framesMalformed: 0, notificationsDropped: 0 }
 
   constructor(options: PeerCallsOptions) {
     this.#options = options
+    this.#malformed = new Paced(options.clock)
     this.#payloadBytesMax = payloadBytesMax(options.limits)
   }
 
@@ -63,7 +66,8 @@ export class PeerCalls implements Peers {
     const message = decodeCallMessage(type, payload)
     if ('malformed' in message) {
       this.#counters.framesMalformed += 1
-      this.#options.log.warn('call-frame-malformed', { peer, why: message.malformed })
+      const count = this.#malformed.count()
+      if (count !== null) this.#options.log.warn('call-frame-malformed', { peer, why: message.malformed, count })
       if (message.id === null) return
       if (type === frameTypes['call-start']) this.#refuseUnreadable(peer, message.id)
       if (type === frameTypes['call-end']) this.#endUnreadable(peer, message.id)

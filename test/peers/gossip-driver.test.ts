@@ -244,14 +244,17 @@ describe('a message', () => {
     expect(one.driver.members().length).toBe(1 - refused)
   })
 
-  it('that can not be read is refused and counted', () => {
+  it('that can not be read is refused and counted, and told of once a second', () => {
     const lab = new Lab()
     const one = lab.add(1)
     one.driver.opened(helloOf('n2'))
     one.driver.frame(n(2), 96, Uint8Array.of(0xc1))
     one.driver.frame(n(2), 111, Uint8Array.of(0x90))
     expect(one.driver.counters.messagesRefused).toBe(2)
-    expect(one.logEvents).toEqual(['gossip-message-refused', 'gossip-message-refused'])
+    lab.clock.advance(1000)
+    one.driver.frame(n(2), 111, Uint8Array.of(0x90))
+    const told = one.logged.filter(({ event }) => event === 'gossip-message-refused')
+    expect(told.map(({ fields }) => fields['count'])).toEqual([1, 2])
   })
 })
 
