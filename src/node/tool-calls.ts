@@ -20,8 +20,9 @@ export class ToolCalls {
     const call: Call = { id: nextCallId(), server: tool.server, method: 'tools/call', params, timeoutMs }
     const abandonment = new AbortController()
     this.#active.add(abandonment)
-    const outcome = await calls.call(call, () => undefined, AbortSignal.any([signal, abandonment.signal]))
-    this.#active.delete(abandonment)
+    const outcome = await calls
+      .call(call, () => undefined, AbortSignal.any([signal, abandonment.signal]))
+      .finally(() => this.#active.delete(abandonment))
     switch (outcome.kind) {
       case 'result':
         return { kind: 'result', result: outcome.result }
