@@ -36,10 +36,6 @@ export class Links {
     await Promise.all(listeners.map((listener) => listener.set(true)))
   }
 
-  faultsOf(from: string, to: string): Faults {
-    return this.#link(from, to).faults
-  }
-
   change(from: string, to: string, faults: Partial<Faults>): void {
     this.#link(from, to).change(faults)
     void this.#adjustListeners()

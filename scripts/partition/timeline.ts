@@ -48,11 +48,6 @@ export class Recorder {
     this.tell({ kind: 'phase', phase })
   }
 
-  /** When this phase was last told. */
-  toldAt(phase: Phase): number | null {
-    return this.#entries.findLast((entry) => entry.kind === 'phase' && entry.phase === phase)?.atUs ?? null
-  }
-
   /** Listens to the node's /v1/events from now on, through all its lives. */
   follow(node: NodeTarget): void {
     this.#following.push(this.#followForever(node))

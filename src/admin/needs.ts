@@ -293,7 +293,10 @@ export type MembershipNeeds = {
     limits: ChangeLimits,
   ): Promise<void>
   promote(id: string, limits: ChangeLimits): Promise<void>
-  /** Voter or learner; its entry in the directory and its replicas go with it. */
+  /**
+   * Voter or learner, also one that lives: NodeNeeds has the removal that refuses that. Rejects with `no-quorum` or
+   * `change-refused` where the others could decide nothing without it. Its entry in the directory and its replicas go with it.
+   */
   remove(id: string, limits: ChangeLimits): Promise<void>
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../std/clock.ts'
+import { Paced } from '../std/paced.ts'
 import type { Message, MessageKind } from '../raft/messages.ts'
 import type { PeerHello, Transport, TransportEvents } from '../transport/transport.ts'
 import type { ClusterId, NodeId } from '../vocabulary/ids.ts'
@@ -26,12 +27,12 @@ export class PeerLinks implements TransportEvents {
   readonly #peers = new Map<NodeId, { readonly lanes: Set<string>; readonly clusterId: ClusterId | null }>()
   readonly #addresses = new Map<NodeId, string>()
   #lastAppend: { readonly message: AppendRequest; readonly encoded: EncodedMessage } | null = null
-  #quietUntilMs = -Infinity
-  #unlogged = 0
+  readonly #rejections: Paced
 
   constructor(transport: Transport, options: PeerLinksOptions) {
     this.#transport = transport
     this.#options = options
+    this.#rejections = new Paced(options.clock)
   }
 
   /** Peers whose every lane is open, sorted. */
@@ -78,12 +79,8 @@ export class PeerLinks implements TransportEvents {
   /** Counts a frame that nobody takes, and logs one of them a second. */
   reject(peer: NodeId, why: string): void {
     this.#options.counters.framesRejected += 1
-    this.#unlogged += 1
-    const now = this.#options.clock.monotonic()
-    if (now < this.#quietUntilMs) return
-    this.#options.log('warn', 'frame-rejected', { peer, why, count: this.#unlogged })
-    this.#quietUntilMs = now + 1000
-    this.#unlogged = 0
+    const count = this.#rejections.count()
+    if (count !== null) this.#options.log('warn', 'frame-rejected', { peer, why, count })
   }
 
   opened(peer: PeerHello, lane: string, wire: number): void {

@@ -102,9 +102,9 @@ function bodyBytes(body: GossipBody): number {
     case 'exchange-response':
       return sumOf(body.members, claimBytes)
     case 'digest-request':
-      return sumOf(body.digest, digestEntryBytes)
+      return digestBytes(body.digest)
     case 'digest-response':
-      return sumOf(body.digest, digestEntryBytes) + sumOf(body.deltas, deltaBytes)
+      return digestBytes(body.digest) + sumOf(body.deltas, deltaBytes)
     case 'deltas':
       return sumOf(body.deltas, deltaBytes)
     case 'ping':
@@ -119,6 +119,10 @@ function bodyBytes(body: GossipBody): number {
 
 export function claimBytes({ node, address, by }: Claim): number {
   return 20 + textBytes(node) + textBytes(address) + textBytes(by)
+}
+
+export function digestBytes(digest: readonly DigestEntry[]): number {
+  return sumOf(digest, digestEntryBytes)
 }
 
 export function digestEntryBytes({ owner }: DigestEntry): number {

@@ -1,4 +1,5 @@
-import { gaugeDeltaBytes, stateDeltaBytes } from './messages.ts'
+import { stateKeysMax, stateOwnerBytesMax } from './limits.ts'
+import { stateDeltaBytes } from './messages.ts'
 import type { GaugeDelta, StateDelta } from './messages.ts'
 
 /**
@@ -40,29 +41,22 @@ export class OwnerValues {
 
   /**
    * Takes a delta that continues what is known here and ends later; nothing else, so no version ever falls, whoever sends what
-   * and when. Returns what changed.
+   * and when. Nor what would become more than an owner may say, which no sound one sends. Returns what changed.
    */
   applyState(delta: StateDelta): Change<string>[] {
-    const { since, upTo, forgottenUpTo, entries } = delta
+    const { since, upTo, forgottenUpTo } = delta
     if (upTo <= this.stateVersion || since > this.stateVersion) return []
-    const changes: Change<string>[] = []
-    if (since === 0) {
-      const whole = new Set(entries.map(({ key }) => key))
-      for (const [key, { value }] of this.state) {
-        if (whole.has(key)) continue
-        this.state.delete(key)
-        if (value !== null) changes.push({ key, value: null })
-      }
-    }
-    for (const { key, value, version } of entries) {
-      const known = this.state.get(key)
-      if (known !== undefined && known.version >= version) continue
-      this.state.set(key, { value, version })
-      if ((known?.value ?? null) !== value) changes.push({ key, value })
-    }
+    const before = new Map(this.state)
+    const after = this.#stateWith(delta)
+    if (after.size > stateKeysMax || stateBytesOf(after) > stateOwnerBytesMax) return []
+    this.state.clear()
+    for (const [key, value] of after) this.state.set(key, value)
     this.stateVersion = upTo
-    this.forget(Math.max(this.forgottenUpTo, forgottenUpTo))
-    return changes
+    this.forgottenUpTo = Math.max(this.forgottenUpTo, forgottenUpTo)
+    return [...new Set([...before.keys(), ...after.keys()])].flatMap((key) => {
+      const [was, is] = [before.get(key)?.value ?? null, after.get(key)?.value ?? null]
+      return was === is ? [] : [{ key, value: is }]
+    })
   }
 
   applyGauges({ version, entries }: GaugeDelta): Change<number>[] {
@@ -77,15 +71,20 @@ export class OwnerValues {
 
   forget(upTo: number): void {
     this.forgottenUpTo = upTo
-    for (const [key, { value, version }] of this.state) if (value === null && version <= upTo) this.state.delete(key)
+    dropTombstones(this.state, upTo)
   }
 
   stateBytes(): number {
-    return stateDeltaBytes(this.stateAfter(0))
+    return stateBytesOf(this.state)
   }
 
-  gaugesBytes(): number {
-    return gaugeDeltaBytes(this.allGauges())
+  #stateWith({ since, forgottenUpTo, entries }: StateDelta): Map<string, StateValue> {
+    const state = new Map(since === 0 ? [] : this.state)
+    for (const { key, value, version } of entries) {
+      if ((state.get(key)?.version ?? 0) < version) state.set(key, { value, version })
+    }
+    dropTombstones(state, Math.max(this.forgottenUpTo, forgottenUpTo))
+    return state
   }
 }
 
@@ -93,3 +92,12 @@ export class OwnerValues {
 export type StateValue = { readonly value: string | null; readonly version: number }
 
 export type Change<Value> = { readonly key: string; readonly value: Value | null }
+
+function dropTombstones(state: Map<string, StateValue>, upTo: number): void {
+  for (const [key, { value, version }] of state) if (value === null && version <= upTo) state.delete(key)
+}
+
+function stateBytesOf(state: ReadonlyMap<string, StateValue>): number {
+  const entries = [...state].map(([key, { value, version }]) => ({ key, value, version }))
+  return stateDeltaBytes({ since: 0, upTo: 0, forgottenUpTo: 0, entries })
+}

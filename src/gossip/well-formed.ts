@@ -2,6 +2,7 @@ import { isNodeId } from '../vocabulary/ids.ts'
 import {
   addressBytesMax,
   counterMax,
+  digestBytesMax,
   gaugeKeysMax,
   gaugeOwnerBytesMax,
   keyBytesMax,
@@ -10,7 +11,7 @@ import {
   stateOwnerBytesMax,
   stateValueBytesMax,
 } from './limits.ts'
-import { gaugeDeltaBytes, messageBytes, stateDeltaBytes, textBytes } from './messages.ts'
+import { digestBytes, gaugeDeltaBytes, messageBytes, stateDeltaBytes, textBytes } from './messages.ts'
 import type { Claim, Delta, DigestEntry, GaugeDelta, GossipMessage, StateDelta } from './messages.ts'
 
 /**
@@ -38,9 +39,9 @@ function isBody(message: GossipMessage): boolean {
     case 'exchange-response':
       return message.members.every(isClaim)
     case 'digest-request':
-      return message.digest.every(isDigestEntry)
+      return isDigest(message.digest)
     case 'digest-response':
-      return message.digest.every(isDigestEntry) && message.deltas.every(isDelta)
+      return isDigest(message.digest) && message.deltas.every(isDelta)
     case 'deltas':
       return message.deltas.every(isDelta)
     default:
@@ -51,6 +52,11 @@ function isBody(message: GossipMessage): boolean {
 function isClaim({ node, generation, incarnation, address, by, age }: Claim): boolean {
   const numbers = isCounter(generation) && isCounter(incarnation) && isCounter(age)
   return numbers && isNodeId(node) && isNodeId(by) && textBytes(address) <= addressBytesMax
+}
+
+/** The answer may have to name all of it, and has to stay within the limit itself. */
+function isDigest(digest: readonly DigestEntry[]): boolean {
+  return digestBytes(digest) <= digestBytesMax && digest.every(isDigestEntry)
 }
 
 function isDigestEntry({ owner, generation, state, gauges }: DigestEntry): boolean {

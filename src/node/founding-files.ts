@@ -101,8 +101,9 @@ async function writeNode(
   { nodeId, snapshot, image }: { nodeId: NodeId; snapshot: SnapshotMeta; image: StateImage },
 ): Promise<void> {
   const { index, term, configuration } = snapshot
-  // Members and replicas are processes of the old cluster; those of the new one say themselves what they are.
-  const kept = { ...image, appliedIndex: index, members: [], replicas: [], checks: [] }
+  // Members and replicas are processes of the old cluster; those of the new one say themselves what they are. Nobody has
+  // asked one of these to drain or to leave, and no token of the old cluster lets a node into this one.
+  const kept = { ...image, appliedIndex: index, members: [], replicas: [], drains: [], tokens: [], checks: [] }
   const snapshots = new SnapshotFileStore(dataDir)
   await snapshots.open()
   await snapshots.write(snapshot, Buffer.concat([...encodeSnapshot(kept)]))

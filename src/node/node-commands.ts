@@ -53,10 +53,15 @@ export class NodeCommands implements NodeNeeds {
       const way = `ask again a little later; if it is gone for good: quorate node remove ${id} --force`
       throw refused(`remove ${id}: gossip has not heard of it since this node started, so it may be alive; ${way}`)
     }
+    if (isCounted) await this.#takeOut(node, { what: 'remove', timeoutMs })
+    this.#tellGossip(node)
+  }
+
+  /** By hand: whoever counts, whether it lives or not; a change that is under way is not waited for. */
+  async removeMember(node: NodeId, timeoutMs: number): Promise<void> {
     this.#refuseWithoutQuorum(node, 'remove')
-    if (isCounted) await this.#change({ kind: 'remove', node }, timeoutMs)
-    // Gossip says of itself who has left; of the others the one who removed them does.
-    if (node !== this.#options.self) this.#options.gossip.remove(node)
+    await this.#options.changeConfiguration({ kind: 'remove', node }, timeoutMs)
+    this.#tellGossip(node)
   }
 
   /** Takes this node out of the configuration, which it may be already. */
@@ -67,10 +72,8 @@ export class NodeCommands implements NodeNeeds {
       return status === null || isMember(status.configuration, node)
     }
     if (!isCounted()) return
-    // Others may have died since the wish was taken.
-    this.#refuseWithoutQuorum(node, 'leave')
     try {
-      await this.#change({ kind: 'remove', node }, timeoutMs)
+      await this.#takeOut(node, { what: 'leave', timeoutMs })
     } catch (error) {
       // That it is done may be all that is known of it.
       if (isCounted()) throw error
@@ -150,14 +153,18 @@ export class NodeCommands implements NodeNeeds {
     throw new OperatingError('not-found', `${what} ${node}: it is not in the directory yet; see: quorate node list`)
   }
 
-  /** Waits for another change to end, as long as there is time. */
-  async #change(change: ConfigurationChange, timeoutMs: number): Promise<void> {
+  /**
+   * Waits for another change to end, as long as there is time. Whether the rest can do without the node is looked at anew each
+   * time: others may have died or gone since the last.
+   */
+  async #takeOut(node: NodeId, { what, timeoutMs }: { what: string; timeoutMs: number }): Promise<void> {
     const { clock, changeConfiguration } = this.#options
     const endMs = clock.monotonic() + timeoutMs
     for (;;) {
+      this.#refuseWithoutQuorum(node, what)
       const leftMs = Math.max(1, endMs - clock.monotonic())
       try {
-        return await changeConfiguration(change, leftMs)
+        return await changeConfiguration({ kind: 'remove', node }, leftMs)
       } catch (error) {
         const isUnderWay = error instanceof OperatingError && error.code === 'change-under-way'
         if (!isUnderWay || leftMs <= retryMs) throw error
@@ -166,6 +173,11 @@ export class NodeCommands implements NodeNeeds {
       clock.after(retryMs, () => waited.resolve())
       await waited.promise
     }
+  }
+
+  /** Of itself gossip says who has left; of the others the one who removed them does. */
+  #tellGossip(removed: NodeId): void {
+    if (removed !== this.#options.self) this.#options.gossip.remove(removed)
   }
 }
 

@@ -19,6 +19,7 @@ import type {
 } from '../admin/needs.ts'
 import type { KeptCalls } from '../calls/kept-calls.ts'
 import type { Mailboxes } from '../calls/mailboxes.ts'
+import type { RaftStatus } from '../raft/effects.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { ConsensusStatus, QuarantineStatus } from '../consensus/consensus.ts'
 import type { Catalog } from '../routing/catalog.ts'
@@ -192,7 +193,7 @@ export class OperatorViews implements AdminNeeds {
       await this.#parts.cluster.change({ kind: 'add-learner', node, promote }, timeoutMs)
     },
     promote: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'promote', node: id as NodeId }, timeoutMs),
-    remove: (id, { timeoutMs }) => this.#parts.cluster.change({ kind: 'remove', node: id as NodeId }, timeoutMs),
+    remove: (id, { timeoutMs }) => this.#parts.nodeCommands.removeMember(id as NodeId, timeoutMs),
   }
 
   get nodes(): AdminNeeds['nodes'] {
@@ -229,7 +230,7 @@ export class OperatorViews implements AdminNeeds {
     if (raft === null) return notReady(waitingFor ?? 'the cluster has not formed yet')
     if (!isMember(raft.configuration, node))
       return notReady(`node ${node} is not in the cluster's configuration: it was removed, or is not added yet`)
-    if (raft.leader === null) return notReady('no leader is known')
+    if (raft.leader === null) return notReady(this.#whyNoLeader(raft))
     if (!caughtUp()) return notReady(`the log is not applied up to the leader's commit yet`)
     return { ready: true, reasons: [] }
   }
@@ -267,6 +268,13 @@ export class OperatorViews implements AdminNeeds {
     if (takes === 'everything' || takes === 'known-sessions') return
     const message = `node ${this.#parts.node} is drained and takes no requests; another node of the cluster does`
     throw new OperatingError('draining', message, { retry: 'elsewhere', retryAfterMs: 1000 })
+  }
+
+  /** A node that was taken out while it was down may find nobody who could tell it: all that it knows may be gone too. */
+  #whyNoLeader({ configuration: { voters, votersOutgoing } }: RaftStatus): string {
+    const others = [...new Set([...voters, ...votersOutgoing])].filter((voter) => voter !== this.#parts.node)
+    if (others.length === 0 || others.some((voter) => this.#parts.reachable(voter))) return 'no leader is known'
+    return `no leader is known, and no other voter that this node knows can be reached (${others.join(', ')}): start them, and check the network; if the cluster goes on without them, this node was taken out: start it with an empty node.dataDir and a join token ("quorate token create" on a member)`
   }
 
   /** As its node published it, unless that node can not be reached: then no call of ours can get there. */

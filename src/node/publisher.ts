@@ -31,8 +31,8 @@ export class Publisher {
   }
 
   /**
-   * Withdraws this node's replicas, for as long as `timeoutMs` at most (0: not at all), and proposes nothing afterwards. All that were ever
-   * set: one may be on its way into the state, and its withdrawal follows it there.
+   * Withdraws this node's replicas, for as long as `timeoutMs` at most (0: not at all), and proposes nothing afterwards. All
+   * that were ever set: one may be on its way into the state, and its withdrawal follows it there.
    */
   async stop(timeoutMs: number): Promise<void> {
     this.#reconciler.stop()

@@ -22,8 +22,7 @@ export class ToolCalls {
     this.#active.add(abandonment)
     const cancelled = AbortSignal.any([signal, abandonment.signal])
     const caller: Caller = { hear: () => undefined, cancelled, left: null }
-    const outcome = await calls.call(call, caller)
-    this.#active.delete(abandonment)
+    const outcome = await calls.call(call, caller).finally(() => this.#active.delete(abandonment))
     switch (outcome.kind) {
       case 'result':
         return { kind: 'result', result: outcome.result }

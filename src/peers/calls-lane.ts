@@ -5,6 +5,7 @@ import { ClusterMailroom } from '../calls/mailroom.ts'
 import type { Log } from '../log/log.ts'
 import { unreachable } from '../std/assert.ts'
 import type { Clock } from '../std/clock.ts'
+import { Paced } from '../std/paced.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeCallMessage, encodeCallMessage } from '../wire/call-codec.ts'
@@ -32,10 +33,12 @@ export class CallsLane {
   readonly #served: ServedCalls
   readonly #mail: PeerMail
   readonly #sender: LaneSender
+  readonly #unreadable: Paced
   readonly #counters = { framesIgnored: 0, framesMalformed: 0 }
 
   constructor(options: CallsLaneOptions) {
     this.#options = options
+    this.#unreadable = new Paced(options.clock)
     const { node, boxes, words } = options
     this.#sender = new LaneSender(options)
     const sender = this.#sender
@@ -128,7 +131,8 @@ export class CallsLane {
 
   #malformed(peer: NodeId, why: string): void {
     this.#counters.framesMalformed += 1
-    this.#options.log.warn('call-frame-malformed', { peer, why })
+    const count = this.#unreadable.count()
+    if (count !== null) this.#options.log.warn('call-frame-malformed', { peer, why, count })
   }
 }
 

@@ -14,6 +14,7 @@ import type { Log } from '../log/log.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
+import { Paced } from '../std/paced.ts'
 import type { PeerHello } from '../vocabulary/handshake.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import { decodeGossipMessage } from '../wire/gossip-codec.ts'
@@ -32,6 +33,7 @@ export class GossipDriver {
   readonly #listeners: ((event: MemberEvent) => void)[] = []
   readonly #changeListeners: ((change: KeyChange) => void)[] = []
   readonly #endListeners: ((phase: 'removed' | 'superseded') => void)[] = []
+  readonly #refusals: Paced
   readonly #counters = { messagesIn: 0, bytesIn: 0, messagesRefused: 0 }
   #timer: Timer | null = null
   #dueMs = 0
@@ -41,6 +43,7 @@ export class GossipDriver {
   constructor(options: GossipDriverOptions) {
     const { node, generation, address, seed, probeIntervalMs, probeTimeoutMs, transport, clock } = options
     this.#options = options
+    this.#refusals = new Paced(clock)
     const timing = gossipTiming({ tickMs, probeIntervalMs, probeTimeoutMs })
     this.#core = new Gossip({ ...timing, id: node, generation, address, seed })
     const addressOf = (peer: NodeId): string | undefined => this.#core.addressOf(peer)
@@ -214,7 +217,8 @@ export class GossipDriver {
 
   #refuse(peer: NodeId, why: string): void {
     this.#counters.messagesRefused += 1
-    this.#options.log.warn('gossip-message-refused', { peer, why })
+    const count = this.#refusals.count()
+    if (count !== null) this.#options.log.warn('gossip-message-refused', { peer, why, count })
   }
 }
 

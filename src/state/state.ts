@@ -32,8 +32,8 @@ import type { StateImage } from './snapshot.ts'
 
 /**
  * What all nodes agree on: key-value pairs, the directory of members and what operators want of them, the replicas of
- * servers, who may join, the sessions of clients, what repeated writes were answered. A function of the applied entries alone: the same entries make the same state on every node, and so does an
- * image of the state with the entries behind it.
+ * servers, who may join, the sessions of clients, what repeated writes were answered. A function of the applied entries
+ * alone: the same entries make the same state on every node, and so does an image of the state with the entries behind it.
  *
  * The pairs are bounded by the log, which refuses to grow past its own limit; members and replicas by the limits below.
  * Those limits and the codec's decide what is refused, so they belong to what nodes agree on: see command-codec.

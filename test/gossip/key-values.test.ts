@@ -99,6 +99,19 @@ describe('a copy of state', () => {
     expect(lab.gossip.versions(n(3))).toEqual({ generation: 0, state: 0, gauges: 0 })
   })
 
+  it('never becomes more than an owner may say, however many deltas it comes in', () => {
+    const copy = new OwnerValues(1)
+    const entries = (from: number, count: number, value: string) =>
+      Array.from({ length: count }, (_, at) => ({ key: `k${from + at}`, value, version: from + at + 1 }))
+    copy.applyState({ since: 0, upTo: 100, forgottenUpTo: 0, entries: entries(0, 100, 'x') })
+    const tooMany = { since: 100, upTo: 200, forgottenUpTo: 0, entries: entries(100, 100, 'x') }
+    expect([copy.applyState(tooMany), copy.state.size, copy.stateVersion]).toEqual([[], 100, 100])
+    const tooLong = { since: 100, upTo: 110, forgottenUpTo: 0, entries: entries(100, 8, 'x'.repeat(1000)) }
+    expect([copy.applyState(tooLong), copy.state.size, copy.stateVersion]).toEqual([[], 100, 100])
+    const whole = { since: 0, upTo: 200, forgottenUpTo: 0, entries: entries(100, 100, 'x') }
+    expect(copy.applyState(whole)).toHaveLength(200)
+  })
+
   it('of nobody who is not a member, and of this node itself, is taken from nobody', () => {
     const lab = new Lab()
     lab.know(2)

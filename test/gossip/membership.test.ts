@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { membersMax } from '../../src/gossip/limits.ts'
+import { digestBytesMax, membersMax } from '../../src/gossip/limits.ts'
 import { isNewer } from '../../src/gossip/member.ts'
+import { digestEntryBytes } from '../../src/gossip/messages.ts'
 import type { Claim, MemberStatus } from '../../src/gossip/messages.ts'
 import { Lab, claim, kinds, n } from './lab.ts'
 
@@ -215,5 +216,17 @@ describe('what is not well formed', () => {
     for (const each of bad) lab.receive(3, { kind: 'news' }, { claims: [each] })
     expect(lab.gossip.members()).toEqual([])
     expect(lab.gossip.counters().messagesRefused).toBe(bad.length)
+  })
+  it('is a digest whose answer would not fit one message, be it of one owner again and again', () => {
+    const lab = new Lab()
+    lab.know(2)
+    for (const key of ['a', 'b', 'c', 'd']) lab.step({ kind: 'set-state', key, value: 'x'.repeat(1000) })
+    const entry = { owner: n(2), generation: 1, state: 1, gauges: 0 }
+    const digest = [{ ...entry, owner: n(1), state: 0 }, ...Array.from({ length: 2600 }, () => entry)]
+    expect(lab.receive(2, { kind: 'digest-request', digest }).send).toEqual([])
+    expect(lab.receive(2, { kind: 'digest-response', digest, deltas: [] }).send).toEqual([])
+    expect(lab.gossip.counters().messagesRefused).toBe(2)
+    const most = digest.slice(0, Math.floor(digestBytesMax / digestEntryBytes(entry)))
+    expect(lab.receive(2, { kind: 'digest-request', digest: most }).send).toHaveLength(1)
   })
 })

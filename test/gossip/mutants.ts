@@ -117,8 +117,8 @@ export const gossipMutants: readonly Mutant[] = [
     bug: 'B27',
     what: 'a whole is added to the copy instead of taking its place',
     file: 'src/gossip/owner-values.ts',
-    search: '    if (since === 0) {\n',
-    replace: '    if (since < 0) {\n',
+    search: 'new Map(since === 0 ? [] : this.state)',
+    replace: 'new Map(this.state)',
     within: sim,
   },
   {

@@ -100,6 +100,22 @@ describe('a founded data directory', () => {
     expect([kept?.members, kept?.replicas, kept?.appliedIndex]).toEqual([[], [], 4 + revisionGap])
   })
 
+  it('has nobody drain or leave who was to in the old cluster, and knows no join token of that', async () => {
+    const token = {
+      id: '0123456789abcdef',
+      createdAt: 1000,
+      expiresAt: 61_000,
+      usesMax: 1,
+      usedBy: [],
+      isRevoked: false,
+      note: '',
+    }
+    const drains = [{ node: 'n1' as NodeId, drain: 'leave' as const }]
+    await foundCluster({ ...founding(), image: { ...image, drains, tokens: [token] } })
+    const { image: kept } = await start()
+    expect([kept?.drains, kept?.tokens]).toEqual([[], []])
+  })
+
   it('holds where the indexes of the log have outgrown 32 bits', async () => {
     const { index } = await foundCluster({ ...founding(), image: { ...image, appliedIndex: 2 ** 40 } })
     const { stored, image: kept } = await start()

@@ -134,6 +134,31 @@ describe('the removal of a node', () => {
     await expect(never.commands.remove('n3', { timeoutMs: 150, force: false })).rejects.toBe(underWay)
   })
 
+  it('looks anew whether the rest can do without it, each time that it has waited', async () => {
+    const underWay = new OperatingError('change-under-way', 'another change')
+    const world = {
+      gossip: { n2: 'dead', n3: 'alive' } as Record<string, MemberStatus>,
+      changes: [underWay, 'done'] as const,
+    }
+    const { commands, did } = makeCommands(world)
+    const refused = commands.remove('n2', { ...limits, force: false })
+    world.gossip['n3'] = 'dead'
+    await expect(refused).rejects.toMatchObject({ code: 'no-quorum' })
+    expect(did).toHaveLength(1)
+  })
+
+  it('by hand takes out who lives and who is dead, but nobody whom the others need to decide', async () => {
+    const { commands, did } = makeCommands({ gossip: { n2: 'alive', n3: 'alive' } })
+    await commands.removeMember('n2' as NodeId, 1000)
+    expect(did).toEqual([{ kind: 'remove', node: 'n2' }, 'gossip removes n2'])
+    const needed = makeCommands({ gossip: { n2: 'alive', n3: 'dead' } })
+    await expect(needed.commands.removeMember('n2' as NodeId, 1000)).rejects.toMatchObject({ code: 'change-refused' })
+    const refusal = new OperatingError('change-refused', 'it is no member')
+    const stranger = makeCommands({ changes: [refusal] })
+    await expect(stranger.commands.removeMember('n9' as NodeId, 1000)).rejects.toBe(refusal)
+    expect([needed.did, stranger.did]).toEqual([[], [{ kind: 'remove', node: 'n9' }]])
+  })
+
   it.each<[string, World, string, string]>([
     [
       'it is alive',

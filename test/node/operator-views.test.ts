@@ -29,8 +29,10 @@ function clusterOf(state: ClusterState, answer?: CommandResult): OperatorParts['
   return { state, proposeOnce: () => Promise.resolve(answer) } as unknown as OperatorParts['cluster']
 }
 
-function raftOf(leader: string | null, voter: string): Raft {
-  const configuration = { voters: [voter], votersOutgoing: [], learners: [] }
+const isN3 = (node: NodeId): boolean => node === 'n3'
+
+function raftOf(leader: string | null, ...voters: readonly string[]): Raft {
+  const configuration = { voters, votersOutgoing: [], learners: [] }
   return { leader, configuration } as unknown as Raft
 }
 
@@ -51,6 +53,11 @@ describe('a node is ready', () => {
     ["the log is not applied up to the leader's commit yet", { caughtUp: () => false }],
     ['this node is stopping', { isStopping: () => true }],
     ['it drains', { draining: { phase: 'draining', takes: 'known-sessions', reason: 'it drains' } }],
+    ['no leader is known', { consensus: consensusWith({ raft: raftOf(null, 'n1', 'n2', 'n3') }), reachable: isN3 }],
+    [
+      'no leader is known, and no other voter that this node knows can be reached (n2, n4): start them, and check the network; if the cluster goes on without them, this node was taken out: start it with an empty node.dataDir and a join token ("quorate token create" on a member)',
+      { consensus: consensusWith({ raft: raftOf(null, 'n1', 'n2', 'n4') }), reachable: isN3 },
+    ],
   ])('and not while: %s', (reason, parts) => {
     expect(makeViews(parts).readiness()).toEqual({ ready: false, reasons: [reason] })
   })

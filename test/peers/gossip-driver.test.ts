@@ -133,6 +133,11 @@ function formed(count: number): { lab: Lab; all: Station[] } {
   return { lab, all }
 }
 
+function ping(from: number, generation: number): GossipMessage {
+  const sender = { node: n(from), generation, incarnation: 0, address: `n${from}:1` }
+  return { from: sender, to: n(1), claims: [], kind: 'ping', seq: 1 }
+}
+
 describe('nodes that gossip', () => {
   it('find each other from one contact, and tell what they say of themselves', () => {
     const { lab, all } = formed(5)
@@ -222,14 +227,6 @@ describe('nodes that gossip', () => {
 })
 
 describe('a message', () => {
-  const ping = (from: number, generation: number): GossipMessage => ({
-    from: { node: n(from), generation, incarnation: 0, address: `n${from}:1` },
-    to: n(1),
-    claims: [],
-    kind: 'ping',
-    seq: 1,
-  })
-
   it.each([
     ['of the process that has proven itself counts', ping(2, 7), 0],
     ['in the name of another node is refused', ping(3, 7), 1],
@@ -244,14 +241,17 @@ describe('a message', () => {
     expect(one.driver.members().length).toBe(1 - refused)
   })
 
-  it('that can not be read is refused and counted', () => {
+  it('that can not be read is refused and counted, and told of once a second', () => {
     const lab = new Lab()
     const one = lab.add(1)
     one.driver.opened(helloOf('n2'))
     one.driver.frame(n(2), 96, Uint8Array.of(0xc1))
     one.driver.frame(n(2), 111, Uint8Array.of(0x90))
     expect(one.driver.counters.messagesRefused).toBe(2)
-    expect(one.logEvents).toEqual(['gossip-message-refused', 'gossip-message-refused'])
+    lab.clock.advance(1000)
+    one.driver.frame(n(2), 111, Uint8Array.of(0x90))
+    const told = one.logged.filter(({ event }) => event === 'gossip-message-refused')
+    expect(told.map(({ fields }) => fields['count'])).toEqual([1, 2])
   })
 })
 
@@ -341,5 +341,23 @@ describe('a lane', () => {
     links.heard(n(2))
     clock.advance(quietMs)
     expect(links.closed(n(2))).toBe(isBroken)
+  })
+  it('keeps a few messages for one that is dialled, refuses more, and hands back what waited too long', () => {
+    const clock = new ManualClock()
+    const sent: unknown[] = []
+    const transport = {
+      dial: () => undefined,
+      undial: () => undefined,
+      disconnect: () => undefined,
+      send: (...frame: unknown[]) => sent.push(frame) > 0,
+    }
+    const links = new GossipLinks({ transport, clock, addressOf: () => 'n2:1', waitMs: 500 })
+    const message = { ...ping(1, 1), to: n(2) }
+    const kept = Array.from({ length: 40 }, () => links.send(message)).filter((isKept) => isKept)
+    expect(kept).toHaveLength(16)
+    clock.advance(500)
+    expect([links.tick().length, links.send(message)]).toEqual([16, true])
+    links.opened(helloOf('n2'))
+    expect(sent).toHaveLength(1)
   })
 })
