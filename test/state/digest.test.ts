@@ -219,6 +219,7 @@ describe('reports of the state', () => {
       members: false,
       tokens: false,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: true,
     })
   })

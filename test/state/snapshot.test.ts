@@ -118,6 +118,7 @@ describe('a snapshot of the state', () => {
       members: true,
       tokens: true,
       sessionsEnded: [],
+      sessionsPinned: [],
       checks: true,
     })
   })
