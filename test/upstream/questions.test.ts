@@ -143,6 +143,26 @@ describe('a question of a server to a client', () => {
     expect(await answered(call)).toMatchObject({ answer: { result: { late: 1 } } })
   })
 
+  it('that was answered leaves its call its own time and no more', async () => {
+    const { test, a } = await start({ timeoutMs: 150, timeoutMaxMs: 60_000 })
+    await test.call(name, 'who', {}, { session: a, timeoutMs: 10_000 })
+    const { call, id } = await asked(test, a, { ...question, hangs: true })
+    test.upstreams.say(a, { kind: 'answer', question: id, result: asJsonText('{}') })
+    expect(messageOf(await call)).toMatch(/^server sessions did not answer tools\/call ask within \d+ ms$/)
+  })
+
+  it('that the server cancels after its call has been answered is cancelled by mail', async () => {
+    const { test, a } = await start()
+    const heard: Heard[] = []
+    expect((await test.call(name, 'leave', { delayMs: 50 }, { session: a, heard })).kind).toBe('result')
+    await waitFor('the cancel', () => mailsTo(test, a).length === 1)
+    expect(mailsTo(test, a)[0]).toMatchObject({
+      method: 'notifications/cancelled',
+      params: { requestId: heard[0]?.id },
+    })
+    expect(heard).toHaveLength(1)
+  })
+
   it('is cancelled at the client when its server dies', async () => {
     const { test, a } = await start()
     const { call, heard, id } = await asked(test, a)

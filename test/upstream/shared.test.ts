@@ -184,6 +184,14 @@ describe('subscriptions on a connection that sessions share', () => {
     expect(whats(server, /unsubscribe/)).toEqual(['resources/unsubscribe x://1', 'resources/unsubscribe x://2'])
   })
 
+  it('of what ends with a separator are told of what is under it', async () => {
+    const { server, test, a } = await start(false)
+    await test.call(name, '', {}, { session: a, ...subscribe('x://all/') })
+    for (const uri of ['x://all', 'x://allways', 'x://all/one/two']) server.announce(updated(uri))
+    await waitFor('the mail', () => mailsTo(test, a).length > 0)
+    expect(mailsTo(test, a).map(({ params }) => params?.['uri'])).toEqual(['x://all/one/two'])
+  })
+
   it('and the level are said again when the session upstream is made anew', async () => {
     const { server, test, a } = await start(true, { isolation: 'shared' })
     await test.call(name, '', {}, { session: a, ...subscribe('x://1') })
