@@ -61,9 +61,9 @@ export class Mailboxes {
     before?.displaced()
     const from = this.#startOf(box, opening)
     reader.at({ epoch: this.#options.epoch, seq: from })
-    for (const { mail } of [...box.letters]) {
+    for (const { mail } of box.letters.filter((letter) => letter.mail.seq > from)) {
       if (box.reader !== reader) break
-      if (mail.seq > from) this.#hand(box, mail)
+      this.#hand(box, mail)
     }
     return (arrived) => {
       if (box.reader !== reader) return
@@ -79,7 +79,7 @@ export class Mailboxes {
       const box = this.#boxes.get(id)
       if (box === undefined) continue
       box.reader = null
-      for (const letter of [...box.letters]) this.#drop(letter)
+      this.#dropUpTo(box, box.lastSeq)
       this.#closeIfEmpty(box)
     }
   }
@@ -102,7 +102,7 @@ export class Mailboxes {
     if (position.epoch !== this.#options.epoch) return oldest - 1
     const from = Math.min(position.seq, box.lastSeq)
     box.readSeq = Math.max(box.readSeq, from)
-    for (const letter of [...box.letters]) if (letter.mail.seq <= from) this.#drop(letter)
+    this.#dropUpTo(box, from)
     return from
   }
 
@@ -130,6 +130,11 @@ export class Mailboxes {
     if (letter.mail.seq > letter.box.readSeq) this.#lost += 1
     this.#drop(letter)
     this.#closeIfEmpty(letter.box)
+  }
+
+  #dropUpTo(box: Box, seq: number): void {
+    for (let [oldest] = box.letters; oldest !== undefined && oldest.mail.seq <= seq; [oldest] = box.letters)
+      this.#drop(oldest)
   }
 
   /** Of one box the oldest only. */

@@ -5,7 +5,6 @@ import { KeptCalls } from '../../src/calls/kept-calls.ts'
 import type { KeptCallsLimits } from '../../src/calls/kept-calls.ts'
 import { silentLog } from '../../src/log/log.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
-import type { JsonText } from '../../src/std/json-text.ts'
 import type { CallId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { ManualClock } from '../consensus/manual-clock.ts'
@@ -41,7 +40,11 @@ function node(limits: Partial<KeptCallsLimits> = {}) {
     unattended: { begin: () => (unattended.now += 1), end: () => (unattended.now -= 1) },
     limits,
   })
-  const work = (id = 'c1'): Work => works.get(id) ?? expect.fail(`call ${id} was never performed`)
+  const work = (id = 'c1'): Work => {
+    const found = works.get(id)
+    if (found === undefined) throw new Error(`call ${id} was never performed`)
+    return found
+  }
   const start = (overrides: Partial<Call> = {}): Client => {
     const id = (overrides.id ?? 'c1') as CallId
     const call = { id, server: 'files' as ServerName, method: 'tools/call', params: asJsonText('{}'), timeoutMs: null }
@@ -69,7 +72,7 @@ class Client {
   }
 
   hear(event: CallEvent): void {
-    expect(this.outcome, 'nothing is heard after the outcome').toBe(null)
+    if (this.outcome !== null) throw new Error('nothing is heard after the outcome')
     this.heard.push(event)
   }
 
@@ -245,7 +248,7 @@ describe('a cancellation by request id', () => {
     const meant = request('c1', {})
     request('c2', { requestId: asJsonText('"1"') })
     request('c3', { session: 's2' as SessionId })
-    kept.cancelRequest(session, asJsonText('1') as JsonText)
+    kept.cancelRequest(session, asJsonText('1'))
     expect(await meant.ended).toEqual({ kind: 'cancelled' })
     expect(['c1', 'c2', 'c3'].map((id) => work(id).cancelled.aborted)).toEqual([true, false, false])
   })
