@@ -100,15 +100,17 @@ export class ClientSessions {
 
   /**
    * Makes these the sessions, in the order of their last use, when `commit` of what it returns is called; whoever asks may
-   * rest between the steps. Those that are not among them have ended then.
+   * rest between the steps. Those that are not among them have ended then, and those that have subscribed are pinned anew.
    */
   *restoring(sessions: readonly SessionRecord[]): Generator<void, { commit: () => void }, void> {
     const named = yield* byName(sessions, ({ id }) => id)
     const byIdleMs = new Map<number, Set<SessionId>>()
+    const pinned: SessionPin[] = []
     let length = 0
     for (const [place, session] of sessions.entries()) {
       idsOf(byIdleMs, session.idleMs).add(session.id)
       length += sessionLength(session)
+      pinned.push(...subscribedPins(session))
       if (place % restoredAtOnce === 0) yield
     }
     const ended = [...this.#sessions.keys()].filter((id) => !named.has(id))
@@ -118,6 +120,7 @@ export class ClientSessions {
       this.#byIdleMs = byIdleMs
       this.#length = length
       for (const id of ended) this.#ended.push(id)
+      this.#pinned = pinned
     }
     return { commit }
   }
@@ -242,6 +245,11 @@ function idsOf(byIdleMs: Map<number, Set<SessionId>>, idleMs: number): Set<Sessi
   const ids = byIdleMs.get(idleMs) ?? new Set()
   byIdleMs.set(idleMs, ids)
   return ids
+}
+
+function subscribedPins({ id, subscriptions, pins }: SessionRecord): SessionPin[] {
+  const servers = new Set(subscriptions.map(({ server }) => server))
+  return [...pins].filter(([server]) => servers.has(server)).map(([server, node]) => ({ session: id, server, node }))
 }
 
 function same(a: Subscription, b: Subscription): boolean {

@@ -286,6 +286,14 @@ describe('the sessions of a cluster', () => {
     expect(state.takeChange().sessionsEnded).toEqual([s1, s3])
   })
 
+  it('that have subscribed to something are told to be pinned when they are restored', () => {
+    const state = new Fed()
+    for (const id of [s1, s2]) state.open(id)
+    for (const server of [files, sql]) state.feed(pin(s1, server, n1))
+    for (const command of [subscribe(s1, 'a:'), subscribe(s1, 'b:'), subscribe(s2, 'a:')]) state.feed(command)
+    expect(restored(state).takeChange().sessionsPinned).toEqual([{ session: s1, server: files, node: n1 }])
+  })
+
   it('are restored in the order in which they end', () => {
     const state = new Fed()
     for (const id of [s1, s2, s3]) state.open(id)
