@@ -216,6 +216,16 @@ export type ServerView = {
   readonly resources: number
   readonly resourceTemplates: number
   readonly prompts: number
+  /** What of it a URL does not show, because another server has the name there; a hundred at most. */
+  readonly hidden: readonly {
+    readonly path: string
+    readonly list: string
+    /** There, and the server's own. */
+    readonly name: string
+    readonly own: string
+    /** The server that is shown instead. */
+    readonly shown: string
+  }[]
 }
 
 export const upstreamStates = ['starting', 'ready', 'failed'] as const

@@ -82,13 +82,24 @@ const serverColumns: readonly Column<Row>[] = [
   {
     title: 'REASON',
     text: (row) =>
-      listOf(row, 'replicas')
-        .filter((replica) => replica['status'] !== 'ready')
-        .map((replica) => `${fieldText(replica, 'node')}: ${fieldText(replica, 'reason')}`)
-        .join('; ') || '-',
+      [
+        ...listOf(row, 'replicas')
+          .filter((replica) => replica['status'] !== 'ready')
+          .map((replica) => `${fieldText(replica, 'node')}: ${fieldText(replica, 'reason')}`),
+        ...hiddenText(listOf(row, 'hidden')),
+      ].join('; ') || '-',
     max: 80,
   },
 ]
+
+/** Names that other servers have as well. */
+function hiddenText(hidden: readonly Row[]): string[] {
+  const [first] = hidden
+  if (first === undefined) return []
+  return [
+    `hidden by the same name: ${hidden.length}, first ${fieldText(first, 'name')} on ${fieldText(first, 'path')}, which shows that of ${fieldText(first, 'shown')}`,
+  ]
+}
 
 /** Without a terminal several kinds of lines follow each other: the first field says which. */
 function marked(kind: string, isTerminal: boolean, columns: readonly Column<Row>[]): readonly Column<Row>[] {

@@ -49,6 +49,9 @@ import type { Traffic } from './traffic.ts'
  * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
  * knows now, except the key-value functions, which go through the cluster.
  */
+/** Of one server; the log has more. */
+const hiddenShownMax = 100
+
 export class OperatorViews implements AdminNeeds {
   readonly #parts: OperatorParts
 
@@ -129,6 +132,7 @@ export class OperatorViews implements AdminNeeds {
     }
     return [...groups].map(([name, replicas]) => {
       const lists = catalog.servers.get(name)
+      const hidden = catalog.collisions.filter((collision) => collision.hidden === name).slice(0, hiddenShownMax)
       return {
         name,
         status: bestStatus(replicas),
@@ -137,6 +141,7 @@ export class OperatorViews implements AdminNeeds {
         resources: lists?.resources.entries.length ?? 0,
         resourceTemplates: lists?.resourceTemplates.entries.length ?? 0,
         prompts: lists?.prompts.entries.length ?? 0,
+        hidden: hidden.map(({ path, list, name: there, own, shown }) => ({ path, list, name: there, own, shown })),
       }
     })
   }

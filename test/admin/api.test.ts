@@ -61,6 +61,7 @@ const server: ServerView = {
   resources: 0,
   resourceTemplates: 0,
   prompts: 0,
+  hidden: [{ path: '/mcp', list: 'resources', name: 'x://1', own: 'x://1', shown: 'sql' }],
 }
 const session: SessionView = {
   id: 's1',

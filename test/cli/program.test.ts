@@ -221,6 +221,15 @@ describe('views', () => {
     ])
   })
 
+  it('server list tells what of a server its name hides', async () => {
+    const hidden = ['x', 'y'].map((name) => ({ path: '/mcp', list: 'tools', name, own: name, shown: 'sql' }))
+    node.answers.set('GET /v1/servers', { body: { servers: [{ ...server, replicas: [], hidden }] } })
+    const { stdout } = await run(['server', 'list'])
+    expect(stdout).toBe(
+      'files\tready\t-\t5\t0\t1\thidden by the same name: 2, first x on /mcp, which shows that of sql\n',
+    )
+  })
+
   it('prints a table with titles on a terminal, in colour unless NO_COLOR is set', async () => {
     node.answers.set('GET /v1/servers', { body: { servers: [server] } })
     const coloured = await run(['server', 'list'], { isTTY: true, env: { TERM: 'xterm' } })

@@ -8,6 +8,8 @@ import { ClusterState } from '../../src/state/state.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
+import type { Offer } from '../../src/vocabulary/offer.ts'
+import { member, offer, replica } from '../routing/replicas.ts'
 import { sessionIdOf } from '../state/arbitrary.ts'
 
 type Raft = NonNullable<ConsensusStatus['raft']>
@@ -129,6 +131,33 @@ describe('the view of a server', () => {
     expect(states()).toEqual([
       ['on-n1', 'ready', ''],
       ['on-n2', 'failed', 'its node can not be reached from node n1'],
+    ])
+  })
+
+  it('say what of them no URL shows, since another has the name there', () => {
+    const resources = (...uris: string[]): Offer => offer({ resources: JSON.stringify(uris.map((uri) => ({ uri }))) })
+    const replicas = [
+      replica({ server: 'a', node: 'n1', groups: ['g'], offer: resources('x://1') }),
+      replica({ server: 'b', node: 'n1', groups: ['g'], offer: resources('x://1', 'x://2') }),
+    ]
+    const state = new ClusterState()
+    const commands: Command[] = [
+      { kind: 'member-set', member: member('n1') },
+      ...replicas.map((each) => ({ kind: 'replica-set', replica: each }) as const),
+    ]
+    for (const command of commands)
+      state.apply({ index: state.appliedIndex + 1, time: 1, command: { command, idempotencyKey: null } })
+    const views = makeViews({ cluster: clusterOf(state), catalog: () => buildCatalog(replicas), reachable: () => true })
+    const clash = { list: 'resources', name: 'x://1', own: 'x://1', shown: 'a' }
+    expect(views.servers().map(({ name, hidden }) => [name, hidden])).toEqual([
+      ['a', []],
+      [
+        'b',
+        [
+          { path: '/mcp', ...clash },
+          { path: '/mcp/group/g', ...clash },
+        ],
+      ],
     ])
   })
 })
