@@ -174,7 +174,9 @@ describe.each(ways)('$name', ({ direct, through, plays }) => {
 describe.each(ways.filter(({ through }) => through.prefix === undefined))('$name', ({ direct, through }) => {
   it('the server says of itself what it says to a client of its own', async () => {
     const [expected, heard] = [await openAt(direct), await openAt(through)]
-    expect(JSON.parse(heard.self)).toEqual(JSON.parse(expected.self))
+    // `_meta` of this one answer is the hop's own.
+    const { _meta, ...self } = JSON.parse(expected.self) as Record<string, unknown>
+    expect(JSON.parse(heard.self)).toEqual(self)
     await Promise.all([expected.close(), heard.close()])
   })
 

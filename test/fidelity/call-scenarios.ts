@@ -38,11 +38,10 @@ export const callScenarios: readonly Scenario[] = [
     async run(open) {
       const client = await open()
       for (const [at, text] of oddErrors.entries()) await call(client, String(at), [{ error: text }])
-      await client.request('"read"', 'resources/read', '{"uri":"odd:nowhere"}')
     },
   },
   {
-    name: 'an error for a tool that only the server knows to be missing',
+    name: 'what only the server knows, or knows to be missing',
     oneServer: true,
     async run(open) {
       const client = await open()
@@ -50,6 +49,7 @@ export const callScenarios: readonly Scenario[] = [
       await client.request('4', 'prompts/get', '{"arguments":{"é":"1"},"name":"not listed","z":1.0}')
       await client.request('5', 'vendor/echo', '{"a":[1.0,{"b":"\\u00e9"}],"_meta":{"progressToken":0}}')
       await client.request('6', 'vendor/nothing')
+      await client.request('7', 'resources/read', '{"uri":"odd:nowhere"}')
     },
   },
   {

@@ -34,7 +34,7 @@ export type Answerer = (question: Question) => string | null | Promise<string | 
 export const allCapabilities =
   '{"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},"roots":{"listChanged":true},"tasks":{"list":{},"cancel":{},"requests":{"sampling":{"createMessage":{}},"elicitation":{"create":{}}}},"experimental":{"x":{"y":1.0}}}'
 
-const answerMs = Number(process.env['FIDELITY_MS'] ?? 15_000)
+const answerMs = 15_000
 
 export class ScriptedClient {
   readonly transcript: Line[] = []

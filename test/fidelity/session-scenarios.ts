@@ -35,7 +35,7 @@ export const sessionScenarios: readonly Scenario[] = [
         },
         heard,
       ])
-      await client.saw('notifications/elicitation/complete')
+      await client.saw('method="notifications/elicitation/complete"')
     },
   },
   {
@@ -106,7 +106,7 @@ export const sessionScenarios: readonly Scenario[] = [
         heard,
       ])
       await client.saw('"outside"')
-      await client.saw('vendor/news')
+      await client.saw('method="notifications/vendor/news"')
     },
   },
   {
@@ -114,6 +114,8 @@ export const sessionScenarios: readonly Scenario[] = [
     ownUpstream: true,
     async run(open) {
       const client = await open()
+      // Before a session's first call to it a server of its own is not there to be told.
+      await call(client, '0', [heard])
       await client.notify('notifications/roots/list_changed')
       await client.notify('notifications/vendor/x', '{"b":1.0,"a":"\\u00e9"}')
       await call(client, '1', [{ notes: 2 }, heard])
@@ -165,7 +167,7 @@ export const sessionScenarios: readonly Scenario[] = [
         answer('{"content":[{"type":"text","text":"done"}],$RELATED}'),
       ]
       await call(client, '1', steps, { with: '"task":{"ttl":6e4,"x":1.0}' })
-      await client.saw('notifications/tasks/status')
+      await client.saw('method="notifications/tasks/status"')
       await client.request('2', 'tasks/get', task('task 1/é'))
       await client.request('3', 'tasks/result', task('task 1/é'))
       await call(client, '4', [{ silence: true }], { with: '"task":{}' })
