@@ -53,8 +53,19 @@ export class ClientCalls {
     const route: Route = { ...call, id: callId, node: null, isResumed: false }
     return this.#wait(at, route, (caller, isKept) => {
       const origin: CallOrigin = { session: session.id, requestId: id.text, isKept }
-      return this.#options.calls.call({ id: callId, server, method, params, timeoutMs: null, origin }, caller)
+      const whole: Call = { id: callId, server, method, params, timeoutMs: null, origin }
+      return call.first === undefined
+        ? this.#options.calls.call(whole, caller)
+        : this.#performAfter(call.first, whole, caller)
     })
+  }
+
+  /** Whatever comes of the first. */
+  async #performAfter(first: AskedCall, call: Call, caller: Caller): Promise<Outcome> {
+    const { cancelled } = caller
+    const asked = { ...call, ...first, id: this.#options.nextCallId(), timeoutMs: gatherMs }
+    await this.#options.calls.call(asked, { hear: () => undefined, cancelled, left: null })
+    return cancelled.aborted ? { kind: 'cancelled' } : this.#options.calls.call(call, caller)
   }
 
   /** Settles when the request has been answered by what `work` makes of several calls, each of which ends soon. */
@@ -253,14 +264,17 @@ export type CallCounters = {
 /** A request of a session, and where its answer goes. */
 export type ClientRequest = { readonly session: LocalSession; readonly id: RequestId; readonly reply: Reply }
 
-export type ClientCall = Pick<Call, 'server' | 'method' | 'params'> &
+export type ClientCall = AskedCall &
   Pick<CallOfReply, 'result' | 'wantsEvents'> & {
+    /** What the server is to be asked before. */
+    readonly first?: AskedCall
     /** What has to be done before a result is told; it rejects with an OperatingError. */
     readonly confirm?: () => Promise<void>
   }
 
 /** One of the calls that answer a request together. */
-export type Ask = (call: Pick<Call, 'server' | 'method' | 'params'>) => Promise<Outcome>
+export type Ask = (call: AskedCall) => Promise<Outcome>
+export type AskedCall = Pick<Call, 'server' | 'method' | 'params'>
 
 /** So long has each of them. */
 const gatherMs = 5000

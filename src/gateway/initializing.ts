@@ -3,7 +3,7 @@ import { emptyScope } from '../routing/catalog.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import type { SessionOpening } from '../state/command.ts'
 import { isObject } from '../std/is-object.ts'
-import { asJsonText, jsonMembers, sliceJson, toJsonText } from '../std/json-text.ts'
+import { asJsonText, jsonMembers, sliceJson, toJsonText, withJsonMember } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { SessionId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -109,16 +109,15 @@ function initializeResult(
   scope: Scope,
   { protocolVersion, version }: { readonly protocolVersion: string; readonly version: string },
 ): JsonText {
-  const server = scope.server === null ? undefined : catalog.servers.get(scope.server)
-  const instructions = scope.server === null ? clusterInstructions : (server?.instructions ?? null)
-  const members: readonly (readonly [string, JsonText | null])[] = [
-    ['protocolVersion', toJsonText(protocolVersion)],
-    ['capabilities', toJsonText((listsOf(catalog, scope) ?? emptyScope).capabilities)],
-    ['serverInfo', server?.serverInfo ?? toJsonText({ name: 'quorate', version })],
-    ['instructions', instructions === null ? null : toJsonText(instructions)],
-  ]
-  const texts = members.flatMap(([name, text]) => (text === null ? [] : [`"${name}":${text}`]))
-  return asJsonText(`{${texts.join(',')}}`)
+  const { capabilities } = listsOf(catalog, scope) ?? emptyScope
+  const serverInfo = { name: 'quorate', version }
+  if (scope.server === null)
+    return toJsonText({ protocolVersion, capabilities, serverInfo, instructions: clusterInstructions })
+  const own = catalog.servers.get(scope.server)?.initialize ?? asJsonText('{}')
+  // A server that does not say who it is breaks a rule; its clients need not.
+  const named = jsonMembers(own).has('serverInfo') ? own : withJsonMember(own, 'serverInfo', toJsonText(serverInfo))
+  const able = withJsonMember(named, 'capabilities', toJsonText(capabilities))
+  return withJsonMember(able, 'protocolVersion', toJsonText(protocolVersion))
 }
 
 const clusterInstructions =

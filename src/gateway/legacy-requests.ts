@@ -4,6 +4,7 @@ import type { ListKind } from '../routing/listing.ts'
 import { isObject } from '../std/is-object.ts'
 import { asJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { ClientCalls } from './client-calls.ts'
 import type { Ask, ClientCall, ClientRequest } from './client-calls.ts'
@@ -78,8 +79,17 @@ export class LegacyRequests {
       params,
       result,
       wantsEvents: hasProgressToken(request.params),
+      ...this.#levelFirst(at.session, server),
       ...(confirm === undefined ? {} : { confirm }),
     })
+  }
+
+  /** Where several servers are: a level that this one may not know yet. */
+  #levelFirst({ scope, levels }: LocalSession, server: ServerName): Pick<ClientCall, 'first'> {
+    const level = scope.server === null ? levels.call(server) : null
+    const own = level === null ? undefined : this.#options.catalog().servers.get(server)
+    if (level === null || own === undefined || !canLog(own)) return {}
+    return { first: { server, method: 'logging/setLevel', params: level } }
   }
 
   /** What several servers answer together; undefined: nothing that they could. */
@@ -91,7 +101,7 @@ export class LegacyRequests {
     const { sessions } = this.#options
     const record = sessions.find(session.id)
     if (request.method === 'logging/setLevel' && canLog(lists) && record !== undefined)
-      return (ask) => setLevelOfAll(sessions, { request, record, lists, ask, traceId: this.#options.nextCallId() })
+      return (ask) => setLevelOfAll(this.#options, { session, record, request, lists, ask })
     if (request.method !== 'tasks/list') return undefined
     const servers = serversWithTasks(this.#options.catalog(), lists)
     return servers.length === 0 ? undefined : (ask) => listTasks(request, servers, ask)

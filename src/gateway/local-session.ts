@@ -3,6 +3,7 @@ import { assert } from '../std/assert.ts'
 import type { SessionId } from '../vocabulary/ids.ts'
 import type { ListDigests } from './event-ids.ts'
 import type { RequestId } from './json-rpc.ts'
+import { LevelsTold } from './levels-told.ts'
 import { scopeOfPath } from './scope.ts'
 import type { Scope } from './scope.ts'
 
@@ -39,6 +40,7 @@ export class LocalSession {
   readonly scope: Scope
   /** The lists that the client was told of last by this node; null: by none that this node knows of. */
   told: ListDigests | null = null
+  readonly levels = new LevelsTold()
   /** The cluster did not have it when it was last looked for. */
   isMissing = false
   readonly #requests = new Set<RequestUnderWay>()

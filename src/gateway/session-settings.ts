@@ -7,6 +7,7 @@ import type { ServerName } from '../vocabulary/ids.ts'
 import { isLogLevel } from '../vocabulary/log-level.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Ask } from './client-calls.ts'
+import type { EraOptions } from './gateway-options.ts'
 import { outcomeError, rpcCodes, rpcError } from './errors.ts'
 import { errorMessage, resultMessage } from './json-rpc.ts'
 import type { Request } from './json-rpc.ts'
@@ -40,34 +41,41 @@ export function settingOf(
 }
 
 /**
- * The answer to a level for several servers. Those that have an upstream for the session are told; the others learn it from
- * the record with the session's next call. One that does not take it stops nobody.
+ * The answer to a level for several servers. Those that may have an upstream for the session are told; the others learn it
+ * from the record, or before the session's next call. One that does not take it stops nobody.
  */
 export async function setLevelOfAll(
-  sessions: ClusterSessions,
-  { request, record, lists, ask, traceId }: LevelForAll,
+  { sessions, catalog, nextCallId }: Pick<EraOptions, 'sessions' | 'catalog' | 'nextCallId'>,
+  { session, record, request, lists, ask }: LevelForAll,
 ): Promise<JsonText> {
   const { id, method, params } = request
   const { level } = params.value
   if (!isLogLevel(level))
     return errorMessage(id, rpcError(rpcCodes.invalidParams, 'params.level is not a level of logging'))
   try {
-    await sessions.setLevel(record.id, level)
+    await sessions.setLevel(session.id, level)
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error
-    return errorMessage(id, outcomeError(error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error, traceId))
+    return errorMessage(
+      id,
+      outcomeError(error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error, nextCallId()),
+    )
   }
-  const servers = [...record.pins.keys()].filter((server) => lists.servers.has(server))
+  session.levels.want(params.text)
+  const servers = [...new Set([...record.pins.keys(), ...session.levels.called])].filter((server) => {
+    const own = catalog().servers.get(server)
+    return lists.servers.has(server) && own !== undefined && canLog(own)
+  })
   await Promise.all(servers.map((server) => ask({ server, method, params: params.text })))
   return resultMessage(id, asJsonText('{}'))
 }
 
 export type LevelForAll = {
-  readonly request: Request
+  readonly session: LocalSession
   readonly record: SessionRecord
+  readonly request: Request
   readonly lists: CatalogScope
   readonly ask: Ask
-  readonly traceId: string
 }
 
 export function canLog({ capabilities }: CatalogScope): boolean {

@@ -1,6 +1,6 @@
 import type { Catalog, CatalogScope } from '../routing/catalog.ts'
 import { isObject } from '../std/is-object.ts'
-import { asJsonText, editJson, jsonMembers, toJsonText } from '../std/json-text.ts'
+import { asJsonText, jsonMembers, toJsonText, withJsonMember } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
@@ -55,14 +55,15 @@ function pageOf(
   const parsed: unknown = JSON.parse(result)
   if (!isObject(parsed)) return undefined
   const { nextCursor, tasks } = parsed
-  if (typeof nextCursor === 'string') return withMember(result, 'nextCursor', printCursor({ server, own: nextCursor }))
+  if (typeof nextCursor === 'string')
+    return withJsonMember(result, 'nextCursor', printCursor({ server, own: nextCursor }))
   if (next === null) return result
   if (!Array.isArray(tasks) || tasks.length === 0) return undefined
-  return withMember(result, 'nextCursor', printCursor({ server: next, own: null }))
+  return withJsonMember(result, 'nextCursor', printCursor({ server: next, own: null }))
 }
 
-function printCursor(cursor: Cursor): string {
-  return Buffer.from(JSON.stringify([cursor.server, cursor.own])).toString('base64url')
+function printCursor(cursor: Cursor): JsonText {
+  return toJsonText(Buffer.from(JSON.stringify([cursor.server, cursor.own])).toString('base64url'))
 }
 
 function readCursor(given: unknown): Cursor | undefined {
@@ -79,16 +80,8 @@ function readCursor(given: unknown): Cursor | undefined {
 
 /** Params for the server: its own cursor in the place of ours, or none. */
 function withCursor(params: JsonText, own: string | null): JsonText {
-  if (own !== null) return withMember(params, 'cursor', own)
+  if (own !== null) return withJsonMember(params, 'cursor', toJsonText(own))
   if (!jsonMembers(params).has('cursor')) return params
   const { cursor: _, ...rest } = JSON.parse(params) as Record<string, unknown>
   return toJsonText(rest)
-}
-
-function withMember(object: JsonText, name: string, value: string): JsonText {
-  const range = jsonMembers(object).get(name)
-  if (range !== undefined) return editJson(object, [{ ...range, text: toJsonText(value) }])
-  const end = object.lastIndexOf('}')
-  const comma = jsonMembers(object).size === 0 ? '' : ','
-  return editJson(object, [{ start: end, end, text: `${comma}"${name}":${toJsonText(value)}` }])
 }

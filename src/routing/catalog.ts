@@ -44,7 +44,7 @@ export type ServerCatalog = CatalogScope & {
   readonly node: NodeId | null
   /** The server's own words in initialize; null until a replica was ready once, and where it said nothing. */
   readonly instructions: string | null
-  readonly serverInfo: JsonText | null
+  readonly initialize: JsonText | null
 }
 
 export type CatalogFault = OfferFault & { readonly server: ServerName; readonly node: NodeId }
@@ -178,7 +178,7 @@ function serverCatalog(server: ServerName, { speaker, said }: Offered): ServerCa
     node: speaker?.node ?? null,
     capabilities: serverCapabilities(said?.capabilities ?? null),
     instructions: said?.instructions ?? null,
-    serverInfo: said?.serverInfo ?? null,
+    initialize: said?.initialize ?? null,
   }
 }
 

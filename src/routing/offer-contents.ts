@@ -12,7 +12,8 @@ import type { ListKind } from './listing.ts'
 export type OfferContents = {
   readonly capabilities: Capabilities
   readonly instructions: string | null
-  readonly serverInfo: JsonText | null
+  /** Initialize's result; null when it is no object. */
+  readonly initialize: JsonText | null
   readonly lists: Readonly<Record<ListKind, readonly OwnEntry[]>>
   readonly faults: readonly OfferFault[]
 }
@@ -55,12 +56,11 @@ function takeApart(offer: Offer): OfferContents {
   }
   const initialize = parse(offer.initialize)
   if (!isObject(initialize)) report({ list: 'initialize', reason: 'the initialize result is not an object' })
-  const { capabilities, instructions, serverInfo } = isObject(initialize) ? initialize : {}
-  const infoRange = isObject(serverInfo) ? jsonMembers(offer.initialize).get('serverInfo') : undefined
+  const { capabilities, instructions } = isObject(initialize) ? initialize : {}
   return {
     capabilities: isObject(capabilities) ? capabilities : {},
     instructions: typeof instructions === 'string' ? instructions : null,
-    serverInfo: infoRange === undefined ? null : sliceJson(offer.initialize, infoRange),
+    initialize: isObject(initialize) ? offer.initialize : null,
     lists: {
       tools: ownEntries('tools', offer.tools, report),
       resources: ownEntries('resources', offer.resources, report),

@@ -73,6 +73,16 @@ export function editJson(text: string, edits: readonly JsonEdit[]): JsonText {
   return (result + text.slice(at)) as JsonText
 }
 
+/** The object with the member, in its place where it had one, else as the last. */
+export function withJsonMember(object: JsonText, name: string, value: JsonText): JsonText {
+  const members = jsonMembers(object)
+  const range = members.get(name)
+  if (range !== undefined) return editJson(object, [{ ...range, text: value }])
+  const end = object.lastIndexOf('}')
+  const comma = members.size === 0 ? '' : ','
+  return editJson(object, [{ start: end, end, text: `${comma}${JSON.stringify(name)}:${value}` }])
+}
+
 const openBrace = 0x7b
 const closeBrace = 0x7d
 const openBracket = 0x5b

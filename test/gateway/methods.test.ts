@@ -21,7 +21,7 @@ const taskful = (server: string) =>
     node: 'n2',
     groups: ['work'],
     offer: offer({
-      initialize: `{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{},"completions":{},"resources":{"subscribe":true,"x":1},"tasks":{"list":{},"cancel":{}},"experimental":{"y":{}}},"serverInfo":{"name":"own ${server}","version":"9","icons":[]},"instructions":"Of ${server}."}`,
+      initialize: `{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{},"completions":{},"resources":{"subscribe":true,"x":1},"tasks":{"list":{},"cancel":{}},"experimental":{"y":{}}},"serverInfo":{"name":"own ${server}","version":"9","icons":[]},"instructions":"Of ${server}.","_meta":{"n":1.0}}`,
       tools: '[{"name":"run","inputSchema":{"type":"object"}}]',
       prompts: '[{"name":"explain"}]',
       resources: `[{"uri":"${server}:///a","name":"a"}]`,
@@ -56,6 +56,7 @@ describe('initialize', () => {
     const response = await fetch(`${url}/alpha`, { method: 'POST', headers: mcpHeaders, body: initializeText() })
     const text = await response.text()
     expect(text).toContain('"serverInfo":{"name":"own alpha","version":"9","icons":[]}')
+    expect(text).toContain('"_meta":{"n":1.0}')
     expect(JSON.parse(text)).toMatchObject({
       result: {
         protocolVersion: '2025-11-25',
@@ -264,6 +265,33 @@ describe('what a client sets', () => {
         id: 1,
         error: { code: rpc, data: { code, retry } },
       })
+  })
+
+  it('for all servers is told to each before its next call, and at once to those that were called', async () => {
+    const under = await startWith()
+    const session = await openSession(under.url)
+    const run = (server: string, id: string) =>
+      session.post(request(id, 'tools/call', `{"name":"${server}__run"}`)).then((response) => response.json())
+    const set = (level: string) => session.post(request('1', 'logging/setLevel', `{"level":"${level}"}`))
+    await run('alpha', '1')
+    await set('error')
+    expect(await run('beta', '2')).toEqual({ jsonrpc: '2.0', id: 2, result: {} })
+    await run('beta', '3')
+    await run('alpha', '4')
+    await set('debug')
+    await session.post(request('5', 'tools/call', '{"name":"files__read"}'))
+    const said = under.asked().map(([server, method, params]) => [server, method === 'tools/call' ? 'call' : params])
+    expect(said).toEqual([
+      ['alpha', 'call'],
+      ['alpha', '{"level":"error"}'],
+      ['beta', '{"level":"error"}'],
+      ['beta', 'call'],
+      ['beta', 'call'],
+      ['alpha', 'call'],
+      ['alpha', '{"level":"debug"}'],
+      ['beta', '{"level":"debug"}'],
+      ['files', 'call'],
+    ])
   })
 
   it('for all servers is told to those that have an upstream of the session’s own, and waits for none that fails', async () => {

@@ -351,7 +351,9 @@ describe('the capabilities of a URL', () => {
         '{"tools":{"listChanged":false,"y":1},"resources":{"subscribe":true},"logging":{},"experimental":{"z":{}}}',
       ),
     ])
-    expect(servers.get(name('a'))).toMatchObject({ serverInfo: '{"name":"a","x":1.0}' })
+    expect(servers.get(name('a'))).toMatchObject({
+      initialize: expect.stringContaining('"serverInfo":{"name":"a","x":1.0}'),
+    })
     expect(servers.get(name('a'))?.capabilities).toEqual({
       tools: { listChanged: true, y: 1 },
       resources: { subscribe: true, listChanged: true },

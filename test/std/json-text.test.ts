@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { editJson, jsonMembers, sliceJson, toJsonText } from '../../src/std/json-text.ts'
+import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, withJsonMember } from '../../src/std/json-text.ts'
 
 describe('JSON text', () => {
   it('finds every member of any object, whatever its values hold and however it is spaced', () => {
@@ -47,5 +47,17 @@ describe('JSON text', () => {
         { ...name, text: toJsonText('read') },
       ]),
     ).toBe('{ "name" : "read" , "n": 1e400, "_meta":{"progressToken":41} }')
+  })
+})
+
+describe('withJsonMember', () => {
+  it.each([
+    ['{}', '{"b":7}'],
+    [' { } ', ' { "b":7} '],
+    ['{"a":1.0}', '{"a":1.0,"b":7}'],
+    ['{"a":{"b":1}, "b" : [2] ,"c":"}"}', '{"a":{"b":1}, "b" : 7 ,"c":"}"}'],
+    ['{"\\u0062":1}', '{"\\u0062":7}'],
+  ])('puts a member into %s', (given, expected) => {
+    expect(withJsonMember(asJsonText(given), 'b', asJsonText('7'))).toBe(expected)
   })
 })
