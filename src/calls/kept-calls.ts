@@ -1,7 +1,7 @@
 import type { Log } from '../log/log.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { JsonText } from '../std/json-text.ts'
-import type { CallId, SessionId } from '../vocabulary/ids.ts'
+import type { CallId, NodeId, SessionId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Call, Caller, CallRef, Calls, Outcome, Resumable, Upstreams } from './call.ts'
 import { KeptCall } from './kept-call.ts'
@@ -67,7 +67,7 @@ export class KeptCalls implements Calls, Resumable {
   resume(ref: CallRef, caller: Caller): Promise<Outcome> {
     const kept = this.#inWork.get(ref.id) ?? this.#ended.get(ref.id)?.call
     if (kept === undefined || kept.origin.session !== ref.session) {
-      const message = `call ${ref.id} is not known any more on the node that performed it; it may have been done`
+      const message = `call ${ref.id} is not known any more on node ${this.#options.node}; it may have been done`
       return Promise.resolve({ kind: 'unknown', error: new OperatingError('outcome-unknown', message) })
     }
     this.#counters.resumed += 1
@@ -178,6 +178,8 @@ export class KeptCalls implements Calls, Resumable {
 type Ended = { readonly call: KeptCall; readonly usedAtMs: number }
 
 export type KeptCallsOptions = {
+  /** This one. */
+  readonly node: NodeId
   readonly upstreams: Upstreams
   readonly clock: Pick<Clock, 'monotonic' | 'after'>
   readonly log: Log

@@ -203,7 +203,7 @@ async function startParts(
     },
   })
   const measured = new MeasuredUpstreams(upstreams, clock)
-  const kept = new KeptCalls({ upstreams: measured, clock, log, unattended: traffic })
+  const kept = new KeptCalls({ node, upstreams: measured, clock, log, unattended: traffic })
   stops.add('kept-calls', () => kept.stop())
   sessions.onEnded((ids) => {
     kept.sessionsEnded(ids)

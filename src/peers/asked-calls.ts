@@ -7,19 +7,23 @@ import type { CallMessage } from '../wire/call-codec.ts'
 import { CallsUnderWay } from './calls-under-way.ts'
 import type { CallLimits } from './calls-under-way.ts'
 import type { EncodedFrame, LaneSender } from './lane-sender.ts'
+import { LinkWaits } from './link-waits.ts'
+import type { LinkWaitsOptions } from './link-waits.ts'
 
 /**
  * Calls that peers perform for this node. A call is started once; its events arrive in order, each once, and before its
- * outcome; nothing follows the outcome. What provably did not leave is `not-sent`; a link that breaks afterwards makes the
- * outcome `unknown` at once, whatever becomes of the call there. Never retries and never routes.
+ * outcome; nothing follows the outcome. What provably did not leave is `not-sent`. A call whose link breaks is resumed when the
+ * link is there again soon, if it can be; else its outcome is `unknown`. Never starts a call twice and never routes.
  */
 export class AskedCalls implements Peers {
   readonly #options: AskedCallsOptions
   readonly #asked = new Map<NodeId, CallsUnderWay<Asked>>()
+  readonly #links: LinkWaits
   #resumed = 0
 
   constructor(options: AskedCallsOptions) {
     this.#options = options
+    this.#links = new LinkWaits(options)
   }
 
   call(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
@@ -35,8 +39,10 @@ export class AskedCalls implements Peers {
   }
 
   /** Of a call that may have been done nothing says that it was not: what can not be asked for is `unknown`. */
-  resume(node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome> {
-    if (caller.cancelled.aborted) return Promise.resolve({ kind: 'cancelled' })
+  async resume(node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome> {
+    if (!this.#options.sender.isOpen(node)) await this.#links.wait(node, caller)
+    if (caller.cancelled.aborted) return { kind: 'cancelled' }
+    if (caller.left?.aborted === true) return { kind: 'left' }
     this.#resumed += 1
     // Its own name, as frames of the one that is taken over may still be on their way.
     const id = `resume.${this.#resumed}` as CallId
@@ -45,9 +51,7 @@ export class AskedCalls implements Peers {
     const frame = encodeCallMessage({ kind: 'call-resume', id, ref })
     const refused = this.#refusal(node, asking, frame)
     if (refused === null) return this.#ask(node, asking, { caller, bytes: frame.payload.length })
-    const message = `${asking.what} may have been done, but node ${node} can not be asked`
-    const error = new OperatingError('outcome-unknown', message, { cause: refused })
-    return Promise.resolve({ kind: 'unknown', error })
+    return unknown(`${asking.what} may have been done, but node ${node} can not be asked`, refused)
   }
 
   /** The client does not want that request any more, on whichever node it says so. */
@@ -73,11 +77,29 @@ export class AskedCalls implements Peers {
     asked?.settle(unknown(`${asked.question.what}: the answer of node ${peer} can not be read`))
   }
 
+  peerOpened(peer: NodeId): void {
+    this.#links.opened(peer)
+  }
+
   peerClosed(peer: NodeId): void {
     const asked = this.#asked.get(peer)
     this.#asked.delete(peer)
-    for (const { question, settle } of asked?.all() ?? [])
-      settle(unknown(`${question.what}: the link to node ${peer} broke while the call was there`))
+    for (const each of asked?.all() ?? []) void this.#goOn(peer, each)
+  }
+
+  /** The link broke while the call was there. */
+  async #goOn(node: NodeId, each: Asked): Promise<void> {
+    const { question, caller } = each
+    const { id, what } = question
+    const broke = `${what}: the link to node ${node} broke while the call was there`
+    if (question.ref === null) return each.settle(unknown(broke))
+    await this.#links.wait(node, caller)
+    // Who has gone has settled it.
+    if (caller.cancelled.aborted || caller.left?.aborted === true) return undefined
+    const frame = encodeCallMessage({ kind: 'call-resume', id, ref: { ...question.ref, after: each.heardSeq() } })
+    const refused = this.#refusal(node, question, frame)
+    if (refused !== null) return each.settle(unknown(broke, refused))
+    return this.#underWay(node).add(id, each, frame.payload.length)
   }
 
   /** Null: the question has left this node. */
@@ -106,10 +128,9 @@ export class AskedCalls implements Peers {
     const { sender } = this.#options
     const { id, ref } = question
     return new Promise((resolve) => {
-      const asked = this.#underWay(node)
       let heard = question.after
       const settle = (outcome: Outcome): void => {
-        asked.delete(id)
+        this.#asked.get(node)?.delete(id)
         caller.cancelled.removeEventListener('abort', cancel)
         caller.left?.removeEventListener('abort', leave)
         resolve(outcome)
@@ -126,6 +147,8 @@ export class AskedCalls implements Peers {
       caller.left?.addEventListener('abort', leave)
       const each: Asked = {
         question,
+        caller,
+        heardSeq: () => heard,
         cancel,
         settle,
         hear(event) {
@@ -137,7 +160,7 @@ export class AskedCalls implements Peers {
             sender.send(node, encodeCallMessage({ kind: 'call-resume', id, ref: { ...ref, after: heard } }))
         },
       }
-      asked.add(id, each, bytes)
+      this.#underWay(node).add(id, each, bytes)
       if (caller.left?.aborted === true) leave()
     })
   }
@@ -151,11 +174,14 @@ export class AskedCalls implements Peers {
   }
 }
 
-export type AskedCallsOptions = CallLimits & { readonly sender: LaneSender }
+export type AskedCallsOptions = CallLimits & LinkWaitsOptions & { readonly sender: LaneSender }
 
 /** A call that a peer performs for this node, from this node's question on. */
 type Asked = {
   readonly question: Question
+  readonly caller: Caller
+  /** Of the last event that was heard. */
+  readonly heardSeq: () => number
   readonly hear: Caller['hear']
   /** The peer could not send all that arose. */
   readonly catchUp: () => void
@@ -174,6 +200,6 @@ type Question = {
   readonly after: number
 }
 
-function unknown(message: string): Outcome {
-  return { kind: 'unknown', error: new OperatingError('outcome-unknown', message) }
+function unknown(message: string, cause?: OperatingError): Outcome {
+  return { kind: 'unknown', error: new OperatingError('outcome-unknown', message, { cause }) }
 }

@@ -63,6 +63,7 @@ export class CallsLane {
   }
 
   peerOpened(peer: NodeId): void {
+    this.#asked.peerOpened(peer)
     this.#mail.peerOpened(peer)
   }
 
@@ -154,6 +155,8 @@ export type CallsLaneOptions = CallLimits & {
    * stops at half of it.
    */
   readonly outboxBytesMax: number
+  /** So long the link to a node is waited for that has or had a call which can be resumed. */
+  readonly linkWaitMs: number
 }
 
 const MiB = 1024 * 1024
@@ -162,6 +165,7 @@ export const callsLaneDefaults = {
   callsPerPeerMax: 1024,
   callBytesPerPeerMax: 64 * MiB,
   outboxBytesMax: 64 * MiB,
+  linkWaitMs: 2000,
 } as const
 
 /** Monotone. */

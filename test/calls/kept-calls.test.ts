@@ -5,7 +5,7 @@ import { KeptCalls } from '../../src/calls/kept-calls.ts'
 import type { KeptCallsLimits } from '../../src/calls/kept-calls.ts'
 import { silentLog } from '../../src/log/log.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
-import type { CallId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import type { CallId, NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { ManualClock } from '../consensus/manual-clock.ts'
 
@@ -28,6 +28,7 @@ function node(limits: Partial<KeptCallsLimits> = {}) {
   const works = new Map<string, Work>()
   const unattended = { now: 0 }
   const kept = new KeptCalls({
+    node: 'n1' as NodeId,
     upstreams: {
       call: (call, hear, cancelled) =>
         new Promise((end) => {
@@ -232,7 +233,7 @@ describe('a call with an origin', () => {
   it('that fails by accident is its caller’s to report', async () => {
     const clock = new ManualClock()
     const upstreams = { call: () => Promise.reject(new Error('by accident')) }
-    const kept = new KeptCalls({ upstreams, clock, log: silentLog })
+    const kept = new KeptCalls({ node: 'n1' as NodeId, upstreams, clock, log: silentLog })
     const call = { id: 'c1' as CallId, server: 'files' as ServerName, method: 'x', params: asJsonText('{}') }
     const caller = { hear: () => undefined, cancelled: new AbortController().signal, left: null }
     await expect(kept.call({ ...call, timeoutMs: null, origin }, caller)).rejects.toThrowError('by accident')

@@ -87,6 +87,7 @@ export async function startNode(
     clock: realClock,
     limits,
     ...callsLaneDefaults,
+    linkWaitMs: 1000,
     ...options.limits,
   })
   const links = new PeerLinks({ transport, calls: lane, join: options.join ?? [], log })

@@ -6,6 +6,7 @@ import { silentLog } from '../../src/log/log.ts'
 import type { CallsLaneOptions } from '../../src/peers/calls-lane.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
+import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import { ask, linked, makeCall, origin, pair, result, resume, session, startNode, stopNodes } from './lane-rig.ts'
 import type { Asker, RigNode } from './lane-rig.ts'
@@ -19,6 +20,7 @@ type Work = { hear(text: string): void; end(outcome: Outcome): void; readonly ca
 function keeping() {
   const works: Work[] = []
   const kept = new KeptCalls({
+    node: 'b' as NodeId,
     upstreams: {
       call: (_, hear, cancelled) =>
         new Promise((end) => {
@@ -35,8 +37,8 @@ function keeping() {
 async function three(limits: Partial<CallsLaneOptions> = {}) {
   const at = keeping()
   const b = await startNode('b', { serve: at.kept, limits })
-  const a = await startNode('a', { join: [b.address] })
-  const c = await startNode('c', { join: [a.address, b.address] })
+  const a = await startNode('a', { join: [b.address], limits })
+  const c = await startNode('c', { join: [a.address, b.address], limits })
   await linked(a, b, c)
   return { a, b, c, ...at }
 }
@@ -48,7 +50,7 @@ const heard = (asker: Asker, count: number): Promise<unknown> =>
 
 describe('a call whose client’s node dies', () => {
   it('goes on, and from every event on another node gets all that follows, once and in order, and the outcome', async () => {
-    const { a, b, c, works, work } = await three()
+    const { a, b, c, works, work } = await three({ linkWaitMs: 100 })
     const last = 12
     const asked = seqs(0, last).map(() => ask(a, b, withOrigin(true)))
     await waitFor('the calls', () => works.length === last + 1)
@@ -103,9 +105,50 @@ describe('a call whose client’s node dies', () => {
   })
 })
 
-describe('a call whose own node dies', () => {
-  it('is of unknown outcome at once, for who waits and for who comes back', async () => {
+describe('a call whose link breaks while both nodes live', () => {
+  it('goes on as soon as the link is there again: nothing is missed, and nothing is heard twice', async () => {
+    const { a, b, works, work, kept } = await three()
+    const asked = ask(a, b, withOrigin())
+    await waitFor('the call', () => works.length === 1)
+    for (const n of seqs(1, 30)) work().hear(`${n}`)
+    await heard(asked, 1)
+    b.transport.disconnect(a.node)
+    for (const n of seqs(31, 60)) work().hear(`${n}`)
+    await heard(asked, 60)
+    a.transport.disconnect(b.node)
+    await waitFor('the end of the link', () => kept.counters.unattended === 1)
+    work().end(result('"done"'))
+    expect(await asked.promise).toEqual(result('"done"'))
+    expect(asked.seqs).toEqual(seqs(1, 60))
+  })
+
+  it('may be left or cancelled meanwhile, and is waited for by who comes back before the link', async () => {
     const { a, b, c, works, work } = await three()
+    const asked = [ask(a, b, withOrigin(true)), ask(a, b, withOrigin(true))] as const
+    await waitFor('the calls', () => works.length === 2)
+    for (const each of works) each.hear('1')
+    b.valve.isShut = true
+    a.transport.disconnect(b.node)
+    await waitFor('the end of the link', () => !a.links.reachable(b.node))
+    asked[0].leave()
+    asked[1].cancel()
+    expect(await Promise.all(asked.map(({ promise }) => promise))).toEqual([{ kind: 'left' }, { kind: 'cancelled' }])
+    c.transport.disconnect(b.node)
+    await waitFor('the end of the link', () => !c.links.reachable(b.node))
+    const back = resume(c, b, asked[0].call.id, 0)
+    const gone = resume(c, b, asked[1].call.id, 0)
+    gone.leave()
+    expect(await gone.promise).toEqual({ kind: 'left' })
+    b.valve.isShut = false
+    work(0).end(result('"done"'))
+    expect(await back.promise).toEqual(result('"done"'))
+    expect(back.came).toEqual(['1'])
+  })
+})
+
+describe('a call whose own node dies', () => {
+  it('is soon of unknown outcome, for who waits and for who comes back', async () => {
+    const { a, b, c, works, work } = await three({ linkWaitMs: 100 })
     const asked = ask(a, b, withOrigin())
     await waitFor('the call', () => works.length === 1)
     work().hear('1')
