@@ -61,7 +61,7 @@ export class BatchReply {
   }
 
   #lose(why: Gone['why']): void {
-    for (const lose of [...this.#open]) lose({ how: 'cancelled', why })
+    for (const lose of this.#open) lose({ how: 'cancelled', why })
   }
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { echo, initializeText, mcpHeaders, openSession, request, startGateway, toolCall } from './gateway-under-test.ts'
+import { echo, initializeText, mcpHeaders, request, startGateway, toolCall } from './gateway-under-test.ts'
 
 const listed = 'https://console.example'
 
