@@ -38,7 +38,7 @@ export type Caller = {
   hear(event: CallEvent): void
   /** Before each try: where it goes now. What follows, and what is kept of it, comes from that node. */
   routed?(node: NodeId): void
-  /** The client does not want it any more. */
+  /** The client does not want it any more; what it said is the reason, see `cancellationOf`. */
   readonly cancelled: AbortSignal
   /** The client has gone and may come back for it: the call goes on, and what arises is kept. Null: it never does. */
   readonly left: AbortSignal | null
@@ -104,8 +104,8 @@ export type ClientWord =
   | { readonly kind: 'refusal'; readonly question: QuestionId; readonly error: JsonText }
   /** Of its answer to a question; params with the question's id as `progressToken`. To the question's node. */
   | { readonly kind: 'progress'; readonly question: QuestionId; readonly params: JsonText }
-  /** To every node: the one that has the request ends it. */
-  | { readonly kind: 'cancel'; readonly requestId: JsonText }
+  /** To every node: the one that has the request ends it. `params`: the whole of what the client said. */
+  | { readonly kind: 'cancel'; readonly requestId: JsonText; readonly params: JsonText }
   /** To every node: those with upstreams of the session's own pass it on. Null: to the upstreams of all servers. */
   | {
       readonly kind: 'notification'

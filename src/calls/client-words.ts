@@ -48,7 +48,7 @@ export class WordsHere implements ClientWords {
 
   say(session: SessionId, word: ClientWord): void {
     if (word.kind !== 'cancel') return this.#options.upstreams.say(session, word)
-    for (const calls of this.#options.calls) calls.cancelRequest(session, word.requestId)
+    for (const calls of this.#options.calls) calls.cancelRequest(session, word.requestId, word.params)
   }
 }
 
@@ -58,4 +58,6 @@ export type WordsHereOptions = {
   readonly upstreams: ClientWords
 }
 
-export type CancellableCalls = { cancelRequest(session: SessionId, requestId: JsonText): void }
+export type CancellableCalls = {
+  cancelRequest(session: SessionId, requestId: JsonText, params: JsonText): void
+}

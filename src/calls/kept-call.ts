@@ -1,6 +1,7 @@
 import type { JsonText } from '../std/json-text.ts'
 import type { CallId } from '../vocabulary/ids.ts'
 import type { CallEvent, Caller, CallOrigin, Outcome } from './call.ts'
+import { abortWith, cancellationOf } from './cancellation.ts'
 
 /**
  * One call on the node that performs it, with what has arisen of it: tells its caller, if it has one, and repeats to one
@@ -106,11 +107,12 @@ export class KeptCall {
     attached.fail(error)
   }
 
-  cancel(): void {
+  /** `params`: what its client said. */
+  cancel(params: JsonText | null = null): void {
     this.end({ kind: 'cancelled' })
     // Of one that had ended before, too, its caller wants to hear no more.
     this.#settle({ kind: 'cancelled' })
-    this.#cancellation.abort()
+    abortWith(this.#cancellation, params)
   }
 
   leave(): void {
@@ -157,7 +159,7 @@ class Attached {
 
   watch(): void {
     const { cancelled, left } = this.caller
-    if (cancelled.aborted) return this.#call.cancel()
+    if (cancelled.aborted) return this.#cancel()
     if (left?.aborted === true) return this.#call.leave()
     cancelled.addEventListener('abort', this.#cancel)
     left?.addEventListener('abort', this.#leave)
@@ -178,7 +180,7 @@ class Attached {
     this.caller.left?.removeEventListener('abort', this.#leave)
   }
 
-  readonly #cancel = (): void => this.#call.cancel()
+  readonly #cancel = (): void => this.#call.cancel(cancellationOf(this.caller.cancelled))
   readonly #leave = (): void => this.#call.leave()
 }
 

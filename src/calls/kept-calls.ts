@@ -78,9 +78,9 @@ export class KeptCalls implements Calls, Resumable {
   }
 
   /** The client does not want that request any more, on whichever node it says so. */
-  cancelRequest(session: SessionId, requestId: JsonText): void {
+  cancelRequest(session: SessionId, requestId: JsonText, params: JsonText): void {
     for (const call of this.#inWork.values())
-      if (call.origin.session === session && call.origin.requestId === requestId) call.cancel()
+      if (call.origin.session === session && call.origin.requestId === requestId) call.cancel(params)
   }
 
   /** Nobody can ask for theirs any more. */

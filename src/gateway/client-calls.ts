@@ -1,4 +1,5 @@
 import type { Call, Caller, CallOrigin, Outcome } from '../calls/call.ts'
+import { abortWith } from '../calls/cancellation.ts'
 import { InvariantError } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
@@ -74,15 +75,15 @@ export class ClientCalls {
     const overload = this.overload(session)
     if (overload !== undefined) return reply.finish(errorMessage(id, outcomeError('rejected', overload, traceId)))
     const cancelled = new AbortController()
-    const end = (last: () => void): void => {
+    const end = (last: () => void, params: JsonText | null = null): void => {
       last()
-      cancelled.abort()
+      abortWith(cancelled, params)
     }
     const underWay: RequestUnderWay = {
       id,
-      cancel: () => {
+      cancel: (params) => {
         this.counters.cancelled += 1
-        end(() => reply.drop())
+        end(() => reply.drop(), params)
       },
       abandon: () => end(() => reply.finish(errorMessage(id, outcomeError('unknown', abandonedError, traceId)))),
     }
@@ -146,10 +147,10 @@ export class ClientCalls {
     })
     const underWay: RequestUnderWay = {
       id,
-      cancel: () => {
+      cancel: (params) => {
         this.counters.cancelled += 1
         reply.drop()
-        cancelled.abort()
+        abortWith(cancelled, params)
       },
       abandon: () => {
         // What this node performs itself ends with it.

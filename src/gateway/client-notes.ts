@@ -25,7 +25,8 @@ export function wordOf(
       const range = jsonMembers(params.text).get('requestId')
       const id = range === undefined ? undefined : requestId(params.value['requestId'], sliceJson(params.text, range))
       // A request that is under way here is under way nowhere else.
-      return id === undefined || session.cancel(id.key) > 0 ? undefined : { kind: 'cancel', requestId: id.text }
+      if (id === undefined || session.cancel(id.key, params.text) > 0) return undefined
+      return { kind: 'cancel', requestId: id.text, params: params.text }
     }
     case 'notifications/progress': {
       const token = params.value['progressToken']

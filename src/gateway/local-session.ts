@@ -1,5 +1,6 @@
 import type { SessionRecord } from '../state/command.ts'
 import { assert } from '../std/assert.ts'
+import type { JsonText } from '../std/json-text.ts'
 import type { SessionId } from '../vocabulary/ids.ts'
 import type { ListDigests } from './event-ids.ts'
 import type { RequestId } from './json-rpc.ts'
@@ -18,8 +19,8 @@ export type SessionPlace = Pick<SessionRecord, 'id' | 'path'>
 /** A request of the session that has no answer yet. */
 export type RequestUnderWay = {
   readonly id: RequestId
-  /** The client does not want it any more, or its session has ended: no answer follows. */
-  cancel(): void
+  /** The client does not want it any more and says so with `params`, or its session has ended: no answer follows. */
+  cancel(params: JsonText | null): void
   /** The node stops: the client comes back for it to another node, or gets an error. */
   abandon(): void
 }
@@ -70,9 +71,9 @@ export class LocalSession {
   }
 
   /** Cancels the requests with exactly this id; answers how many. */
-  cancel(key: RequestId['key']): number {
+  cancel(key: RequestId['key'], params: JsonText): number {
     const meant = [...this.#requests].filter((request) => request.id.key === key)
-    for (const request of meant) request.cancel()
+    for (const request of meant) request.cancel(params)
     return meant.length
   }
 
@@ -94,7 +95,7 @@ export class LocalSession {
   /** The session has ended: nothing of it is left here. */
   close(): void {
     this.#stream?.end()
-    for (const request of this.#requests) request.cancel()
+    for (const request of this.#requests) request.cancel(null)
   }
 
   /** The node stops: the session goes on elsewhere. */

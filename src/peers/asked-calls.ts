@@ -1,4 +1,5 @@
 import type { Call, Caller, CallRef, Outcome, Peers } from '../calls/call.ts'
+import { cancellationOf } from '../calls/cancellation.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { CallId, NodeId, SessionId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
@@ -55,10 +56,10 @@ export class AskedCalls implements Peers {
   }
 
   /** The client does not want that request any more, on whichever node it says so. */
-  cancelRequest(session: SessionId, requestId: JsonText): void {
+  cancelRequest(session: SessionId, requestId: JsonText, params: JsonText): void {
     for (const asked of this.#asked.values())
       for (const [, each] of asked.entries())
-        if (each.question.requestId === requestId && each.question.ref?.session === session) each.cancel()
+        if (each.question.requestId === requestId && each.question.ref?.session === session) each.cancel(params)
   }
 
   /** False: nobody waits for that. */
@@ -131,19 +132,20 @@ export class AskedCalls implements Peers {
       let heard = question.after
       const settle = (outcome: Outcome): void => {
         this.#asked.get(node)?.delete(id)
-        caller.cancelled.removeEventListener('abort', cancel)
+        caller.cancelled.removeEventListener('abort', onCancelled)
         caller.left?.removeEventListener('abort', leave)
         resolve(outcome)
       }
-      const cancel = (): void => {
-        sender.send(node, encodeCallMessage({ kind: 'call-cancel', id }))
+      const cancel = (params: JsonText | null): void => {
+        sender.send(node, encodeCallMessage({ kind: 'call-cancel', id, params }))
         settle({ kind: 'cancelled' })
       }
+      const onCancelled = (): void => cancel(cancellationOf(caller.cancelled))
       const leave = (): void => {
         sender.send(node, encodeCallMessage({ kind: 'call-leave', id }))
         settle({ kind: 'left' })
       }
-      caller.cancelled.addEventListener('abort', cancel)
+      caller.cancelled.addEventListener('abort', onCancelled)
       caller.left?.addEventListener('abort', leave)
       const each: Asked = {
         question,
@@ -185,7 +187,7 @@ type Asked = {
   readonly hear: Caller['hear']
   /** The peer could not send all that arose. */
   readonly catchUp: () => void
-  readonly cancel: () => void
+  readonly cancel: (params: JsonText | null) => void
   readonly settle: (outcome: Outcome) => void
 }
 

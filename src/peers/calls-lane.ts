@@ -110,7 +110,7 @@ export class CallsLane {
       case 'call-resume':
         return this.#count(this.#served.resume(peer, message, payload.length))
       case 'call-cancel':
-        return this.#count(this.#served.cancel(peer, message.id))
+        return this.#count(this.#served.cancel(peer, message.id, message.params))
       case 'call-leave':
         return this.#count(this.#served.leave(peer, message.id))
       case 'call-event':

@@ -1,6 +1,8 @@
 import type { Call, Caller, CallEvent, CallRef, Calls, Outcome, Resumable } from '../calls/call.ts'
+import { abortWith } from '../calls/cancellation.ts'
 import type { Log } from '../log/log.ts'
 import { InvariantError } from '../std/assert.ts'
+import type { JsonText } from '../std/json-text.ts'
 import type { CallId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { encodeCallMessage } from '../wire/call-codec.ts'
@@ -59,16 +61,16 @@ export class ServedCalls {
   }
 
   /** False: there is no such call, as after its end. */
-  cancel(peer: NodeId, id: CallId): boolean {
+  cancel(peer: NodeId, id: CallId, params: JsonText | null): boolean {
     const served = this.#served.get(peer)
     const each = served?.get(id)
     if (each === undefined) return false
     if (each.isBehind) {
       served?.delete(id)
-      this.#cancelBehind(each)
+      this.#cancelBehind(each, params)
     }
     each.isSilent = true
-    each.cancelled.abort()
+    abortWith(each.cancelled, params)
     return true
   }
 
@@ -101,7 +103,7 @@ export class ServedCalls {
         served.delete(id)
         if (each.isSilent && !each.isBehind) continue
         each.isSilent = true
-        if (each.isBehind) this.#cancelBehind(each)
+        if (each.isBehind) this.#cancelBehind(each, null)
         each.cancelled.abort()
         const outcome: Outcome = { kind: 'unknown', error: why }
         this.#options.sender.send(peer, encodeCallMessage({ kind: 'call-end', id, outcome }))
@@ -163,9 +165,11 @@ export class ServedCalls {
   }
 
   /** Nobody listens to it at the moment: whoever cancels it has to come back for it first. */
-  #cancelBehind({ ref }: Served): void {
+  #cancelBehind({ ref }: Served, params: JsonText | null): void {
     if (ref === null) return
-    const caller: Caller = { hear: () => undefined, cancelled: AbortSignal.abort(), left: null }
+    const cancelled = new AbortController()
+    abortWith(cancelled, params)
+    const caller: Caller = { hear: () => undefined, cancelled: cancelled.signal, left: null }
     void this.#options.serve.resume({ ...ref, after: Number.MAX_SAFE_INTEGER }, caller)
   }
 

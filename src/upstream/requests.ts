@@ -1,8 +1,9 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
-import { sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
+import { editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
 import type { CallOrigin, Outcome } from '../calls/call.ts'
+import { cancellationOf } from '../calls/cancellation.ts'
 import { describeRequest, withProgressToken } from './call-params.ts'
 import { edited, notificationText, paramRange, requestText, type ServerNotification } from './json-rpc.ts'
 import type { Link, LinkEnd, LinkFailure } from './link.ts'
@@ -81,8 +82,12 @@ export class Requests {
     this.#nextId += 1
     return new Promise((resolve) => {
       const pending = new Pending(request, id, this.#options.clock, {
-        timedOut: () => this.#abandon(id, 'timed out', (way) => this.#timedOut(way, pending)),
-        cancelled: () => this.#abandon(id, 'cancelled by the client', () => ({ kind: 'cancelled' })),
+        timedOut: () =>
+          this.#abandon(id, toJsonText({ requestId: id, reason: 'timed out' }), (way) => this.#timedOut(way, pending)),
+        cancelled: () => {
+          const said = request.cancelled === null ? null : cancellationOf(request.cancelled)
+          this.#abandon(id, cancelParams(id, said), () => ({ kind: 'cancelled' }))
+        },
         settled: (outcome) => {
           this.#pending.delete(id)
           if (this.#pending.size === 0) {
@@ -161,12 +166,12 @@ export class Requests {
     for (const [id, pending] of this.#pending) pending.settle(this.#unknown(`${end.reason} during`, id))
   }
 
-  #abandon(id: number, reason: string, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
+  #abandon(id: number, params: JsonText, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
     const pending = this.#pending.get(id)
     if (pending === undefined) return
     // The protocol has no cancel for it; its connection is closed instead.
     if (pending.method === 'initialize') return pending.settle(outcome('sent'))
-    const cancelText = notificationText('notifications/cancelled', toJsonText({ requestId: id, reason }))
+    const cancelText = notificationText('notifications/cancelled', params)
     pending.settle(outcome(this.#link.abandon(id, cancelText)))
   }
 
@@ -183,6 +188,14 @@ export class Requests {
     const message = `server ${server} did not answer ${label} within ${ms} ms`
     return { kind: 'unknown', error: new OperatingError('outcome-unknown', message) }
   }
+}
+
+/** As the client said it, with the request's id upstream. */
+function cancelParams(id: number, said: JsonText | null): JsonText {
+  const range = said === null ? undefined : jsonMembers(said).get('requestId')
+  return said === null || range === undefined
+    ? toJsonText({ requestId: id, reason: 'cancelled by the client' })
+    : editJson(said, [{ ...range, text: String(id) }])
 }
 
 /** Provably never reached the server. */

@@ -24,7 +24,8 @@ export type CallMessage =
   | { readonly kind: 'call-behind'; readonly id: CallId }
   /** The last of its call. */
   | { readonly kind: 'call-end'; readonly id: CallId; readonly outcome: Outcome }
-  | { readonly kind: 'call-cancel'; readonly id: CallId }
+  /** `params`: what the client said; null: nothing. */
+  | { readonly kind: 'call-cancel'; readonly id: CallId; readonly params: JsonText | null }
   /** The caller has gone and may come back. */
   | { readonly kind: 'call-leave'; readonly id: CallId }
 
@@ -58,6 +59,7 @@ function fieldsOf(message: CallMessage): readonly PackedValue[] {
     case 'call-end':
       return [message.id, message.outcome.kind, ...outcomeFields(message.outcome)]
     case 'call-cancel':
+      return [message.id, message.params]
     case 'call-leave':
     case 'call-behind':
       return [message.id]
@@ -87,7 +89,8 @@ function messageOf(type: number, id: CallId, fields: readonly unknown[]): CallMe
       return outcome && { kind: 'call-end', id, outcome }
     }
     case frameTypes['call-cancel']:
-      return { kind: 'call-cancel', id }
+      // A node of the version before says nothing of it.
+      return { kind: 'call-cancel', id, params: typeof a === 'string' ? asJsonText(a) : null }
     case frameTypes['call-leave']:
       return { kind: 'call-leave', id }
     case frameTypes['call-behind']:

@@ -36,7 +36,7 @@ function fieldsOf(word: ClientWord): readonly PackedValue[] {
     case 'progress':
       return [word.question, word.params]
     case 'cancel':
-      return [word.requestId]
+      return [word.requestId, word.params]
     case 'notification':
       return [word.server, word.method, word.params]
     default:
@@ -53,7 +53,8 @@ function wordOf(kind: unknown, [a, b, c]: readonly unknown[]): ClientWord | null
     case 'progress':
       return isQuestionId(a) && typeof b === 'string' ? { kind, question: a, params: asJsonText(b) } : null
     case 'cancel':
-      return typeof a === 'string' ? { kind, requestId: asJsonText(a) } : null
+      if (typeof a !== 'string' || typeof b !== 'string') return null
+      return { kind, requestId: asJsonText(a), params: asJsonText(b) }
     case 'notification': {
       if (a !== null && !(typeof a === 'string' && isServerName(a))) return null
       if (!isText(b, methodCharsMax) || typeof c !== 'string') return null

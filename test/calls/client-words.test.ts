@@ -32,7 +32,11 @@ describe('what a client says', () => {
   })
 
   it('a cancellation and a notification go to every node', () => {
-    expect(toldOf({ kind: 'cancel', requestId: asJsonText('1') })).toEqual(['here', 'n2', 'n.3'])
+    expect(toldOf({ kind: 'cancel', requestId: asJsonText('1'), params: asJsonText('{"requestId":1}') })).toEqual([
+      'here',
+      'n2',
+      'n.3',
+    ])
     const notification = { kind: 'notification', server: null, method: 'x', params: asJsonText('{}') } as const
     expect(toldOf(notification)).toEqual(['here', 'n2', 'n.3'])
   })
@@ -40,11 +44,13 @@ describe('what a client says', () => {
   it('to this node ends the calls that a cancellation means, and else is for the upstreams', () => {
     const told: string[] = []
     const here = new WordsHere({
-      calls: ['kept', 'asked'].map((name) => ({ cancelRequest: (_, id) => told.push(`${name} ${id}`) })),
+      calls: ['kept', 'asked'].map((name) => ({
+        cancelRequest: (_, id, params) => told.push(`${name} ${id} ${params}`),
+      })),
       upstreams: { say: (_, word) => told.push(word.kind) },
     })
-    here.say(session, { kind: 'cancel', requestId: asJsonText('"a"') })
+    here.say(session, { kind: 'cancel', requestId: asJsonText('"a"'), params: asJsonText('{}') })
     here.say(session, { kind: 'answer', question: questionOf('n1'), result: asJsonText('{}') })
-    expect(told).toEqual(['kept "a"', 'asked "a"', 'answer'])
+    expect(told).toEqual(['kept "a" {}', 'asked "a" {}', 'answer'])
   })
 })

@@ -249,7 +249,7 @@ describe('a cancellation by request id', () => {
     const meant = request('c1', {})
     request('c2', { requestId: asJsonText('"1"') })
     request('c3', { session: 's2' as SessionId })
-    kept.cancelRequest(session, asJsonText('1'))
+    kept.cancelRequest(session, asJsonText('1'), asJsonText('{}'))
     expect(await meant.ended).toEqual({ kind: 'cancelled' })
     expect(['c1', 'c2', 'c3'].map((id) => work(id).cancelled.aborted)).toEqual([true, false, false])
   })

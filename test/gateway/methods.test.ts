@@ -341,7 +341,7 @@ describe('what a client says that is no request', () => {
     [
       'a cancellation of what is not here',
       '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1.50}}',
-      { kind: 'cancel', requestId: '1.50' },
+      { kind: 'cancel', requestId: '1.50', params: '{"requestId":1.50}' },
     ],
     [
       'a notification',

@@ -149,7 +149,7 @@ describe('what clients say', () => {
       { kind: 'answer', question, result: asJsonText('{ "n": 12345678901234567890 }') },
       { kind: 'refusal', question, error: asJsonText('{"code":-1}') },
       { kind: 'progress', question, params: asJsonText('{"progress":1}') },
-      { kind: 'cancel', requestId: asJsonText('"1"') },
+      { kind: 'cancel', requestId: asJsonText('"1"'), params: asJsonText('{}') },
       { kind: 'notification', server, method: 'notifications/roots/list_changed', params: asJsonText('{}') },
     ] as const
     for (const word of words) a.lane.words.say(b.node, session, word)

@@ -312,7 +312,7 @@ describe('frames that make no sense', () => {
     for (const message of [
       { kind: 'call-event', id, event: progress(1) },
       { kind: 'call-end', id, outcome: result('1') },
-      { kind: 'call-cancel', id },
+      { kind: 'call-cancel', id, params: null },
       { kind: 'call-leave', id },
     ] as const) {
       const { type, payload } = encodeCallMessage(message)

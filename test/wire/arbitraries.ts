@@ -259,7 +259,8 @@ export const callMessage: fc.Arbitrary<CallMessage> = fc.oneof(
     event: fc.record({ seq: index, message: json }),
   }),
   fc.record({ kind: fc.constant('call-end' as const), id: callId, outcome }),
-  fc.record({ kind: fc.constantFrom('call-cancel', 'call-leave', 'call-behind'), id: callId }),
+  fc.record({ kind: fc.constant('call-cancel' as const), id: callId, params: fc.option(json, { nil: null }) }),
+  fc.record({ kind: fc.constantFrom('call-leave', 'call-behind'), id: callId }),
 )
 
 const position = fc.record({ epoch: index, seq: index })
@@ -294,7 +295,7 @@ export const saidWord: fc.Arbitrary<SaidWord> = fc.record({
     fc.record({ kind: fc.constant('answer' as const), question: questionId, result: json }),
     fc.record({ kind: fc.constant('refusal' as const), question: questionId, error: json }),
     fc.record({ kind: fc.constant('progress' as const), question: questionId, params: json }),
-    fc.record({ kind: fc.constant('cancel' as const), requestId: json }),
+    fc.record({ kind: fc.constant('cancel' as const), requestId: json, params: json }),
     fc.record({
       kind: fc.constant('notification' as const),
       server: fc.option(serverName, { nil: null }),
