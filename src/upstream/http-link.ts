@@ -109,7 +109,7 @@ export class HttpLink implements Link {
   }
 
   release(id: number): void {
-    this.#requests.get(id)?.ignore()
+    this.#requests.get(id)?.answered()
     // Servers close the stream after the answer; one that does not is not waited for.
     const timer = this.#options.clock.after(this.#options.limits.lingerMs, () => {
       this.#requests.get(id)?.abort()

@@ -32,6 +32,7 @@ export class HttpRequest {
   #failures = 0
   #timer: Timer | null = null
   #isHeard = true
+  #isWanted = true
   #isResumed = false
 
   constructor(options: HttpRequestOptions, events: HttpRequestEvents) {
@@ -54,14 +55,20 @@ export class HttpRequest {
     this.#exchange.start()
   }
 
-  /** Nobody waits for more of it: what its stream still says is not heard, and nothing is resumed. */
+  /** It has its answer: what its stream still says is heard, but nothing is resumed. */
+  answered(): void {
+    this.#isWanted = false
+  }
+
+  /** It was given up: neither. */
   ignore(): void {
+    this.#isWanted = false
     this.#isHeard = false
   }
 
   /** As `ignore`, and closes our side. No event follows. */
   abort(): void {
-    this.#isHeard = false
+    this.ignore()
     this.#timer?.cancel()
     this.#exchange.abort()
   }
@@ -80,7 +87,7 @@ export class HttpRequest {
   #onEnded({ lastEventId, retryMs, hasHead }: HttpExchange, end: ExchangeEnd): void {
     this.#lastEventId = lastEventId ?? this.#lastEventId
     this.#retryMs = retryMs ?? this.#retryMs
-    if (!this.#isHeard || this.#lastEventId === null) return this.#events.ended(end)
+    if (!this.#isWanted || this.#lastEventId === null) return this.#events.ended(end)
     if (end.kind === 'refused' || !hasHead) this.#failures += 1
     const { resumeFailuresMax, resumeDelayMs, resumeDelayMinMs, resumeDelayMaxMs } = this.#options.limits
     if (isFinal(end) || this.#failures > resumeFailuresMax) return this.#events.ended({ kind: 'not-resumed', why: end })
@@ -88,7 +95,7 @@ export class HttpRequest {
     this.#isResumed = true
     this.#timer = this.#options.clock.after(delayMs, () => {
       // A waiting cancel still needs the request to be there, but not its stream.
-      if (!this.#isHeard) return
+      if (!this.#isWanted) return
       this.#exchange = this.#open(this.#lastEventId)
       this.#exchange.start()
     })

@@ -250,6 +250,19 @@ describe('a stream that ends before its answer', () => {
     expect(gets).toEqual([])
   })
 
+  it('is not resumed behind its answer, but heard as long as it stays open', async () => {
+    const { test, gets } = await serveRaw({
+      post(_, response) {
+        send(response, `id: a\n${result(2)}id: b\ndata: {"jsonrpc":"2.0","method":"late"}\n\n`)
+        response.end()
+      },
+      get: ({ response }) => response.writeHead(500).end(),
+    })
+    expect((await test.request('tools/call')).kind).toBe('answer')
+    await waitFor('what it still said, and its end', () => test.heard.length === 1 && test.liveTimers() === 0)
+    expect(gets).toEqual([])
+  })
+
   it('is cancelled all the same, and then not resumed', async () => {
     const { test, gets, said } = await serveRaw({
       limits: { resumeDelayMs: 30 },
