@@ -6,7 +6,7 @@ import type { SessionId } from '../vocabulary/ids.ts'
  */
 export class SharedSubscriptions {
   readonly #max: number
-  readonly #byUri = new Map<string, Map<SessionId, Standing>>()
+  readonly #byUri = new Map<string, Set<SessionId>>()
   readonly #bySession = new Map<SessionId, Set<string>>()
   #count = 0
 
@@ -20,12 +20,10 @@ export class SharedSubscriptions {
   }
 
   /** False: there is no room for more. */
-  add(session: SessionId, uri: string, standing: Standing): boolean {
-    const isNew = !this.has(session, uri)
-    if (isNew && this.#count >= this.#max) return false
-    const sessions = this.#byUri.get(uri) ?? new Map<SessionId, Standing>()
-    this.#byUri.set(uri, sessions.set(session, standing))
-    if (!isNew) return true
+  add(session: SessionId, uri: string): boolean {
+    if (this.has(session, uri)) return true
+    if (this.#count >= this.#max) return false
+    this.#byUri.set(uri, (this.#byUri.get(uri) ?? new Set()).add(session))
     this.#bySession.set(session, (this.#bySession.get(session) ?? new Set()).add(uri))
     this.#count += 1
     return true
@@ -57,8 +55,7 @@ export class SharedSubscriptions {
   hearersOf(uri: string): readonly Hearer[] {
     const hearers: Hearer[] = []
     const add = (subscribed: string): void => {
-      for (const [session, standing] of this.#byUri.get(subscribed) ?? [])
-        hearers.push({ session, uri: subscribed, standing })
+      for (const session of this.#byUri.get(subscribed) ?? []) hearers.push({ session, uri: subscribed })
     }
     add(uri)
     for (let end = uri.length - 1; end > 0; end -= 1) {
@@ -70,19 +67,12 @@ export class SharedSubscriptions {
   }
 }
 
-/** `told`: the session's record does not say so yet. `recorded`: it did, and holds. */
-export type Standing = 'told' | 'recorded'
-
-export type Hearer = { readonly session: SessionId; readonly uri: string; readonly standing: Standing }
+export type Hearer = { readonly session: SessionId; readonly uri: string }
 
 /** What may stand between a resource's URI and the name of its part. */
 const separators = new Set(['/', '?', '#'])
 
-function drop<Key, Value>(
-  map: Map<Key, { delete(value: Value): boolean; readonly size: number }>,
-  key: Key,
-  value: Value,
-): void {
+function drop<Key, Value>(map: Map<Key, Set<Value>>, key: Key, value: Value): void {
   const values = map.get(key)
   if (values?.delete(value) === true && values.size === 0) map.delete(key)
 }

@@ -33,6 +33,11 @@ export class SharedUpstream implements Audience {
   readonly #supervised: SupervisedUpstream
   readonly #levels = new SharedLevels()
   readonly #subscriptions: SharedSubscriptions
+  /**
+   * Sessions that said here what they subscribe to: they are right about it, and their records, which may be behind here,
+   * are not asked.
+   */
+  readonly #sayers = new Set<SessionId>()
   /** Which of the URIs the connection is subscribed to. */
   readonly #subscribed = new Set<string>()
   /** What the connection is set to; null: it was not set. */
@@ -81,15 +86,17 @@ export class SharedUpstream implements Audience {
     }
   }
 
-  /** Subscribes to what the session's record says. */
+  /** Subscribes to what the session's record says, unless the session says it here itself. */
   adopt(session: SessionId): void {
+    if (this.#sayers.has(session)) return
     const { server, clients } = this.#options
     for (const { server: of, uri } of clients.find(session)?.subscriptions ?? [])
-      if (of === server.name && this.#subscriptions.add(session, uri, 'recorded')) this.#saySubscribed(uri)
+      if (of === server.name && this.#subscriptions.add(session, uri)) this.#saySubscribed(uri)
   }
 
   /** Another node keeps its subscriptions. */
   release(session: SessionId): void {
+    this.#sayers.delete(session)
     for (const uri of this.#subscriptions.removeSession(session)) this.#sayUnsubscribed(uri)
   }
 
@@ -166,13 +173,12 @@ export class SharedUpstream implements Audience {
     }
   }
 
-  /** As its record says, which may be behind what the session has said here, but never ahead of it. */
-  #isSubscribed({ session, uri, standing }: Hearer): boolean {
+  /** By its own word, or else by its record, of whose every change nobody tells. */
+  #isSubscribed({ session, uri }: Hearer): boolean {
+    if (this.#sayers.has(session)) return true
     const { server, clients } = this.#options
     const recorded = clients.find(session)?.subscriptions ?? []
-    const isRecorded = recorded.some((subscription) => subscription.server === server.name && subscription.uri === uri)
-    if (isRecorded && standing === 'told') this.#subscriptions.add(session, uri, 'recorded')
-    if (isRecorded || standing === 'told') return true
+    if (recorded.some((subscription) => subscription.server === server.name && subscription.uri === uri)) return true
     this.#subscriptions.remove(session, uri)
     if (!this.#subscriptions.isWanted(uri)) this.#sayUnsubscribed(uri)
     return false
@@ -213,8 +219,9 @@ export class SharedUpstream implements Audience {
   async #subscribe(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
     const uri = parseObject(call.params)?.['uri']
     if (typeof uri !== 'string') return this.#supervised.call(call, hear, cancelled)
+    this.#listenTo(session)
     const isNew = !this.#subscriptions.has(session, uri)
-    if (!this.#subscriptions.add(session, uri, 'told')) return { kind: 'rejected', error: this.#tooManySubscriptions() }
+    if (!this.#subscriptions.add(session, uri)) return { kind: 'rejected', error: this.#tooManySubscriptions() }
     if (this.#subscribed.has(uri)) return done
     const outcome = await this.#supervised.call(call, hear, cancelled)
     if (outcome.kind === 'result') this.#subscribed.add(uri)
@@ -225,11 +232,18 @@ export class SharedUpstream implements Audience {
   async #unsubscribe(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
     const uri = parseObject(call.params)?.['uri']
     if (typeof uri === 'string') {
+      this.#listenTo(session)
       this.#subscriptions.remove(session, uri)
       if (this.#subscriptions.isWanted(uri)) return done
       this.#subscribed.delete(uri)
     }
     return this.#supervised.call(call, hear, cancelled)
+  }
+
+  /** From now on the session says itself what it subscribes to; what it has said on another node stays. */
+  #listenTo(session: SessionId): void {
+    this.adopt(session)
+    this.#sayers.add(session)
   }
 
   #tooManySubscriptions(): OperatingError {

@@ -237,16 +237,36 @@ describe('subscriptions on a connection that sessions share', () => {
     expect(mailsTo(test, a)).toEqual([])
   })
 
-  it('end where the record of the session has them no more, but not because it has not got them yet', async () => {
-    const { server, test, a, b } = await start(false)
-    for (const session of [a, b]) await test.call(name, '', {}, { session, ...subscribe('x://1') })
+  it('are what the session said here, also while its record is behind', async () => {
+    const { server, test, a } = await start(false)
+    await test.call(name, '', {}, { session: a, ...subscribe('x://1') })
+    await test.call(name, '', {}, { session: a, ...unsubscribe('x://1') })
+    await test.call(name, '', {}, { session: a, ...subscribe('x://2') })
     addSession(test, 'a', { ...askable, subscriptions: [{ server: name, uri: 'x://1' }] })
+    test.upstreams.pinned({ session: a, server: name, node: testNode })
+    for (const uri of ['x://1', 'x://2']) server.announce(updated(uri))
+    await waitFor('the mail', () => mailsTo(test, a).length > 0)
+    expect(mailsTo(test, a).map(({ params }) => params?.['uri'])).toEqual(['x://2'])
+  })
+
+  it('that a session made on another node stay when it makes more here', async () => {
+    const { server, test } = await start(false)
+    const d = addSession(test, 'd', { subscriptions: [{ server: name, uri: 'x://1' }] })
+    await test.call(name, '', {}, { session: d, ...subscribe('x://2') })
+    await waitFor('both', () => whats(server, /subscribe/).length === 2)
+    for (const uri of ['x://1', 'x://2']) server.announce(updated(uri))
+    await waitFor('the mail', () => mailsTo(test, d).length === 2)
+  })
+
+  it('of a session that has not said them here end where its record has them no more', async () => {
+    const { server, test } = await start(false)
+    const subscribed = { subscriptions: [{ server: name, uri: 'x://1' }] }
+    const [d, e] = [addSession(test, 'd', subscribed), addSession(test, 'e', subscribed)]
+    for (const session of [d, e]) test.upstreams.pinned({ session, server: name, node: testNode })
+    addSession(test, 'd')
     server.announce(updated('x://1'))
-    await waitFor('the mail', () => test.mails.length === 2)
-    addSession(test, 'a', askable)
-    server.announce(updated('x://1'))
-    await waitFor('the next', () => mailsTo(test, b).length === 2)
-    expect(mailsTo(test, a)).toHaveLength(1)
+    await waitFor('the mail', () => mailsTo(test, e).length === 1)
+    expect(mailsTo(test, d)).toEqual([])
   })
 })
 
