@@ -97,7 +97,7 @@ it.each([
   [
     'of another wire version',
     { WIRE: '7' },
-    'the cluster speaks version 1 of the wire, the node that would join version 7',
+    'the cluster speaks version 2 of the wire, the node that would join version 7',
   ],
   ['whose clock is two minutes ahead', { AHEAD_MS: '120000' }, "the clock of node n9 is 120 s ahead of the cluster's"],
   ['whose clock is an hour behind', { AHEAD_MS: '-3600000' }, "the clock of node n9 is 3600 s behind the cluster's"],

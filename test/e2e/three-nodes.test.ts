@@ -152,12 +152,18 @@ describe('three nodes', () => {
     expect(answers.filter((answer) => answer.status === 412)).toHaveLength(11)
   })
 
-  it('answer 404 for a session that another node holds', async () => {
+  it('serve a session on every node at once, and answer 404 on every node for one that has ended', async () => {
     const session = await openSession(cluster.node('n1').mcpUrl)
     const body = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
-    const here = await request(cluster.node('n1').mcpUrl, { method: 'POST', headers: session, body })
-    const there = await request(cluster.node('n2').mcpUrl, { method: 'POST', headers: session, body })
-    expect([here.status, there.status]).toEqual([200, 404])
+    const statuses = (): Promise<number[]> =>
+      Promise.all(
+        cluster.nodes.map(
+          async (node) => (await request(node.mcpUrl, { method: 'POST', headers: session, body })).status,
+        ),
+      )
+    expect(await statuses()).toEqual([200, 200, 200])
+    expect((await request(cluster.node('n2').mcpUrl, { method: 'DELETE', headers: session })).status).toBe(204)
+    await waitFor('the end everywhere', async () => (await statuses()).every((status) => status === 404))
   })
 
   it('withdraw what a server offers when it goes, and offer it again when it is back', async () => {
