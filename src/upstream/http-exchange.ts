@@ -14,7 +14,7 @@ export type ExchangeRequest = {
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | null
   readonly messageBytesMax: number
-  /** So much of a refusal's body is read and told; 0: its head is the end. */
+  /** So much of a refusal's body is read and told where that is JSON; 0, and of others, its head is the end. */
   readonly refusalBytesMax: number
 }
 
@@ -102,11 +102,12 @@ export class HttpExchange {
     if (this.#hasEnded || status < 200) return
     this.#hasHead = true
     if (status >= 300) {
-      if (this.#request.refusalBytesMax === 0) this.#breakOff({ kind: 'refused', status, body: '' })
+      const isRead = this.#request.refusalBytesMax > 0 && mediaType(headers) === 'application/json'
+      if (!isRead) this.#breakOff({ kind: 'refused', status, body: '' })
       else this.#refusal = { status, chunks: [], bytes: 0 }
       return
     }
-    this.#body = makeBody(headers['content-type'] ?? '', {
+    this.#body = makeBody(mediaType(headers), {
       bytesMax: this.#request.messageBytesMax,
       message: (text) => {
         if (!this.#hasEnded) this.#events.message(text)
@@ -175,8 +176,11 @@ type BodyOptions = {
 /** One that is being read; what it has grown to. */
 type Refusal = { readonly status: number; readonly chunks: Buffer[]; bytes: number }
 
-function makeBody(contentType: string, options: BodyOptions): Body | null {
-  const type = contentType.split(';')[0]?.trim().toLowerCase()
+export function mediaType(headers: IncomingHttpHeaders): string {
+  return (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+}
+
+function makeBody(type: string, options: BodyOptions): Body | null {
   if (type === 'text/event-stream') return eventBody(options)
   if (type === 'application/json') return jsonBody(options)
   return null

@@ -2,9 +2,11 @@ import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operat
 import { unreachable } from '../std/assert.ts'
 import { Backoff } from '../std/backoff.ts'
 import type { Timer } from '../std/clock.ts'
+import { isObject } from '../std/is-object.ts'
 import type { ExchangeEnd, ExchangeEvents, HttpExchange } from './http-exchange.ts'
 import { HttpRequest, isPassing, type RequestEnd } from './http-request.ts'
 import type { HttpServer, HttpServerOptions } from './http-server.ts'
+import { parseObject } from './json-rpc.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 
 /**
@@ -61,7 +63,10 @@ export class HttpLink implements Link {
         ended: (end) => {
           const isAnswered = this.#lingering.has(id)
           this.#forget(id)
-          if (!isAnswered) void this.#fail(id, end)
+          if (isAnswered) return
+          // Whatever the status says, it is what the server made for its client.
+          if (end.kind === 'refused' && isErrorOf(id, end.body)) this.#events.message(end.body, id)
+          else void this.#fail(id, end)
         },
       },
     )
@@ -328,6 +333,11 @@ type Message = {
   /** The id of the event behind which a stream goes on. */
   readonly after?: string
   readonly pool?: 'calls' | 'streams'
+}
+
+function isErrorOf(id: number, body: string): boolean {
+  const message = body === '' ? undefined : parseObject(body)
+  return message?.['id'] === id && isObject(message['error'])
 }
 
 function whyNot(end: ExchangeEnd): string {

@@ -62,7 +62,7 @@ export class HttpServer {
           ...headers,
         },
         messageBytesMax: this.#options.limits.messageBytesMax,
-        refusalBytesMax: 0,
+        refusalBytesMax: method === 'POST' ? this.#options.limits.refusalBytesMax : 0,
       },
       events,
     )

@@ -4,6 +4,8 @@
 export type UpstreamLimits = {
   /** One message from a server: a line on stdout, an HTTP body, an SSE event. Longer ends the connection. */
   readonly messageBytesMax: number
+  /** Of an HTTP refusal, where it may be the server's own JSON-RPC error; of a longer one only the status counts. */
+  readonly refusalBytesMax: number
   /** One line of stderr in the log; the rest of the line is dropped. */
   readonly stderrLineBytesMax: number
   /** Lines of stderr, and complaints about rubbish, that reach the log per second and server. */
@@ -68,6 +70,7 @@ export type UpstreamLimits = {
 
 export const defaultLimits: UpstreamLimits = {
   messageBytesMax: 16 * 1024 * 1024,
+  refusalBytesMax: 64 * 1024,
   stderrLineBytesMax: 8 * 1024,
   logLinesPerSecond: 50,
   stdinQueueBytesMax: 16 * 1024 * 1024,

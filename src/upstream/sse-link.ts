@@ -1,6 +1,6 @@
 import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 import type { Timer } from '../std/clock.ts'
-import type { ExchangeEnd, HttpExchange } from './http-exchange.ts'
+import { mediaType, type ExchangeEnd, type HttpExchange } from './http-exchange.ts'
 import type { HttpServer, HttpServerOptions } from './http-server.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 
@@ -38,8 +38,8 @@ export class SseLink implements Link {
       { method: 'GET', body: null, headers: {}, pool: 'streams' },
       {
         accepted: (headers) => {
-          const type = headers['content-type']?.split(';')[0]?.trim().toLowerCase()
-          if (type !== 'text/event-stream') this.#end(dead('answered its event stream with something else'))
+          if (mediaType(headers) !== 'text/event-stream')
+            this.#end(dead('answered its event stream with something else'))
         },
         other: (kind, data) => {
           if (kind === 'endpoint') this.#onEndpoint(data)

@@ -169,3 +169,35 @@ describe('the link to a Streamable HTTP server', () => {
     },
   )
 })
+
+describe("a refusal of a call that is the server's own error", () => {
+  const refused = async (status: number, body: unknown, type = 'application/json; charset=utf-8'): Promise<unknown> => {
+    const test = await start({
+      answer({ id, method }, response) {
+        if (method !== 'tools/call') return false
+        response.writeHead(status, { 'content-type': type })
+        response.end(JSON.stringify(body).replace('"ID"', String(id)))
+        return true
+      },
+    })
+    return test.call('http', 'x')
+  }
+  const error = { code: -32_602, message: 'no such tool', data: { n: 1 } }
+
+  it.each([400, 403, 404, 500])('with status %d reaches its client', async (status) => {
+    expect(await refused(status, { jsonrpc: '2.0', id: 'ID', error })).toEqual({
+      kind: 'error',
+      error: JSON.stringify(error),
+    })
+  })
+
+  it.each([
+    ['of no request', { jsonrpc: '2.0', id: null, error }, 'application/json'],
+    ['of another request', { jsonrpc: '2.0', id: 99, error }, 'application/json'],
+    ['in another type', { jsonrpc: '2.0', id: 'ID', error }, 'text/html'],
+    ['too long', { jsonrpc: '2.0', id: 'ID', error: { ...error, data: 'x'.repeat(70_000) } }, 'application/json'],
+    ['no error', { jsonrpc: '2.0', id: 'ID' }, 'application/json'],
+  ])('is not one %s', async (_, body, type) => {
+    expect(await refused(400, body, type)).toMatchObject({ kind: 'rejected', error: { code: 'server-failed' } })
+  })
+})

@@ -94,7 +94,7 @@ function open(parts: { source: LinkSource; log: RecordedLog; timers: Set<object>
     async begin() {
       const clientInfo = { name: 'test', version: '1' }
       const answer = await request('initialize', { protocolVersion: '2025-11-25', capabilities: {}, clientInfo })
-      if (answer.kind !== 'answer') return answer
+      if (answer.kind !== 'answer' || answer.message['result'] === undefined) return answer
       link.negotiated((answer.message['result'] as { protocolVersion: string }).protocolVersion)
       await link.tell(JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' }))
       link.listen()

@@ -142,6 +142,17 @@ describe('a server over HTTP+SSE', () => {
     expect(heard).toHaveLength(1)
   })
 
+  it('is not looked for where the refusal is the answer', async () => {
+    const { url, heard } = await serve((_, response) => {
+      const error = { code: -32_602, message: 'Unsupported protocol version' }
+      response.writeHead(400, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ jsonrpc: '2.0', id: 1, error }))
+    })
+    const test = use(openLink(url))
+    expect(await test.begin()).toMatchObject({ kind: 'answer', message: { error: { code: -32_602 } } })
+    expect(heard).toHaveLength(1)
+  })
+
   it.each([400, 404, 405])('is looked for where it is refused with %d, and both refusals are told', async (status) => {
     const { url } = await serve((request, response) =>
       response.writeHead(request.method === 'GET' ? 403 : status).end(),
