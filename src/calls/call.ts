@@ -111,7 +111,8 @@ export type ClientWord =
       readonly kind: 'notification'
       readonly server: ServerName | null
       readonly method: string
-      readonly params: JsonText
+      /** Null: it has none. */
+      readonly params: JsonText | null
     }
 
 /** Takes what a client says; unknown questions and requests are ignored. */

@@ -1,7 +1,7 @@
 import type { ClientWord } from '../calls/call.ts'
 import { jsonMembers, sliceJson } from '../std/json-text.ts'
 import type { QuestionId, ServerName } from '../vocabulary/ids.ts'
-import { requestId } from './json-rpc.ts'
+import { noParams, requestId } from './json-rpc.ts'
 import type { Notification, Response } from './json-rpc.ts'
 import type { LocalSession } from './local-session.ts'
 import { answerToServer } from './translation.ts'
@@ -35,7 +35,12 @@ export function wordOf(
         : undefined
     }
     default:
-      return { kind: 'notification', server: serverOf(session), method, params: params.text }
+      return {
+        kind: 'notification',
+        server: serverOf(session),
+        method,
+        params: params === noParams ? null : params.text,
+      }
   }
 }
 

@@ -50,7 +50,8 @@ export type Params = {
   readonly value: Readonly<Record<string, unknown>>
 }
 
-const noParams: Params = { text: asJsonText('{}'), value: {} }
+/** Of a message that has none. */
+export const noParams: Params = { text: asJsonText('{}'), value: {} }
 
 export function readBody(body: Buffer): IncomingBody {
   if (!isUtf8(body)) return bad(rpcCodes.parseError, 'the body is not UTF-8')

@@ -99,7 +99,7 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
         // A call's own signal says so.
         return
       case 'notification': {
-        const text = notificationText(word.method, word.params)
+        const text = notificationText(word.method, word.params ?? undefined)
         for (const [name, upstream] of upstreams)
           if (word.server === null || word.server === name) upstream.tell(session, text)
         return

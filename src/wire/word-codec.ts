@@ -57,8 +57,8 @@ function wordOf(kind: unknown, [a, b, c]: readonly unknown[]): ClientWord | null
       return { kind, requestId: asJsonText(a), params: asJsonText(b) }
     case 'notification': {
       if (a !== null && !(typeof a === 'string' && isServerName(a))) return null
-      if (!isText(b, methodCharsMax) || typeof c !== 'string') return null
-      return { kind, server: a, method: b, params: asJsonText(c) }
+      if (!isText(b, methodCharsMax) || (c !== null && typeof c !== 'string')) return null
+      return { kind, server: a, method: b, params: c === null ? null : asJsonText(c) }
     }
     default:
       return null

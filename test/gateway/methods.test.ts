@@ -346,7 +346,7 @@ describe('what a client says that is no request', () => {
     [
       'a notification',
       '{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}',
-      { kind: 'notification', server: null, method: 'notifications/roots/list_changed', params: '{}' },
+      { kind: 'notification', server: null, method: 'notifications/roots/list_changed', params: null },
     ],
     ['that it is initialized', '{"jsonrpc":"2.0","method":"notifications/initialized"}', null],
     ['an answer to nothing', '{"jsonrpc":"2.0","id":7,"result":{}}', null],

@@ -300,7 +300,7 @@ export const saidWord: fc.Arbitrary<SaidWord> = fc.record({
       kind: fc.constant('notification' as const),
       server: fc.option(serverName, { nil: null }),
       method: fc.constant('notifications/roots/list_changed'),
-      params: json,
+      params: fc.option(json, { nil: null }),
     }),
   ),
 })
