@@ -55,7 +55,7 @@ export class SessionFeed implements ListeningStream {
     const { session, mailroom } = this.#options
     session.listen(this)
     this.catalogChanged()
-    const stop = mailroom.read(session.id, new Map(this.#positions), {
+    this.#stopReading = mailroom.read(session.id, new Map(this.#positions), {
       at: (node, position) => {
         this.#move(node, position)
         if (!this.#closed) this.#options.sink.move(this.eventId)
@@ -63,8 +63,6 @@ export class SessionFeed implements ListeningStream {
       mail: (node, epoch, mail) => this.#mail(node, epoch, mail),
       displaced: () => this.end(),
     })
-    if (this.#closed) stop()
-    else this.#stopReading = stop
   }
 
   /** Tells each list that is another one than the client was told of. */

@@ -294,6 +294,18 @@ describe('what a client sets', () => {
     ])
   })
 
+  it('is not followed by a call that its client has cancelled meanwhile', async () => {
+    const under = await startGateway({ replicas: [alpha] })
+    const session = await openSession(under.url)
+    await session.post(request('1', 'logging/setLevel', '{"level":"error"}'))
+    const answer = session.post(request('2', 'tools/call', '{"name":"alpha__run"}'))
+    const level = await waitFor('the level', () => under.calls[0])
+    await session.post('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}')
+    expect(await (await answer).text()).toBe('')
+    await waitFor('the end', () => under.gateway.counters().activeCalls === 0)
+    expect([level.call.method, under.calls.length]).toEqual(['logging/setLevel', 1])
+  })
+
   it('for all servers is told to those that have an upstream of the session’s own, and waits for none that fails', async () => {
     const under = await startGateway({
       replicas: [alpha, beta],

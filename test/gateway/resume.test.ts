@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { positionsMax } from '../../src/gateway/event-ids.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
@@ -250,6 +251,25 @@ describe('the stream of a session', () => {
     expect(await stream.until(() => false)).toBe(stream.text)
     await again.cancel()
     await waitFor('its end', () => second.mail.readings.every(({ isOpen }) => !isOpen))
+  })
+
+  it('keeps the places of so many nodes, and forgets those heard of longest ago', async () => {
+    const under = await startGateway()
+    const session = await openSession(under.url)
+    const stream = new OpenStream(await session.listen())
+    await stream.until((text) => text.includes('id: '))
+    const nodes = Array.from({ length: positionsMax + 1 }, (_, at) => `node${at}`)
+    for (const node of nodes.slice(0, -1)) under.mail.deliver(node, 1, mail(1))
+    under.mail.deliver('node0', 1, mail(2))
+    under.mail.deliver(nodes.at(-1) ?? '', 1, mail(1))
+    await stream.until((text) => text.split('updated').length === positionsMax + 3)
+    const known = stream.events
+      .at(-1)
+      ?.id?.split('~')
+      .slice(4)
+      .map((position) => position.split(':')[0])
+    expect(known).toEqual([...nodes.slice(2, -1), 'node0', nodes.at(-1)])
+    await stream.cancel()
   })
 
   it('says from where on mail comes, before any has come', async () => {
