@@ -44,7 +44,7 @@ async function isThere(url: string): Promise<boolean> {
   }
 }
 
-describe.each(officialSuites)('the official suite $name', (suite) => {
+describe.each(officialSuites.map((suite) => [suite.name, suite] as const))('the official suite %s', (_name, suite) => {
   const ways: readonly [string, () => string][] = [
     ['passes without us', () => `http://127.0.0.1:${fixture.port}/mcp`],
     ['passes through n1 for an HTTP server on n2', () => urlOf('http')],
