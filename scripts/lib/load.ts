@@ -2,7 +2,7 @@
  * The load generator, a process of its own: takes one LoadPlan by message, opens its sessions, warms up, says
  * `measuring`, keeps one call of each session in flight until time or count is over, says what it measured, and ends.
  */
-import { callTool, createAgent, openSession } from './raw-mcp.ts'
+import { callTool, closeSession, createAgent, openSession, type RawSession } from './raw-mcp.ts'
 import { RawStdio, type StdioCommand } from './raw-stdio.ts'
 import { quantile } from './table.ts'
 
@@ -47,16 +47,20 @@ async function openCallers({ target, tool, bytes, sessions }: LoadPlan): Promise
     return { callers, pid: client.pid, close: () => client.close() }
   }
   const agent = createAgent(sessions)
-  const callers: Caller[] = []
-  while (callers.length < sessions) {
-    const count = Math.min(openingMax, sessions - callers.length)
-    const opened = await Promise.all(Array.from({ length: count }, () => openSession(target, agent)))
-    for (const session of opened) {
-      let id = 0
-      callers.push({ call: () => callTool(session, { id: (id += 1), name: tool, arguments: input }) })
-    }
+  const opened: RawSession[] = []
+  while (opened.length < sessions) {
+    const count = Math.min(openingMax, sessions - opened.length)
+    opened.push(...(await Promise.all(Array.from({ length: count }, () => openSession(target, agent)))))
   }
-  return { callers, pid: null, close: () => agent.destroy() }
+  const callers = opened.map((session) => {
+    let id = 0
+    return { call: () => callTool(session, { id: (id += 1), name: tool, arguments: input }) }
+  })
+  const close = async (): Promise<void> => {
+    await Promise.all(opened.map(closeSession))
+    await agent.destroy()
+  }
+  return { callers, pid: null, close }
 }
 
 async function run(plan: LoadPlan): Promise<LoadResult> {

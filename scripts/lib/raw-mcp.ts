@@ -43,6 +43,13 @@ export async function callTool(
   }
 }
 
+/** The server may forget it. One without an id has nothing to forget. */
+export async function closeSession({ url, id, agent }: RawSession): Promise<void> {
+  if (id === null) return
+  const response = await request(url, { method: 'DELETE', dispatcher: agent, headers: { 'mcp-session-id': id } })
+  await response.body.dump()
+}
+
 /** One message of the session, as it goes over HTTP. */
 export function post(session: RawSession, message: object, signal?: AbortSignal): Promise<Dispatcher.ResponseData> {
   return request(session.url, {
