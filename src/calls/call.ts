@@ -1,6 +1,7 @@
 import type { CallId, NodeId, QuestionId, ServerName, SessionId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 
 /** One MCP request, on its way to the one server that answers it. */
 export type Call = {
@@ -39,9 +40,9 @@ export type Caller = {
   /** Before each try: where it goes now. What follows, and what is kept of it, comes from that node. */
   routed?(node: NodeId): void
   /** The client does not want it any more; what it said is the reason, see `cancellationOf`. */
-  readonly cancelled: AbortSignal
+  readonly cancelled: Signal
   /** The client has gone and may come back for it: the call goes on, and what arises is kept. Null: it never does. */
-  readonly left: AbortSignal | null
+  readonly left: Signal | null
 }
 
 /**
@@ -67,7 +68,7 @@ export type Outcome =
  * `left` is none of its outcomes. What is heard are messages as in `CallEvent`.
  */
 export type Upstreams = {
-  call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome>
+  call(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome>
 }
 
 /** Performs calls. Never throws; nothing is told after the promise has settled. */
@@ -118,6 +119,26 @@ export type ClientWord =
 /** Takes what a client says; unknown questions and requests are ignored. */
 export type ClientWords = {
   say(session: SessionId, word: ClientWord): void
+}
+
+/**
+ * Messages of clients whose one stream is on another node than the one that took them: the stream's node does with them all
+ * that is to be done, and what it answers is the answer to the client.
+ */
+export type Handing = {
+  /** Rejects with an OperatingError; with `outcome-unknown` when the node may have taken it. */
+  hand(node: NodeId, session: SessionId, message: Uint8Array): Promise<HandAnswer>
+  /** Takes what other nodes hand to this one; the bytes are its own until it returns. Answers how to stop. */
+  onHanded(take: TakeHanded): () => void
+}
+
+export type TakeHanded = (session: SessionId, message: Uint8Array) => Promise<HandAnswer>
+
+/** In terms of HTTP. A body of null: accepted. */
+export type HandAnswer = {
+  readonly status: number
+  readonly retryAfterS: number | null
+  readonly body: JsonText | null
 }
 
 /** A server's message to a client outside of any call: a whole JSON-RPC message, as in `CallEvent`. */

@@ -1,7 +1,9 @@
 import type { JsonText } from '../std/json-text.ts'
+import { LightSignal } from '../std/signal.ts'
+import type { Signal } from '../std/signal.ts'
 import type { CallId } from '../vocabulary/ids.ts'
 import type { CallEvent, Caller, CallOrigin, Outcome } from './call.ts'
-import { abortWith, cancellationOf } from './cancellation.ts'
+import { cancellationOf } from './cancellation.ts'
 
 /**
  * One call on the node that performs it, with what has arisen of it: tells its caller, if it has one, and repeats to one
@@ -13,7 +15,7 @@ export class KeptCall {
   /** Of the monotonic clock. */
   readonly startedAtMs: number
   readonly #owner: KeptCallOwner
-  readonly #cancellation = new AbortController()
+  readonly #cancelled = new LightSignal()
   #events: CallEvent[] = []
   #lastSeq = 0
   #droppedSeq = 0
@@ -30,8 +32,8 @@ export class KeptCall {
   }
 
   /** For whoever performs it. */
-  get cancelled(): AbortSignal {
-    return this.#cancellation.signal
+  get cancelled(): Signal {
+    return this.#cancelled
   }
 
   get isEnded(): boolean {
@@ -112,7 +114,7 @@ export class KeptCall {
     this.end({ kind: 'cancelled' })
     // Of one that had ended before, too, its caller wants to hear no more.
     this.#settle({ kind: 'cancelled' })
-    abortWith(this.#cancellation, params)
+    this.#cancelled.abort(params)
   }
 
   leave(): void {

@@ -1,5 +1,6 @@
 import type { Clock } from '../std/clock.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
 import type { Call, Outcome, Upstreams } from './call.ts'
 
@@ -18,7 +19,7 @@ export class MeasuredUpstreams implements Upstreams {
     this.#clock = clock
   }
 
-  async call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome> {
+  async call(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome> {
     const startedAtMs = this.#clock.monotonic()
     const outcome = await this.#upstreams.call(call, hear, cancelled)
     const { kind } = outcome

@@ -1,9 +1,9 @@
 import type { Call, Caller, CallOrigin, Outcome } from '../calls/call.ts'
-import { abortWith } from '../calls/cancellation.ts'
 import { InvariantError } from '../std/assert.ts'
 import { deferred } from '../std/deferred.ts'
 import type { Deferred } from '../std/deferred.ts'
 import type { JsonText } from '../std/json-text.ts'
+import { LightSignal } from '../std/signal.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { accidentError, outcomeError } from './errors.ts'
@@ -74,10 +74,10 @@ export class ClientCalls {
     const traceId = this.#options.nextCallId()
     const overload = this.overload(session)
     if (overload !== undefined) return reply.finish(errorMessage(id, outcomeError('rejected', overload, traceId)))
-    const cancelled = new AbortController()
+    const cancelled = new LightSignal()
     const end = (last: () => void, params: JsonText | null = null): void => {
       last()
-      abortWith(cancelled, params)
+      cancelled.abort(params)
     }
     const underWay: RequestUnderWay = {
       id,
@@ -88,7 +88,7 @@ export class ClientCalls {
       abandon: () => end(() => reply.finish(errorMessage(id, outcomeError('unknown', abandonedError, traceId)))),
     }
     const origin: CallOrigin = { session: session.id, requestId: id.text, isKept: false }
-    const caller: Caller = { hear: () => undefined, cancelled: cancelled.signal, left: null }
+    const caller: Caller = { hear: () => undefined, cancelled, left: null }
     const ask: Ask = (call) =>
       this.#options.calls.call({ ...call, id: this.#options.nextCallId(), timeoutMs: gatherMs, origin }, caller)
     await this.#during(
@@ -137,8 +137,8 @@ export class ClientCalls {
     route: Route,
     start: (caller: Caller, isKept: boolean) => Promise<Outcome>,
   ): Promise<void> {
-    const cancelled = new AbortController()
-    const left = new AbortController()
+    const cancelled = new LightSignal()
+    const left = new LightSignal()
     const names = namesOf(session.scope, route)
     const isKept = reply.begin(route, (gone) => {
       this.#count(gone)
@@ -150,7 +150,7 @@ export class ClientCalls {
       cancel: (params) => {
         this.counters.cancelled += 1
         reply.drop()
-        abortWith(cancelled, params)
+        cancelled.abort(params)
       },
       abandon: () => {
         // What this node performs itself ends with it.
@@ -165,8 +165,8 @@ export class ClientCalls {
         route.node = node
         reply.routed(node)
       },
-      cancelled: cancelled.signal,
-      left: left.signal,
+      cancelled,
+      left,
     }
     const wait = async (): Promise<void> => {
       const outcome = await start(caller, isKept)

@@ -1,8 +1,8 @@
 import type { Call, Caller, CallEvent, CallRef, Calls, Outcome, Resumable } from '../calls/call.ts'
-import { abortWith } from '../calls/cancellation.ts'
 import type { Log } from '../log/log.ts'
 import { InvariantError } from '../std/assert.ts'
 import type { JsonText } from '../std/json-text.ts'
+import { LightSignal } from '../std/signal.ts'
 import type { CallId, NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { encodeCallMessage } from '../wire/call-codec.ts'
@@ -70,7 +70,7 @@ export class ServedCalls {
       this.#cancelBehind(each, params)
     }
     each.isSilent = true
-    abortWith(each.cancelled, params)
+    each.cancelled.abort(params)
     return true
   }
 
@@ -116,8 +116,8 @@ export class ServedCalls {
     const { id, ref, bytes } = asked
     const each: Served = {
       ref,
-      cancelled: new AbortController(),
-      left: ref === null ? null : new AbortController(),
+      cancelled: new LightSignal(),
+      left: ref === null ? null : new LightSignal(),
       isSilent: false,
       isBehind: false,
     }
@@ -126,8 +126,8 @@ export class ServedCalls {
       hear: (event) => {
         if (!each.isSilent) this.#send(peer, id, { each, event })
       },
-      cancelled: each.cancelled.signal,
-      left: each.left?.signal ?? null,
+      cancelled: each.cancelled,
+      left: each.left,
     }
     void this.#outcomeOf(asked, () => begin(caller)).then((outcome) => {
       if (served.get(id) === each && !each.isBehind) served.delete(id)
@@ -167,9 +167,9 @@ export class ServedCalls {
   /** Nobody listens to it at the moment: whoever cancels it has to come back for it first. */
   #cancelBehind({ ref }: Served, params: JsonText | null): void {
     if (ref === null) return
-    const cancelled = new AbortController()
-    abortWith(cancelled, params)
-    const caller: Caller = { hear: () => undefined, cancelled: cancelled.signal, left: null }
+    const cancelled = new LightSignal()
+    cancelled.abort(params)
+    const caller: Caller = { hear: () => undefined, cancelled, left: null }
     void this.#options.serve.resume({ ...ref, after: Number.MAX_SAFE_INTEGER }, caller)
   }
 
@@ -224,8 +224,8 @@ type Question = {
 type Served = {
   /** Null: nobody can come back for it. */
   readonly ref: Omit<CallRef, 'after'> | null
-  readonly cancelled: AbortController
-  readonly left: AbortController | null
+  readonly cancelled: LightSignal
+  readonly left: LightSignal | null
   /** Nothing may be sent for it any more. */
   isSilent: boolean
   /** The peer has been told that it has to resume it. */

@@ -4,6 +4,7 @@ import type { SessionId } from '../vocabulary/ids.ts'
 import type { Clock } from '../std/clock.ts'
 import { isObject } from '../std/is-object.ts'
 import { asJsonText, toJsonText, type JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Call } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import {
@@ -96,7 +97,11 @@ export class McpConnection {
       ended: (end) => this.#onEnded(end),
     })
     this.#requests = new Requests({ server, clock, answered: (call) => this.tasks.answered(call) }, this.#link)
-    this.asker = { open: new Map(), tell: (text) => void this.#link.tell(text) }
+    this.asker = {
+      open: new Map(),
+      answer: (text) => this.#link.answer(text),
+      tell: (text) => void this.#link.tell(text),
+    }
   }
 
   /** The handshake; answers what the server said to initialize. Rejects with an OperatingError; it is then of no use. */
@@ -115,7 +120,7 @@ export class McpConnection {
     return this.#link.hasStreams
   }
 
-  async call(call: Call, time: CallTime, party: Party, cancelled: AbortSignal): Promise<ConnectionOutcome> {
+  async call(call: Call, time: CallTime, party: Party, cancelled: Signal): Promise<ConnectionOutcome> {
     const { server, limits } = this.#options
     if (this.#callsInFlight >= limits.callsInFlightMax) {
       const message = `server ${server} has ${limits.callsInFlightMax} calls under way`
@@ -155,7 +160,7 @@ export class McpConnection {
 
   /** A question that no client is to be asked. */
   refuse({ id }: ServerRequest): void {
-    this.tell(errorText(id, errorObject(methodNotFound, 'Method not found')))
+    this.#link.answer(errorText(id, errorObject(methodNotFound, 'Method not found')))
   }
 
   newestCall(): UnderWay | null {
@@ -213,7 +218,7 @@ export class McpConnection {
         this.#requests.badAnswer(message.id)
         return
       case 'request':
-        if (message.method === 'ping') this.tell(resultText(message.id, asJsonText('{}')))
+        if (message.method === 'ping') this.#link.answer(resultText(message.id, asJsonText('{}')))
         else this.#options.audience.asked(this, message, on)
         return
       case 'notification':

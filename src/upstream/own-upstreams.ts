@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { Random } from '../std/random.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import { isSubscribed, type Clients } from './clients.ts'
@@ -60,7 +61,7 @@ export class OwnUpstreams {
     call: Call,
     { session, client }: { readonly session: SessionId; readonly client: ClientSession },
     party: Party,
-    cancelled: AbortSignal,
+    cancelled: Signal,
   ): Promise<Outcome> {
     const { clock, server } = this.#options
     const deadline = clock.monotonic() + (call.timeoutMs ?? server.timeoutMs)
@@ -114,7 +115,7 @@ export class OwnUpstreams {
   async #callOn(
     own: OwnUpstream,
     call: Call,
-    { deadline, party, cancelled }: { deadline: number; party: Party; cancelled: AbortSignal },
+    { deadline, party, cancelled }: { deadline: number; party: Party; cancelled: Signal },
   ): Promise<ConnectionOutcome> {
     const { clock, server } = this.#options
     const opened = own.isOpen ? null : await this.#within(own.opened, deadline, cancelled)
@@ -204,7 +205,7 @@ export class OwnUpstreams {
   }
 
   /** What the promise says, but not past the deadline or the signal. */
-  async #within<T>(promise: Promise<T>, deadline: number, cancelled: AbortSignal): Promise<T | 'late'> {
+  async #within<T>(promise: Promise<T>, deadline: number, cancelled: Signal): Promise<T | 'late'> {
     const { clock } = this.#options
     const waited = deferred<'late'>()
     const stopWaiting = (): void => waited.resolve('late')

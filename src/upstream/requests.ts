@@ -2,6 +2,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
 import { editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { CallOrigin, Outcome } from '../calls/call.ts'
 import { cancellationOf } from '../calls/cancellation.ts'
 import { describeRequest, withProgressToken } from './call-params.ts'
@@ -19,7 +20,7 @@ export type Request = {
   /** Null: our own. */
   readonly party: Party | null
   /** Null: nobody can cancel it. */
-  readonly cancelled: AbortSignal | null
+  readonly cancelled: Signal | null
 }
 
 export type CallTime = {
@@ -218,7 +219,7 @@ class Pending {
   readonly token: JsonText | null
   readonly party: Party | null
   readonly #time: CallTime
-  readonly #cancelled: AbortSignal | null
+  readonly #cancelled: Signal | null
   readonly #clock: Clock
   readonly #events: PendingEvents
   readonly #startedAt: number

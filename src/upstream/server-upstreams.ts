@@ -2,6 +2,7 @@ import { OperatingError } from '../vocabulary/operating-error.ts'
 import { isIsolated } from '../vocabulary/isolation.ts'
 import type { SessionId } from '../vocabulary/ids.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import { Allowance } from './allowance.ts'
@@ -49,7 +50,7 @@ export class ServerUpstreams {
     await this.#shared.stop()
   }
 
-  async call(call: Call, hear: (message: JsonText) => void, cancelled: AbortSignal): Promise<Outcome> {
+  async call(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome> {
     const refusal = this.#allowance.refusal(call)
     if (refusal !== null) return refusal
     const { origin } = call

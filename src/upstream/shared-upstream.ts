@@ -3,6 +3,7 @@ import type { SessionId } from '../vocabulary/ids.ts'
 import type { Isolation } from '../vocabulary/isolation.ts'
 import { isLogLevel, type LogLevel } from '../vocabulary/log-level.ts'
 import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Clients } from './clients.ts'
 import { paramOf, parseObject, type ServerNotification, type ServerRequest } from './json-rpc.ts'
@@ -70,7 +71,7 @@ export class SharedUpstream implements Audience {
     return this.#supervised.stop()
   }
 
-  call(call: Call, hear: Hear, cancelled: AbortSignal): Promise<Outcome> {
+  call(call: Call, hear: Hear, cancelled: Signal): Promise<Outcome> {
     if (call.origin === null) return this.#supervised.call(call, hear, cancelled)
     const { session } = call.origin
     this.#learnLevel(session)
@@ -290,6 +291,6 @@ export class SharedUpstream implements Audience {
   }
 }
 
-type Caller = { readonly hear: Hear; readonly cancelled: AbortSignal }
+type Caller = { readonly hear: Hear; readonly cancelled: Signal }
 
 const done: Outcome = { kind: 'result', result: asJsonText('{}') }

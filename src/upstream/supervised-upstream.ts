@@ -5,6 +5,7 @@ import type { Clock } from '../std/clock.ts'
 import { deferred, type Deferred } from '../std/deferred.ts'
 import type { Random } from '../std/random.ts'
 import type { JsonText } from '../std/json-text.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Isolation } from '../vocabulary/isolation.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
@@ -101,7 +102,7 @@ export class SupervisedUpstream {
     await this.#options.links.close()
   }
 
-  async call(call: Call, hear: (message: JsonText) => void, signal: AbortSignal): Promise<Outcome> {
+  async call(call: Call, hear: (message: JsonText) => void, signal: Signal): Promise<Outcome> {
     const { clock, server } = this.#options
     const timeoutMs = call.timeoutMs ?? server.timeoutMs
     const deadline = clock.monotonic() + timeoutMs
@@ -275,7 +276,7 @@ export class SupervisedUpstream {
   }
 
   /** Waits for a renewal under way, but not past the deadline or the signal. */
-  async #renewed(deadline: number, signal: AbortSignal): Promise<void> {
+  async #renewed(deadline: number, signal: Signal): Promise<void> {
     const renewal = this.#renewal
     if (renewal === null || signal.aborted) return
     const { clock } = this.#options

@@ -5,6 +5,7 @@ import { KeptCalls } from '../../src/calls/kept-calls.ts'
 import type { KeptCallsLimits } from '../../src/calls/kept-calls.ts'
 import { silentLog } from '../../src/log/log.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
+import type { Signal } from '../../src/std/signal.ts'
 import type { CallId, NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { ManualClock } from '../consensus/manual-clock.ts'
@@ -19,7 +20,7 @@ const keptMs = 300_000
 type Work = {
   readonly hear: (message: string) => void
   readonly end: (outcome: Outcome) => void
-  cancelled: AbortSignal
+  cancelled: Signal
 }
 
 /** A node whose upstreams do what the test says, by call id. */

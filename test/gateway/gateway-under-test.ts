@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createParser } from 'eventsource-parser'
 import { onTestFinished } from 'vitest'
-import type { Call, Caller, CallRef, ClientWord, Mailroom, Outcome } from '../../src/calls/call.ts'
+import type { Call, Caller, CallRef, ClientWord, Handing, Mailroom, Outcome } from '../../src/calls/call.ts'
 import { makeCallIds } from '../../src/calls/call-ids.ts'
 import { makeGateway } from '../../src/gateway/gateway.ts'
 import type { Gateway } from '../../src/gateway/gateway.ts'
@@ -14,10 +14,11 @@ import type { Replica } from '../../src/state/command.ts'
 import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { JsonText } from '../../src/std/json-text.ts'
+import type { Signal } from '../../src/std/signal.ts'
 import type { NodeId, SessionId } from '../../src/vocabulary/ids.ts'
 import { countingClock } from '../counting-clock.ts'
 import { offer, replica } from '../routing/replicas.ts'
-import { MailInMemory, SessionsInMemory } from './ports-in-memory.ts'
+import { HandingInMemory, MailInMemory, SessionsInMemory } from './ports-in-memory.ts'
 
 /** A gateway behind a real HTTP server on loopback; what lies behind the calls port is in the test's hands. */
 export type UnderTest = {
@@ -44,7 +45,7 @@ export type PerformedCall = {
   readonly call: Call
   readonly caller: Caller
   /** Its cancellation. */
-  readonly signal: AbortSignal
+  readonly signal: Signal
   /** The next event. */
   readonly hear: (message: string) => void
   readonly notify: (notification: { readonly method: string; readonly params: JsonText }) => void
@@ -91,8 +92,7 @@ export type GatewayUnderTestOptions = {
   readonly sessions?: SessionsInMemory
   readonly mail?: MailInMemory
   readonly mailroom?: Mailroom
-  /** Puts what the gateway itself mails. */
-  readonly put?: GatewayOptions['mail']
+  readonly handing?: Handing
   readonly during?: GatewayOptions['during']
   readonly node?: string
 }
@@ -159,7 +159,7 @@ export async function startGateway(options: GatewayUnderTestOptions = {}): Promi
       sessions,
       mailroom: options.mailroom ?? mail,
       during: options.during ?? ((work) => work()),
-      mail: options.put ?? ((session, letter) => mail.put(session, letter)),
+      handing: options.handing ?? new HandingInMemory('n1' as NodeId, new Map()),
       words: { say: (session, word) => void words.push({ session, word }) },
       resume,
       catalog: () => catalog,

@@ -6,6 +6,7 @@ import { silentLog } from '../../src/log/log.ts'
 import type { CallsLaneOptions } from '../../src/peers/calls-lane.ts'
 import { realClock } from '../../src/std/clock.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
+import type { Signal } from '../../src/std/signal.ts'
 import type { NodeId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import { ask, linked, makeCall, origin, pair, result, resume, session, startNode, stopNodes } from './lane-rig.ts'
@@ -14,7 +15,7 @@ import type { Asker, RigNode } from './lane-rig.ts'
 // Calls that outlive the node where they came in: node b performs them, with its own keeping, for clients at a and c.
 afterEach(stopNodes)
 
-type Work = { hear(text: string): void; end(outcome: Outcome): void; readonly cancelled: AbortSignal }
+type Work = { hear(text: string): void; end(outcome: Outcome): void; readonly cancelled: Signal }
 
 /** What a server's node has: calls that are kept, and servers that do what the test says. */
 function keeping() {
