@@ -6,6 +6,7 @@ import { isObject } from '../std/is-object.ts'
 import type { ExchangeEnd, ExchangeEvents, HttpExchange } from './http-exchange.ts'
 import { HttpRequest, isPassing, type RequestEnd } from './http-request.ts'
 import type { HttpServer, HttpServerOptions } from './http-server.ts'
+import { HttpTells } from './http-tells.ts'
 import { parseObject } from './json-rpc.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 
@@ -28,9 +29,9 @@ export class HttpLink implements Link {
   readonly #lingering = new Map<number, Timer>()
   readonly #timers = new Set<Timer>()
   readonly #listenBackoff: Backoff
+  readonly #tells: HttpTells
   #sessionId: string | null = null
   #protocolVersion: string | null = null
-  #tells = 0
   #cancels = 0
   #hasListened = false
   /** What the GET stream can be resumed from. */
@@ -38,7 +39,7 @@ export class HttpLink implements Link {
   #hasEnded = false
   #isForgotten = false
   /** Under way. */
-  #check: Promise<void> | null = null
+  #check: Promise<unknown> | null = null
   #isClosed = false
 
   constructor(options: HttpServerOptions, server: HttpServer, events: LinkEvents) {
@@ -46,6 +47,12 @@ export class HttpLink implements Link {
     this.#server = server
     this.#events = events
     this.#listenBackoff = new Backoff({ minMs: 1000, maxMs: options.limits.restartDelayMaxMs }, options.random)
+    this.#tells = new HttpTells({
+      ...options,
+      post: (text) => this.#perform({ method: 'POST', body: text }),
+      pause: (ms) => new Promise((resolve) => this.#after(ms, resolve)),
+      failed: (reason) => this.#end({ kind: 'unreachable', reason }),
+    })
   }
 
   get hasSession(): boolean {
@@ -74,14 +81,12 @@ export class HttpLink implements Link {
     request.start()
   }
 
-  async tell(text: string): Promise<void> {
-    if (this.#tells >= this.#options.limits.tellsInFlightMax) {
-      this.#dropped()
-      return
-    }
-    this.#tells += 1
-    await this.#perform({ method: 'POST', body: text })
-    this.#tells -= 1
+  tell(text: string): Promise<void> {
+    return this.#tells.tell(text)
+  }
+
+  answer(text: string): void {
+    this.#tells.answer(text)
   }
 
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
@@ -93,7 +98,7 @@ export class HttpLink implements Link {
       return 'withdrawn'
     }
     if (this.#cancels >= this.#options.limits.callsInFlightMax) {
-      this.#dropped()
+      this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
       request.abort()
       return 'sent'
     }
@@ -156,6 +161,7 @@ export class HttpLink implements Link {
     const endsSession = this.#sessionId !== null && !this.#hasEnded
     this.#hasEnded = true
     this.#isClosed = true
+    this.#tells.close()
     for (const timer of [...this.#timers, ...this.#lingering.values()]) timer.cancel()
     this.#timers.clear()
     this.#lingering.clear()
@@ -188,13 +194,13 @@ export class HttpLink implements Link {
     this.#after(asked || this.#listenBackoff.next(), () => this.listen())
   }
 
-  /** One message that nobody waits for an answer to; ends in any case within its time. */
-  #perform(request: { method: 'POST' | 'DELETE'; body?: string; timeoutMs?: number }): Promise<void> {
+  /** One message that nobody waits for an answer to; ends in any case within its time (null). */
+  #perform(request: { method: 'POST' | 'DELETE'; body?: string; timeoutMs?: number }): Promise<ExchangeEnd | null> {
     return new Promise((resolve) => {
-      const settle = (): void => {
+      const settle = (end: ExchangeEnd | null): void => {
         timer.cancel()
         this.#others.delete(exchange)
-        resolve()
+        resolve(end)
       }
       const exchange = this.#exchange(request, {
         accepted: () => undefined,
@@ -202,14 +208,14 @@ export class HttpLink implements Link {
         ended: (end) => {
           const isLost = this.#isSessionLost(end) || (request.body === sessionCheck && this.#isDoubtful(end))
           if (request.method === 'POST' && isLost) this.#end(sessionLost)
-          settle()
+          settle(end)
         },
       })
       const timer = this.#options.clock.after(request.timeoutMs ?? this.#options.limits.tellTimeoutMs, () => {
         exchange.abort()
-        settle()
+        settle(null)
       })
-      this.#others.set(exchange, settle)
+      this.#others.set(exchange, () => settle(null))
       exchange.start()
     })
   }
@@ -243,7 +249,7 @@ export class HttpLink implements Link {
     return end.kind === 'refused' && end.status === 400 && this.#sessionId !== null
   }
 
-  #checkSession(): Promise<void> {
+  #checkSession(): Promise<unknown> {
     if (this.#hasEnded) return Promise.resolve()
     this.#check ??= this.#perform({ method: 'POST', body: sessionCheck }).finally(() => (this.#check = null))
     return this.#check
@@ -305,10 +311,6 @@ export class HttpLink implements Link {
     this.#hasEnded = true
     this.#isForgotten = end === sessionLost
     this.#events.ended(end)
-  }
-
-  #dropped(): void {
-    this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
   }
 
   #forget(id: number): void {

@@ -51,6 +51,10 @@ export class InferredLink implements Link {
     return this.#link.tell(text)
   }
 
+  answer(text: string): void {
+    this.#link.answer(text)
+  }
+
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
     return this.#link.abandon(id, cancelText)
   }

@@ -13,6 +13,13 @@ export type UpstreamLimits = {
   /** Messages that wait for a server to read its stdin; one message may always wait. Beyond: overloaded. */
   readonly stdinQueueBytesMax: number
   /**
+   * Answers to a server's questions that wait until it takes them, over stdio beside all else that waits; one may always
+   * wait. Beyond, the connection ends: the server would wait for what was dropped.
+   */
+  readonly answersWaitingBytesMax: number
+  /** How often an answer is posted to an HTTP server that can not be reached, or breaks off; then the connection ends. */
+  readonly answerTriesMax: number
+  /**
    * Calls without an outcome per upstream; beyond: overloaded. Over HTTP also cancels under way: beyond, the stream of a
    * cancelled call is closed without one.
    */
@@ -25,7 +32,7 @@ export type UpstreamLimits = {
   readonly subscriptionsMax: number
   /** What is said to who has to wait until a session gives its own upstream up. */
   readonly isolatedRetryAfterMs: number
-  /** Notifications and answers under way to one HTTP server at once. Beyond they are dropped. */
+  /** Notifications and answers under way to one HTTP server at once. Beyond, notifications are dropped and answers wait. */
   readonly tellsInFlightMax: number
   /** All that a server offers, as JSON text. Beyond the offer is refused. */
   readonly offerBytesMax: number
@@ -74,6 +81,8 @@ export const defaultLimits: UpstreamLimits = {
   stderrLineBytesMax: 8 * 1024,
   logLinesPerSecond: 50,
   stdinQueueBytesMax: 16 * 1024 * 1024,
+  answersWaitingBytesMax: 16 * 1024 * 1024,
+  answerTriesMax: 3,
   callsInFlightMax: 1024,
   questionsOpenMax: 256,
   taskOwnersMax: 4096,

@@ -11,8 +11,10 @@ export type Link = {
   readonly hasStreams: boolean
   /** Sends a request. What becomes of it arrives as events under its id. */
   request(id: number, text: string): void
-  /** Sends a notification or an answer; settles when it is handed over or lost, and never rejects. */
+  /** Sends a notification; settles when it is handed over or lost, and never rejects. Where too many wait it is dropped. */
   tell(text: string): Promise<void>
+  /** Sends the answer to what the server asked. It is never dropped: a link that can not deliver it ends. */
+  answer(text: string): void
   /**
    * Gives a request up: `withdrawn` when it never left, otherwise `cancelText` is sent after it and the request's own
    * stream is closed. No event under the id follows.

@@ -39,7 +39,7 @@ export class Questions {
       const reason = `${this.#openMax} later questions are open`
       const serverId = this.#open.get(oldest)?.serverId
       this.#withdraw(oldest, reason)
-      if (serverId !== undefined) asker.tell(errorText(serverId, errorObject(unanswered, reason)))
+      if (serverId !== undefined) asker.answer(errorText(serverId, errorObject(unanswered, reason)))
     }
     const idRange = request.members.get('id')
     const token = tokenRange(request)
@@ -124,7 +124,7 @@ export class Questions {
     this.#open.delete(id)
     question.asker.open.delete(question.key)
     question.call?.resume()
-    if (answer !== null) question.asker.tell(answer(question))
+    if (answer !== null) question.asker.answer(answer(question))
   }
 }
 
@@ -132,6 +132,8 @@ export class Questions {
 export type Asker = {
   /** By the server's own id, and the stream that it came on. */
   readonly open: Map<string, QuestionId>
+  answer(text: string): void
+  /** A notification. */
   tell(text: string): void
 }
 

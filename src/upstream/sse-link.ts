@@ -2,6 +2,7 @@ import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operat
 import type { Timer } from '../std/clock.ts'
 import { mediaType, type ExchangeEnd, type HttpExchange } from './http-exchange.ts'
 import type { HttpServer, HttpServerOptions } from './http-server.ts'
+import { HttpTells } from './http-tells.ts'
 import type { Link, LinkEnd, LinkEvents, LinkFailure } from './link.ts'
 
 /**
@@ -21,7 +22,8 @@ export class SseLink implements Link {
   /** Of requests, by their ids. */
   readonly #posts = new Map<number, HttpExchange>()
   /** Of all else, with what its end settles. */
-  readonly #tells = new Map<HttpExchange, () => void>()
+  readonly #others = new Map<HttpExchange, () => void>()
+  readonly #tells: HttpTells
   /** Requests that wait for the endpoint, in their order. Before the handshake there is one. */
   readonly #waiting = new Map<number, string>()
   readonly #timers = new Set<Timer>()
@@ -34,6 +36,12 @@ export class SseLink implements Link {
     this.#options = options
     this.#server = server
     this.#events = events
+    this.#tells = new HttpTells({
+      ...options,
+      post: (text) => (this.#endpoint === null ? Promise.resolve(null) : this.#tell(text, this.#endpoint)),
+      pause: (ms) => new Promise((resolve) => this.#after(ms, resolve)),
+      failed: (reason) => this.#end({ kind: 'unreachable', reason }),
+    })
     this.#stream = server.exchange(
       { method: 'GET', body: null, headers: {}, pool: 'streams' },
       {
@@ -58,13 +66,12 @@ export class SseLink implements Link {
   }
 
   async tell(text: string): Promise<void> {
-    const path = this.#endpoint
-    if (this.#hasEnded || path === null) return
-    if (this.#tells.size >= this.#options.limits.tellsInFlightMax) {
-      this.#dropped()
-      return
-    }
-    await this.#tell(text, path)
+    if (!this.#hasEnded && this.#endpoint !== null) await this.#tells.tell(text)
+  }
+
+  /** One whose stream is kept, though it takes no new request, still has open questions. */
+  answer(text: string): void {
+    if (this.#endpoint !== null) this.#tells.answer(text)
   }
 
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
@@ -78,16 +85,16 @@ export class SseLink implements Link {
     }
     const path = this.#endpoint
     if (this.#hasEnded || path === null) return 'sent'
-    if (this.#tells.size >= this.#options.limits.callsInFlightMax) {
-      this.#dropped()
+    if (this.#others.size >= this.#options.limits.callsInFlightMax) {
+      this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
       post?.abort()
       return 'sent'
     }
-    if (post !== undefined) this.#tells.set(post, () => undefined)
+    if (post !== undefined) this.#others.set(post, () => undefined)
     const cancel = async (): Promise<void> => {
       await this.#tell(cancelText, path)
       if (post === undefined) return
-      this.#tells.delete(post)
+      this.#others.delete(post)
       post.abort()
     }
     // They travel on different connections: the cancel must not overtake its request.
@@ -103,10 +110,10 @@ export class SseLink implements Link {
     if (post === undefined) return
     this.#posts.delete(id)
     const timer = this.#after(this.#options.limits.lingerMs, () => {
-      this.#tells.delete(post)
+      this.#others.delete(post)
       post.abort()
     })
-    this.#tells.set(post, () => this.#cancel(timer))
+    this.#others.set(post, () => this.#cancel(timer))
   }
 
   negotiated(protocolVersion: string): void {
@@ -119,16 +126,17 @@ export class SseLink implements Link {
 
   close(): Promise<void> {
     this.#isClosed = true
+    this.#tells.close()
     this.#end(dead('was stopped'))
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
     for (const post of this.#posts.values()) post.abort()
     this.#posts.clear()
-    for (const [post, settle] of this.#tells) {
+    for (const [post, settle] of this.#others) {
       post.abort()
       settle()
     }
-    this.#tells.clear()
+    this.#others.clear()
     return Promise.resolve()
   }
 
@@ -155,8 +163,8 @@ export class SseLink implements Link {
 
   #post(id: number, text: string, path: string): void {
     const post: HttpExchange = this.#exchange(text, path, (end) => {
-      this.#tells.get(post)?.()
-      this.#tells.delete(post)
+      this.#others.get(post)?.()
+      this.#others.delete(post)
       if (this.#posts.get(id) !== post) return
       this.#posts.delete(id)
       const failure = this.#failure(end)
@@ -168,24 +176,24 @@ export class SseLink implements Link {
     post.start()
   }
 
-  /** Ends in any case within its time. */
-  #tell(text: string, path: string): Promise<void> {
-    if (this.#isClosed) return Promise.resolve()
+  /** Ends in any case within its time (null). */
+  #tell(text: string, path: string): Promise<ExchangeEnd | null> {
+    if (this.#isClosed) return Promise.resolve(null)
     return new Promise((resolve) => {
-      const settle = (): void => {
+      const settle = (end: ExchangeEnd | null): void => {
         this.#cancel(timer)
-        this.#tells.delete(post)
-        resolve()
+        this.#others.delete(post)
+        resolve(end)
       }
       const post = this.#exchange(text, path, (end) => {
         this.#failure(end)
-        settle()
+        settle(end)
       })
       const timer = this.#after(this.#options.limits.tellTimeoutMs, () => {
         post.abort()
-        settle()
+        settle(null)
       })
-      this.#tells.set(post, settle)
+      this.#others.set(post, () => settle(null))
       post.start()
     })
   }
@@ -233,10 +241,6 @@ export class SseLink implements Link {
       this.#events.failed(id, this.#failed('not-sent', 'server-unavailable', end.reason))
     this.#waiting.clear()
     this.#events.ended(end)
-  }
-
-  #dropped(): void {
-    this.#options.log.warn('upstream-message-dropped', { reason: 'too many are under way' })
   }
 
   #after(ms: number, run: () => void): Timer {

@@ -59,6 +59,14 @@ class StdioLink implements Link {
     return Promise.resolve()
   }
 
+  answer(text: string): void {
+    if (this.#hasEnded) return
+    const { stdinQueueBytesMax, answersWaitingBytesMax } = this.#options.limits
+    const isStuck = this.#queue.length > 0 && this.#queueBytes >= stdinQueueBytesMax + answersWaitingBytesMax
+    if (isStuck) this.#end('does not read the answers to what it asks')
+    else this.#push(null, text)
+  }
+
   abandon(id: number, cancelText: string): 'withdrawn' | 'sent' {
     const waiting = this.#queue.findIndex((message) => message.id === id)
     if (waiting === -1) {

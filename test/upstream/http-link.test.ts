@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
+import type { ServerName } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import { answerInitialize, answerResult, listen, readMessage, sendEvent, type Message } from './raw-http-server.ts'
 import { httpServer, startUpstreams, type Heard, type UnderTest } from './upstreams-under-test.ts'
@@ -100,6 +101,91 @@ describe('the link to a Streamable HTTP server', () => {
       // The answer to a question may be acknowledged after the call that it belongs to.
       await waitFor('the acknowledgement', () => test.liveTimers() === 0)
     }
+  })
+
+  it('has an answer wait for its turn where many are under way, and drops none', async () => {
+    const answers: { id: Message['id']; response: ServerResponse }[] = []
+    const test = await start({
+      limits: { tellsInFlightMax: 2 },
+      answer({ id, method }, response) {
+        if (method === undefined && id !== undefined) {
+          answers.push({ id, response })
+          return true
+        }
+        if (method !== 'tools/call') return false
+        for (const question of ['a', 'b', 'c', 'd', 'e']) sendEvent(response, { id: question, method: 'ping' })
+        sendEvent(response, { id, result: {} })
+        response.end()
+        return true
+      },
+    })
+    expect((await test.call('http', 'x')).kind).toBe('result')
+    await waitFor('as many answers as may be under way', () => answers.length === 2)
+    for (let taken = 0; taken < 5; taken += 1) {
+      const { response } = await waitFor('the next answer', () => answers[taken])
+      expect(answers.length).toBeLessThanOrEqual(taken + 2)
+      response.writeHead(202).end()
+    }
+    expect(answers.map(({ id }) => id).sort()).toEqual(['a', 'b', 'c', 'd', 'e'])
+    await waitFor('the acknowledgements', () => test.liveTimers() === 0)
+    expect(answers).toHaveLength(5)
+    expect(test.log.lines.filter(({ event }) => event === 'upstream-message-dropped')).toEqual([])
+  })
+
+  it('gives an answer again that broke off or came at a bad time, and not one that was refused', async () => {
+    const tries: Message['id'][] = []
+    const test = await start({
+      limits: { resumeDelayMs: 5 },
+      answer({ id, method }, response) {
+        if (method === undefined && id !== undefined) {
+          tries.push(id)
+          const before = tries.filter((each) => each === id).length
+          if (id === 'refused') response.writeHead(400).end()
+          else if (before === 1) response.destroy()
+          else response.writeHead(before === 2 ? 503 : 202).end()
+          return true
+        }
+        if (method !== 'tools/call') return false
+        for (const question of ['refused', 'taken']) sendEvent(response, { id: question, method: 'ping' })
+        sendEvent(response, { id, result: {} })
+        response.end()
+        return true
+      },
+    })
+    expect((await test.call('http', 'x')).kind).toBe('result')
+    await waitFor('the last try', () => tries.length === 4)
+    await waitFor('its acknowledgement', () => test.liveTimers() === 0)
+    expect(tries.sort()).toEqual(['refused', 'taken', 'taken', 'taken'])
+    expect(test.log.lines.map(({ event }) => event)).toContain('upstream-answer-refused')
+    expect(test.upstreams.statuses().get('http' as ServerName)?.status).toBe('ready')
+  })
+
+  it.each([
+    ['that can not be given', {}, 'could not be given an answer to what it asked'],
+    [
+      'that waits behind too many others',
+      { tellsInFlightMax: 1, answersWaitingBytesMax: 1 },
+      'does not take the answers',
+    ],
+  ])('ends with an answer %s, and is made anew', async (_what, limits, reason) => {
+    let sessions = 0
+    const test = await start({
+      limits: { resumeDelayMs: 5, tellTimeoutMs: 50, ...limits },
+      answer({ id, method }, response) {
+        if (method === 'initialize') sessions += 1
+        if (method === undefined && id !== undefined) {
+          if (reason.startsWith('could')) response.destroy()
+          return true
+        }
+        if (method !== 'tools/call') return false
+        for (const question of ['a', 'b', 'c']) sendEvent(response, { id: question, method: 'ping' })
+        return true
+      },
+    })
+    const call = test.call('http', 'x', {}, { timeoutMs: 1000 })
+    await waitFor('another handshake', () => sessions === 2)
+    expect(test.statuses.map((status) => status.reason).join()).toContain(`server http ${reason}`)
+    expect((await call).kind).toBe('unknown')
   })
 
   it('drops progress for a call that wants none, though the server guesses its token', async () => {
