@@ -1,10 +1,12 @@
 import type { Call, Caller, CallRef, Outcome, Peers } from '../calls/call.ts'
-import { cancellationOf } from '../calls/cancellation.ts'
+import { keptCallsDefaults } from '../calls/kept-calls.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { CallId, NodeId, SessionId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { encodeCallMessage } from '../wire/call-codec.ts'
 import type { CallMessage } from '../wire/call-codec.ts'
+import { AskedCall } from './asked-call.ts'
+import type { AskedCallOwner, CallQuestion } from './asked-call.ts'
 import { CallsUnderWay } from './calls-under-way.ts'
 import type { CallLimits } from './calls-under-way.ts'
 import type { EncodedFrame, LaneSender } from './lane-sender.ts'
@@ -14,13 +16,18 @@ import type { LinkWaitsOptions } from './link-waits.ts'
 /**
  * Calls that peers perform for this node. A call is started once; its events arrive in order, each once, and before its
  * outcome; nothing follows the outcome. What provably did not leave is `not-sent`. A call whose link breaks is resumed when the
- * link is there again soon, if it can be; else its outcome is `unknown`. Never starts a call twice and never routes.
+ * link is there again soon, if it can be; else its outcome is `unknown`. One that is cancelled meanwhile is cancelled there
+ * when the link is there again. Never starts a call twice and never routes.
  */
 export class AskedCalls implements Peers {
   readonly #options: AskedCallsOptions
-  readonly #asked = new Map<NodeId, CallsUnderWay<Asked>>()
+  readonly #asked = new Map<NodeId, CallsUnderWay<AskedCall>>()
+  /** Those that wait for the link to their node. */
+  readonly #away = new Set<AskedCall>()
   readonly #links: LinkWaits
   #resumed = 0
+  /** Cancellations that wait for a link: at most `lateCancelsMax`. */
+  #lateCancels = 0
 
   constructor(options: AskedCallsOptions) {
     this.#options = options
@@ -30,7 +37,7 @@ export class AskedCalls implements Peers {
   call(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
     if (caller.cancelled.aborted) return Promise.resolve({ kind: 'cancelled' })
     const { id, method, server, origin } = call
-    const question: Question = { id, what: `${method} on ${server}`, ref: null, requestId: null, after: 0 }
+    const question: CallQuestion = { id, what: `${method} on ${server}`, ref: null, requestId: null, after: 0 }
     const asking =
       origin === null ? question : { ...question, ref: { id, session: origin.session }, requestId: origin.requestId }
     const frame = encodeCallMessage({ kind: 'call-start', call })
@@ -44,11 +51,9 @@ export class AskedCalls implements Peers {
     if (!this.#options.sender.isOpen(node)) await this.#links.wait(node, caller)
     if (caller.cancelled.aborted) return { kind: 'cancelled' }
     if (caller.left?.aborted === true) return { kind: 'left' }
-    this.#resumed += 1
-    // Its own name, as frames of the one that is taken over may still be on their way.
-    const id = `resume.${this.#resumed}` as CallId
+    const id = this.#nextResumption()
     const { session, after } = ref
-    const asking: Question = { id, what: `call ${ref.id}`, ref: { id: ref.id, session }, requestId: null, after }
+    const asking: CallQuestion = { id, what: `call ${ref.id}`, ref: { id: ref.id, session }, requestId: null, after }
     const frame = encodeCallMessage({ kind: 'call-resume', id, ref })
     const refused = this.#refusal(node, asking, frame)
     if (refused === null) return this.#ask(node, asking, { caller, bytes: frame.payload.length })
@@ -57,9 +62,9 @@ export class AskedCalls implements Peers {
 
   /** The client does not want that request any more, on whichever node it says so. */
   cancelRequest(session: SessionId, requestId: JsonText, params: JsonText): void {
-    for (const asked of this.#asked.values())
-      for (const [, each] of asked.entries())
-        if (each.question.requestId === requestId && each.question.ref?.session === session) each.cancel(params)
+    const all = [...this.#away, ...[...this.#asked.values()].flatMap((asked) => asked.all())]
+    for (const each of all)
+      if (each.question.requestId === requestId && each.question.ref?.session === session) each.cancel(params)
   }
 
   /** False: nobody waits for that. */
@@ -68,7 +73,8 @@ export class AskedCalls implements Peers {
     if (asked === undefined) return false
     if (message.kind === 'call-end') asked.settle(message.outcome)
     else if (message.kind === 'call-event') asked.hear(message.event)
-    else asked.catchUp()
+    else if (asked.rest !== null)
+      this.#options.sender.send(peer, encodeCallMessage({ kind: 'call-resume', id: message.id, ref: asked.rest }))
     return true
   }
 
@@ -88,23 +94,48 @@ export class AskedCalls implements Peers {
     for (const each of asked?.all() ?? []) void this.#goOn(peer, each)
   }
 
+  /** Nobody waits for a link any more. */
+  stop(): void {
+    this.#links.stop()
+  }
+
   /** The link broke while the call was there. */
-  async #goOn(node: NodeId, each: Asked): Promise<void> {
+  async #goOn(node: NodeId, each: AskedCall): Promise<void> {
     const { question, caller } = each
-    const { id, what } = question
+    const { id, what, ref } = question
     const broke = `${what}: the link to node ${node} broke while the call was there`
-    if (question.ref === null) return each.settle(unknown(broke))
+    if (ref === null) return each.settle(unknown(broke))
+    this.#away.add(each)
     await this.#links.wait(node, caller)
-    // Who has gone has settled it.
-    if (caller.cancelled.aborted || caller.left?.aborted === true) return undefined
-    const frame = encodeCallMessage({ kind: 'call-resume', id, ref: { ...question.ref, after: each.heardSeq() } })
+    this.#away.delete(each)
+    const { rest, isSettled } = each
+    if (isSettled || rest === null) return undefined
+    const frame = encodeCallMessage({ kind: 'call-resume', id, ref: rest })
     const refused = this.#refusal(node, question, frame)
     if (refused !== null) return each.settle(unknown(broke, refused))
     return this.#underWay(node).add(id, each, frame.payload.length)
   }
 
+  /** What goes on at the node without its caller ends as soon as the link is there again. */
+  async #cancelLater(node: NodeId, ref: CallRef, params: JsonText | null): Promise<void> {
+    if (this.#lateCancels >= lateCancelsMax) return
+    this.#lateCancels += 1
+    const { sender } = this.#options
+    if (!sender.isOpen(node)) await this.#links.wait(node, null, keptCallsDefaults.resumeMs)
+    this.#lateCancels -= 1
+    const id = this.#nextResumption()
+    sender.send(node, encodeCallMessage({ kind: 'call-resume', id, ref }))
+    sender.send(node, encodeCallMessage({ kind: 'call-cancel', id, params }))
+  }
+
+  /** A name of its own, as frames of the one that is taken over may still be on their way. */
+  #nextResumption(): CallId {
+    this.#resumed += 1
+    return `resume.${this.#resumed}` as CallId
+  }
+
   /** Null: the question has left this node. */
-  #refusal(node: NodeId, { id, what }: Question, frame: EncodedFrame): OperatingError | null {
+  #refusal(node: NodeId, { id, what }: CallQuestion, frame: EncodedFrame): OperatingError | null {
     const { sender } = this.#options
     const doing = `send ${what} to node ${node}`
     const { length } = frame.payload
@@ -125,52 +156,31 @@ export class AskedCalls implements Peers {
     return new OperatingError('overloaded', `${doing}: the send buffer is full`, { retry: 'elsewhere' })
   }
 
-  #ask(node: NodeId, question: Question, { caller, bytes }: { caller: Caller; bytes: number }): Promise<Outcome> {
-    const { sender } = this.#options
-    const { id, ref } = question
+  #ask(node: NodeId, question: CallQuestion, { caller, bytes }: { caller: Caller; bytes: number }): Promise<Outcome> {
     return new Promise((resolve) => {
-      let heard = question.after
-      const settle = (outcome: Outcome): void => {
-        this.#asked.get(node)?.delete(id)
-        caller.cancelled.removeEventListener('abort', onCancelled)
-        caller.left?.removeEventListener('abort', leave)
-        resolve(outcome)
-      }
-      const cancel = (params: JsonText | null): void => {
-        sender.send(node, encodeCallMessage({ kind: 'call-cancel', id, params }))
-        settle({ kind: 'cancelled' })
-      }
-      const onCancelled = (): void => cancel(cancellationOf(caller.cancelled))
-      const leave = (): void => {
-        sender.send(node, encodeCallMessage({ kind: 'call-leave', id }))
-        settle({ kind: 'left' })
-      }
-      caller.cancelled.addEventListener('abort', onCancelled)
-      caller.left?.addEventListener('abort', leave)
-      const each: Asked = {
-        question,
-        caller,
-        heardSeq: () => heard,
-        cancel,
-        settle,
-        hear(event) {
-          heard = event.seq
-          caller.hear(event)
-        },
-        catchUp() {
-          if (ref !== null)
-            sender.send(node, encodeCallMessage({ kind: 'call-resume', id, ref: { ...ref, after: heard } }))
-        },
-      }
-      this.#underWay(node).add(id, each, bytes)
-      if (caller.left?.aborted === true) leave()
+      const each = new AskedCall({ node, question, caller }, this.#owner, resolve)
+      this.#underWay(node).add(question.id, each, bytes)
+      each.watch()
     })
   }
 
-  #underWay(node: NodeId): CallsUnderWay<Asked> {
+  readonly #owner: AskedCallOwner = {
+    cancelled: (each, params) => {
+      const { sender } = this.#options
+      const { node, question, rest } = each
+      if (sender.isOpen(node) && !this.#away.has(each))
+        sender.send(node, encodeCallMessage({ kind: 'call-cancel', id: question.id, params }))
+      else if (rest !== null) void this.#cancelLater(node, rest, params)
+    },
+    left: ({ node, question: { id } }) =>
+      this.#options.sender.send(node, encodeCallMessage({ kind: 'call-leave', id })),
+    settled: ({ node, question: { id } }) => this.#asked.get(node)?.delete(id),
+  }
+
+  #underWay(node: NodeId): CallsUnderWay<AskedCall> {
     const known = this.#asked.get(node)
     if (known !== undefined) return known
-    const made = new CallsUnderWay<Asked>(this.#options)
+    const made = new CallsUnderWay<AskedCall>(this.#options)
     this.#asked.set(node, made)
     return made
   }
@@ -178,29 +188,8 @@ export class AskedCalls implements Peers {
 
 export type AskedCallsOptions = CallLimits & LinkWaitsOptions & { readonly sender: LaneSender }
 
-/** A call that a peer performs for this node, from this node's question on. */
-type Asked = {
-  readonly question: Question
-  readonly caller: Caller
-  /** Of the last event that was heard. */
-  readonly heardSeq: () => number
-  readonly hear: Caller['hear']
-  /** The peer could not send all that arose. */
-  readonly catchUp: () => void
-  readonly cancel: (params: JsonText | null) => void
-  readonly settle: (outcome: Outcome) => void
-}
-
-type Question = {
-  /** Of its frames. */
-  readonly id: CallId
-  readonly what: string
-  /** Null: it can not be resumed. */
-  readonly ref: Omit<CallRef, 'after'> | null
-  /** Null: of a call that is resumed, which its own node finds by it. */
-  readonly requestId: JsonText | null
-  readonly after: number
-}
+/** Beyond it, a call that was cancelled goes on until its node gives it up. */
+const lateCancelsMax = 1024
 
 function unknown(message: string, cause?: OperatingError): Outcome {
   return { kind: 'unknown', error: new OperatingError('outcome-unknown', message, { cause }) }

@@ -75,6 +75,11 @@ export class CallsLane {
     this.#mail.peerClosed(peer)
   }
 
+  /** Nobody waits for a link that may come back any more. */
+  stop(): void {
+    this.#asked.stop()
+  }
+
   /** Ends what this node performs for its peers: they are told that the outcome is unknown. */
   abandonServed(why: OperatingError): void {
     this.#served.abandon(why)

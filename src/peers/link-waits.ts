@@ -6,6 +6,7 @@ import type { NodeId } from '../vocabulary/ids.ts'
 export class LinkWaits {
   readonly #options: LinkWaitsOptions
   readonly #waits = new Map<NodeId, Set<() => void>>()
+  #isStopped = false
 
   constructor(options: LinkWaitsOptions) {
     this.#options = options
@@ -18,27 +19,34 @@ export class LinkWaits {
     for (const end of waits ?? []) end()
   }
 
-  /** Until the link is there, the time is over, or the caller has gone. */
-  wait(node: NodeId, { cancelled, left }: Pick<Caller, 'cancelled' | 'left'>): Promise<void> {
-    const { clock, linkWaitMs } = this.#options
-    if (cancelled.aborted || left?.aborted === true) return Promise.resolve()
+  stop(): void {
+    this.#isStopped = true
+    for (const node of this.#waits.keys()) this.opened(node)
+  }
+
+  /** Until the link is there, the time is over, the caller has gone, if there is one, or nobody waits any more. */
+  wait(node: NodeId, caller: Gone | null, withinMs = this.#options.linkWaitMs): Promise<void> {
+    const { cancelled, left } = caller ?? { cancelled: null, left: null }
+    if (this.#isStopped || cancelled?.aborted === true || left?.aborted === true) return Promise.resolve()
     return new Promise((resolve) => {
       const waits = this.#waits.get(node) ?? new Set()
       const end = (): void => {
         timer.cancel()
-        cancelled.removeEventListener('abort', end)
+        cancelled?.removeEventListener('abort', end)
         left?.removeEventListener('abort', end)
         waits.delete(end)
         if (waits.size === 0 && this.#waits.get(node) === waits) this.#waits.delete(node)
         resolve()
       }
-      const timer = clock.after(linkWaitMs, end)
-      cancelled.addEventListener('abort', end)
+      const timer = this.#options.clock.after(withinMs, end)
+      cancelled?.addEventListener('abort', end)
       left?.addEventListener('abort', end)
       this.#waits.set(node, waits.add(end))
     })
   }
 }
+
+type Gone = Pick<Caller, 'cancelled' | 'left'>
 
 export type LinkWaitsOptions = {
   readonly clock: Pick<Clock, 'after'>

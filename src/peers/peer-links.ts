@@ -82,6 +82,7 @@ export class PeerLinks {
 
   close(): Promise<void> {
     this.#open = false
+    this.#options.calls.stop()
     return this.#options.transport.close()
   }
 }

@@ -145,6 +145,31 @@ describe('a call whose link breaks while both nodes live', () => {
     expect(await back.promise).toEqual(result('"done"'))
     expect(back.came).toEqual(['1'])
   })
+
+  it('is cancelled at its node as soon as the link is there again, whoever said so meanwhile', async () => {
+    const { a, b, works, work, kept } = await three({ linkWaitMs: 5 })
+    const other = makeCall({}, { origin: { ...origin, requestId: asJsonText('2') } })
+    const [here, elsewhere] = [ask(a, b, withOrigin()), ask(a, b, other)]
+    await waitFor('the calls', () => works.length === 2)
+    a.transport.disconnect(b.node)
+    await waitFor('the end of the link', () => !a.links.reachable(b.node))
+    here.cancel()
+    a.lane.calls.cancelRequest(session, asJsonText('2'), asJsonText('{"requestId":2}'))
+    expect([await here.promise, await elsewhere.promise]).toEqual([{ kind: 'cancelled' }, { kind: 'cancelled' }])
+    await waitFor('the cancellations', () => works.every(({ cancelled }) => cancelled.aborted))
+    expect([work(0).cancelled.reason, work(1).cancelled.reason]).toEqual([null, '{"requestId":2}'])
+    expect([here.outcome, kept.counters.inWork]).toEqual([{ kind: 'cancelled' }, 0])
+  })
+
+  it('is waited for no more when its node stops', async () => {
+    const { a, b, works } = await three({ linkWaitMs: 60_000 })
+    const asked = ask(a, b, withOrigin())
+    await waitFor('the call', () => works.length === 1)
+    await b.links.close()
+    await waitFor('the end of the link', () => !a.links.reachable(b.node))
+    await a.links.close()
+    expect(await asked.promise).toMatchObject({ kind: 'unknown' })
+  })
 })
 
 describe('a call whose own node dies', () => {
