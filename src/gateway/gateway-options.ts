@@ -1,8 +1,8 @@
-import type { CallRef, Caller, Calls, ClientWords, Mail, Mailroom, Outcome } from '../calls/call.ts'
+import type { CallRef, Caller, Calls, ClientWords, Handing, Mailroom, Outcome } from '../calls/call.ts'
 import type { Log } from '../log/log.ts'
 import type { Catalog } from '../routing/catalog.ts'
 import type { Clock } from '../std/clock.ts'
-import type { CallId, NodeId, SessionId } from '../vocabulary/ids.ts'
+import type { CallId, NodeId } from '../vocabulary/ids.ts'
 import type { GatewayLimits } from './limits.ts'
 import type { ClusterSessions } from './sessions-port.ts'
 
@@ -23,8 +23,8 @@ export type GatewayOptions = {
   resume(node: NodeId, ref: CallRef, caller: Caller): Promise<Outcome>
   /** What servers say to sessions outside of calls, on whichever node. */
   readonly mailroom: Mailroom
-  /** Puts a message into the session's mail on this node. */
-  mail(session: SessionId, mail: Pick<Mail, 'server' | 'message'>): void
+  /** To the nodes that have the streams of clients which speak to this one. */
+  readonly handing: Handing
   /** Takes what clients say that is no request. */
   readonly words: ClientWords
   nextCallId(): CallId

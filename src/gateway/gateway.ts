@@ -9,7 +9,8 @@ import { LegacyEra } from './legacy-era.ts'
 import type { EraCounters } from './legacy-era.ts'
 import { defaultLimits } from './limits.ts'
 import type { GatewayLimits } from './limits.ts'
-import { drainingRefusal, refuse, stoppedRefusal } from './refusal.ts'
+import { answerOf, drainingRefusal, refuse, stoppedRefusal } from './refusal.ts'
+import type { Refusal } from './refusal.ts'
 import { scopeOfPath } from './scope.ts'
 import { SseTransport } from './sse-transport.ts'
 import { StreamableHttp } from './streamable-http.ts'
@@ -51,6 +52,19 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
   let accidents = 0
   let stopped = false
 
+  const accident = (error: unknown): Refusal => {
+    if (error instanceof InvariantError) throw error
+    accidents += 1
+    const traceId = options.nextCallId()
+    options.log.error('mcp-request-accident', { traceId, error })
+    return { status: 500, message: `internal error (trace ${traceId})`, code: rpcCodes.internalError }
+  }
+  const stopTaking = options.handing.onHanded(
+    (session, message) =>
+      new Promise((resolve) => {
+        sse.takeHanded(session, message, resolve).catch((error: unknown) => resolve(answerOf(accident(error))))
+      }),
+  )
   const serve = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const forbidden = checkOrigin(req.headers)
     const path = pathOf(req)
@@ -79,13 +93,9 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
       req.on('error', () => undefined)
       res.on('error', () => undefined)
       serve(req, res).catch((error: unknown) => {
-        if (error instanceof InvariantError) throw error
-        accidents += 1
-        const traceId = options.nextCallId()
-        options.log.error('mcp-request-accident', { traceId, error })
-        const message = `internal error (trace ${traceId})`
+        const refusal = accident(error)
         if (res.headersSent) res.destroy()
-        else refuse(res, { status: 500, message, code: rpcCodes.internalError })
+        else refuse(res, refusal)
       })
     },
     abandonSessions: () => era.locals.abandon(),
@@ -104,6 +114,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
       if (stopped) return
       stopped = true
       unsubscribe()
+      stopTaking()
       streamable.stop()
       sse.stop()
       await era.stop()

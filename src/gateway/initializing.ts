@@ -47,6 +47,7 @@ export class Initializing {
 
   async open({ scope, transport, params, id }: Initialize): Promise<Opened | { kind: 'refused'; refusal: Refusal }> {
     const { sessions, limits, version } = this.#options
+    const { sessionIdleMs, sseSessionIdleMs } = limits
     const catalog = this.#options.catalog()
     const lists = listsOf(catalog, scope)
     if (lists === undefined) return refused({ status: 404, message: `nothing is offered at ${scope.path}` })
@@ -63,7 +64,7 @@ export class Initializing {
       protocolVersion,
       clientInfo: about.clientInfo,
       capabilities: about.capabilities,
-      idleMs: limits.sessionIdleMs,
+      idleMs: transport === 'sse' ? Math.min(sessionIdleMs, sseSessionIdleMs) : sessionIdleMs,
     }
     try {
       await sessions.open(opening)

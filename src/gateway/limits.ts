@@ -7,6 +7,8 @@ export type GatewayLimits = {
   readonly streamsMax: number
   /** A session without request, call or open stream on any node for so long is ended. */
   readonly sessionIdleMs: number
+  /** The same for sessions of HTTP+SSE, which are nothing without their stream: so soon they end when its node has died. */
+  readonly sseSessionIdleMs: number
   /** Streams of HTTP+SSE on this node, whose sessions have begun or not; above it one more is answered 503. */
   readonly sseStreamsMax: number
   /** One POST's body. */
@@ -31,6 +33,7 @@ export type GatewayLimits = {
 export const defaultLimits: GatewayLimits = {
   streamsMax: 10_000,
   sessionIdleMs: 30 * 60_000,
+  sseSessionIdleMs: 2 * 60_000,
   sseStreamsMax: 4096,
   bodyBytesMax: 4 * 1024 * 1024,
   bodyTimeoutMs: 30_000,

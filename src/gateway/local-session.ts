@@ -100,7 +100,8 @@ export class LocalSession {
 
   /** The node stops: the session goes on elsewhere. */
   abandon(): void {
-    this.#stream?.end()
+    // Their answers may be on the stream.
     for (const request of this.#requests) request.abandon()
+    this.#stream?.end()
   }
 }

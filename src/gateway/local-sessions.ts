@@ -18,7 +18,7 @@ export class LocalSessions {
   constructor(options: LocalSessionsOptions) {
     this.#options = options
     this.#unsubscribe = options.sessions.onEnded((ids) => {
-      for (const id of ids) this.#end(id)
+      for (const id of ids) this.end(id)
     })
     this.#sweep = this.#armSweep()
   }
@@ -61,7 +61,8 @@ export class LocalSessions {
     this.abandon()
   }
 
-  #end(id: SessionId): void {
+  /** It has ended, or will soon. */
+  end(id: SessionId): void {
     const session = this.#byId.get(id)
     if (session === undefined) return
     this.#byId.delete(id)
@@ -71,13 +72,14 @@ export class LocalSessions {
 
   /** One that is there before it begins has from one sweep to the next for it. */
   #miss(session: LocalSession): void {
-    if (session.isMissing) this.#end(session.id)
+    if (session.isMissing) this.end(session.id)
     session.isMissing = true
   }
 
   #armSweep(): Timer {
     const { clock, sessions, limits } = this.#options
-    return clock.after(limits.sessionIdleMs / touchesPerIdle, () => {
+    const idleMs = Math.min(limits.sessionIdleMs, limits.sseSessionIdleMs)
+    return clock.after(idleMs / touchesPerIdle, () => {
       for (const session of this.#byId.values())
         if (sessions.find(session.id) === undefined) this.#miss(session)
         else if (session.isListening || session.requests > 0) sessions.touch(session.id)
@@ -89,7 +91,7 @@ export class LocalSessions {
 export type LocalSessionsOptions = {
   readonly sessions: ClusterSessions
   readonly clock: Clock
-  readonly limits: Pick<GatewayLimits, 'sessionIdleMs'>
+  readonly limits: Pick<GatewayLimits, 'sessionIdleMs' | 'sseSessionIdleMs'>
   /** The cluster has not got it any more, and nothing of it is left here. */
   ended(session: LocalSession): void
 }

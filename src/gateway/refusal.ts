@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import type { HandAnswer } from '../calls/call.ts'
+import type { JsonText } from '../std/json-text.ts'
 import { rpcCodes, rpcError } from './errors.ts'
 import { errorMessage } from './json-rpc.ts'
 import type { RequestId } from './json-rpc.ts'
@@ -17,9 +19,23 @@ export type Refusal = {
 }
 
 export function refuse(res: ServerResponse, refusal: Refusal): void {
-  const { status, message, code = rpcCodes.refusedRequest, data, id = null, headers = {} } = refusal
+  const { status, headers = {} } = refusal
   if (res.headersSent || res.destroyed) return
-  sendJson(res, errorMessage(id, rpcError(code, message, data)), { status, headers })
+  sendJson(res, bodyOf(refusal), { status, headers })
+}
+
+/** The same for a client of another node. */
+export function answerOf(refusal: Refusal): HandAnswer {
+  const retryAfter = refusal.headers?.['Retry-After']
+  return {
+    status: refusal.status,
+    retryAfterS: retryAfter === undefined ? null : Number(retryAfter),
+    body: bodyOf(refusal),
+  }
+}
+
+function bodyOf({ message, code = rpcCodes.refusedRequest, data, id = null }: Refusal): JsonText {
+  return errorMessage(id, rpcError(code, message, data))
 }
 
 /** Provably nothing was begun, so the client may go elsewhere, or come back. */

@@ -23,6 +23,15 @@ export class BodyReader {
     this.#limits = limits
   }
 
+  /** Of one that came another way. Answers how to release it; null: too much is held already. */
+  hold(bytes: number): (() => void) | null {
+    if (this.#bytesHeld + bytes > this.#limits.bodiesBytesMax) return null
+    this.#bytesHeld += bytes
+    return () => {
+      this.#bytesHeld -= bytes
+    }
+  }
+
   read(req: IncomingMessage): Promise<Body> {
     const { bodyBytesMax, bodiesBytesMax, bodyTimeoutMs } = this.#limits
     return new Promise((resolve) => {

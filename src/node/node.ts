@@ -318,7 +318,7 @@ async function startParts(
       // It is answered on a GET, which is no work by itself.
       resume: (...resumed) => traffic.during(() => calls.resume(...resumed)),
       mailroom: peers.mailroom,
-      mail: (session, mail) => boxes.put(session, mail),
+      handing: peers.handing,
       words: peers.words,
       nextCallId,
       takes: () => draining.takes,

@@ -7,7 +7,7 @@ import type { NodeId } from '../vocabulary/ids.ts'
 import { joinPath } from '../vocabulary/join.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import type { MetricsSample } from '../admin/metrics-sample.ts'
-import type { ClientWords, Mailroom, Peers } from '../calls/call.ts'
+import type { ClientWords, Handing, Mailroom, Peers } from '../calls/call.ts'
 import { RoutedWords, WordsHere } from '../calls/client-words.ts'
 import type { CancellableCalls } from '../calls/client-words.ts'
 import type { Mailboxes } from '../calls/mailboxes.ts'
@@ -38,6 +38,7 @@ export type PeerNetwork = {
   /** Takes what clients of this node say, for whichever node it concerns. */
   readonly words: ClientWords
   readonly mailroom: Mailroom
+  readonly handing: Handing
   readonly gossip: GossipDriver
   /** What this node advertises, all three listeners. */
   readonly addresses: Addresses
@@ -157,6 +158,7 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     calls: lane.calls,
     words: new RoutedWords({ self: node, here: words, links: lane.words }),
     mailroom: lane.mailroom,
+    handing: lane.handing,
     gossip: driver,
     addresses,
     reachable: (other) => links.reachable(other),

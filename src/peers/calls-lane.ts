@@ -1,4 +1,4 @@
-import type { ClientWords, Peers } from '../calls/call.ts'
+import type { ClientWords, Handing, Peers } from '../calls/call.ts'
 import type { CancellableCalls, WordLinks } from '../calls/client-words.ts'
 import type { Mailboxes } from '../calls/mailboxes.ts'
 import { ClusterMailroom } from '../calls/mailroom.ts'
@@ -9,13 +9,15 @@ import { Paced } from '../std/paced.ts'
 import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeCallMessage, encodeCallMessage } from '../wire/call-codec.ts'
-import { frameTypes, isMailFrame, isWordFrame } from '../wire/frame-types.ts'
+import { frameTypes, isHandFrame, isMailFrame, isWordFrame } from '../wire/frame-types.ts'
+import { decodeHandMessage } from '../wire/hand-codec.ts'
 import type { LaneLimits } from '../wire/limits.ts'
 import { decodeMailMessage } from '../wire/mail-codec.ts'
 import { decodeWord } from '../wire/word-codec.ts'
 import type { Transport } from '../transport/transport.ts'
 import { AskedCalls } from './asked-calls.ts'
 import type { CallLimits } from './calls-under-way.ts'
+import { HandedMessages } from './handed-messages.ts'
 import { LaneSender } from './lane-sender.ts'
 import { PeerMail } from './peer-mail.ts'
 import { ServedCalls } from './served-calls.ts'
@@ -23,7 +25,8 @@ import type { ServeCalls } from './served-calls.ts'
 
 /**
  * The lane `calls`, put together: calls that peers perform for this node, calls that it performs for them, what clients say
- * that is no request, and the mail of all nodes. Reads what comes and hands it to the one whom it concerns.
+ * that is no request, messages for streams of other nodes, and the mail of all nodes. Reads what comes and hands it to the
+ * one whom it concerns.
  */
 export class CallsLane {
   /** Of sessions whose stream is on this node. */
@@ -32,6 +35,7 @@ export class CallsLane {
   readonly #asked: AskedCalls
   readonly #served: ServedCalls
   readonly #mail: PeerMail
+  readonly #handed: HandedMessages
   readonly #sender: LaneSender
   readonly #unreadable: Paced
   readonly #counters = { framesIgnored: 0, framesMalformed: 0 }
@@ -45,6 +49,7 @@ export class CallsLane {
     this.#asked = new AskedCalls({ ...options, sender })
     this.#served = new ServedCalls({ ...options, sender })
     this.#mail = new PeerMail({ sender, boxes, words, mailroom: () => this.mailroom, log: options.log })
+    this.#handed = new HandedMessages({ sender, clock: options.clock })
     this.mailroom = new ClusterMailroom({ self: node, boxes, links: this.#mail })
   }
 
@@ -54,6 +59,10 @@ export class CallsLane {
 
   get words(): WordLinks {
     return this.#mail
+  }
+
+  get handing(): Handing {
+    return this.#handed
   }
 
   get counters(): CallsLaneCounters {
@@ -73,6 +82,7 @@ export class CallsLane {
     this.#asked.peerClosed(peer)
     this.#served.peerClosed(peer)
     this.#mail.peerClosed(peer)
+    this.#handed.peerClosed(peer)
   }
 
   /** Nobody waits for a link that may come back any more. */
@@ -95,6 +105,10 @@ export class CallsLane {
       const mail = decodeMailMessage(type, payload)
       if ('malformed' in mail) this.#malformed(peer, mail.malformed)
       else this.#mail.receiveMail(peer, mail)
+    } else if (isHandFrame(type)) {
+      const message = decodeHandMessage(type, payload)
+      if ('malformed' in message) this.#malformed(peer, message.malformed)
+      else this.#handed.receive(peer, message)
     } else this.#receiveCall(peer, type, payload)
   }
 

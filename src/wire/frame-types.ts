@@ -1,6 +1,6 @@
 /**
  * Every frame type there is, in one table: 1-15 handshake, 16-39 Raft, 40-47 snapshots, 48-63 forming, 64-79
- * calls, 80-87 clients' words, 88-95 mail, 96-111 gossip. A number is never given a second meaning; new kinds take new numbers.
+ * calls, 80-83 clients' words, 84-87 messages handed over, 88-95 mail, 96-111 gossip. A number is never given a second meaning; new kinds take new numbers.
  */
 export const frameTypes = {
   'dialer-hello': 1,
@@ -51,6 +51,9 @@ export const frameTypes = {
 
   'client-word': 80,
 
+  hand: 84,
+  handed: 85,
+
   'mail-open': 88,
   'mail-opened': 89,
   mail: 90,
@@ -72,7 +75,12 @@ export const frameTypes = {
 
 /** True for what clients say that is no request. */
 export function isWordFrame(type: number): boolean {
-  return type >= 80 && type < 88
+  return type >= 80 && type < 84
+}
+
+/** True for clients' messages that another node is to take. */
+export function isHandFrame(type: number): boolean {
+  return type >= 84 && type < 88
 }
 
 /** True for servers' messages to clients outside of any call. */

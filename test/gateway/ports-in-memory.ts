@@ -1,4 +1,4 @@
-import type { Mail, MailPosition, MailReader, Mailroom } from '../../src/calls/call.ts'
+import type { HandAnswer, Handing, Mail, MailPosition, MailReader, Mailroom, TakeHanded } from '../../src/calls/call.ts'
 import type { ClusterSessions } from '../../src/gateway/sessions-port.ts'
 import type { SessionOpening, SessionRecord, Subscription } from '../../src/state/command.ts'
 import type { NodeId, SessionId } from '../../src/vocabulary/ids.ts'
@@ -92,7 +92,6 @@ export class SessionsInMemory implements ClusterSessions {
 /** Mail that a test delivers by hand to whoever reads. */
 export class MailInMemory implements Mailroom {
   readonly readings: Reading[] = []
-  #lastSeq = 0
 
   read(session: SessionId, positions: ReadonlyMap<NodeId, MailPosition>, reader: MailReader): () => void {
     for (const before of this.readings)
@@ -107,16 +106,32 @@ export class MailInMemory implements Mailroom {
     }
   }
 
-  /** Into the session's box of this node. */
-  put(session: SessionId, { server, message }: Pick<Mail, 'server' | 'message'>): void {
-    this.#lastSeq += 1
-    const reading = this.readings.find((each) => each.session === session && each.isOpen)
-    reading?.reader.mail('n1' as NodeId, 1, { seq: this.#lastSeq, server, message })
-  }
-
   /** To the newest reading of all. */
   deliver(node: string, epoch: number, mail: Mail): void {
     this.readings.at(-1)?.reader.mail(node as NodeId, epoch, mail)
+  }
+}
+
+/** Messages handed from gateway to gateway; `nodes`: those that can be reached, of all of them. */
+export class HandingInMemory implements Handing {
+  readonly #self: NodeId
+  readonly #nodes: Map<NodeId, TakeHanded>
+
+  constructor(self: NodeId, nodes: Map<NodeId, TakeHanded>) {
+    this.#self = self
+    this.#nodes = nodes
+  }
+
+  async hand(node: NodeId, session: SessionId, message: Uint8Array): Promise<HandAnswer> {
+    const take = this.#nodes.get(node)
+    if (take === undefined)
+      throw new OperatingError('server-unavailable', `no way to ${node}`, { retry: 'after', retryAfterMs: 1000 })
+    return take(session, message)
+  }
+
+  onHanded(take: TakeHanded): () => void {
+    this.#nodes.set(this.#self, take)
+    return () => void this.#nodes.delete(this.#self)
   }
 }
 

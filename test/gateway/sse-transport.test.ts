@@ -1,11 +1,12 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import type { TakeHanded } from '../../src/calls/call.ts'
 import { ClusterMailroom } from '../../src/calls/mailroom.ts'
 import { Mailboxes } from '../../src/calls/mailboxes.ts'
-import { MailReply } from '../../src/gateway/mail-reply.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { realClock } from '../../src/std/clock.ts'
+import { deferred } from '../../src/std/deferred.ts'
 import type { NodeId, QuestionId, SessionId } from '../../src/vocabulary/ids.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { waitFor } from '../wait.ts'
@@ -20,9 +21,9 @@ import {
   type GatewayUnderTestOptions,
   type UnderTest,
 } from './gateway-under-test.ts'
-import { SessionsInMemory } from './ports-in-memory.ts'
+import { HandingInMemory, SessionsInMemory } from './ports-in-memory.ts'
 
-type TestNode = UnderTest & { boxes: Mailboxes }
+type TestNode = UnderTest & { boxes: Mailboxes; taking: Map<NodeId, TakeHanded> }
 
 /** Gateways of one cluster: its sessions are shared, its mail goes from any node to any other. */
 async function startCluster(names: readonly string[], options: GatewayUnderTestOptions = {}): Promise<TestNode[]> {
@@ -34,6 +35,7 @@ async function startCluster(names: readonly string[], options: GatewayUnderTestO
   onTestFinished(() => {
     for (const box of boxes.values()) box.stop()
   })
+  const taking = new Map<NodeId, TakeHanded>()
   const nodes: TestNode[] = []
   for (const [self, own] of boxes) {
     const closers = new Map<string, () => void>()
@@ -57,8 +59,9 @@ async function startCluster(names: readonly string[], options: GatewayUnderTestO
         close: (node, reading) => closers.get(`${node} ${reading}`)?.(),
       },
     })
-    const put: GatewayUnderTestOptions['put'] = (session, mail) => own.put(session, mail)
-    nodes.push({ ...(await startGateway({ ...options, node: self, sessions, mailroom, put })), boxes: own })
+    const handing = new HandingInMemory(self, taking)
+    const under = await startGateway({ ...options, node: self, sessions, mailroom, handing })
+    nodes.push({ ...under, boxes: own, taking })
   }
   return nodes
 }
@@ -84,7 +87,7 @@ async function openStream({ origin }: UnderTest): Promise<{ stream: OpenStream; 
   const text = await stream.until((sofar) => sofar.includes('\n\n'))
   const path = /^event: endpoint\ndata: (\/messages\?sessionId=\S+)\n\n/.exec(text)?.[1] ?? ''
   stream.text = ''
-  return { stream, path, id: path.split('=')[1] as SessionId }
+  return { stream, path, id: (/sessionId=([^&]+)/.exec(path)?.[1] ?? '') as SessionId }
 }
 
 function post({ origin }: UnderTest, path: string, body: string): Promise<Response> {
@@ -111,7 +114,7 @@ describe.each([
     const call = client.callTool({ name: 'files__read', arguments: { n: 1 } }, undefined, {
       onprogress: (heard) => void progress.push(heard.progress),
     })
-    const performed = await waitFor('the call', () => posts.calls[0])
+    const performed = await waitFor('the call', () => streams.calls[0])
     const token = /"progressToken":([^,}]+)/.exec(performed.call.params)?.[1]
     const params = asJsonText(`{"progressToken":${token},"progress":1}`)
     performed.notify({ method: 'notifications/progress', params })
@@ -129,7 +132,7 @@ describe.each([
       expect((await post(posts, path, toolCall({ id, tool: 'files__wait' }))).status).toBe(202)
     }
     for (const at of [2, 1, 0])
-      posts.calls[at]?.end({ kind: 'result', result: asJsonText('{"big":98765432109876543210}') })
+      streams.calls[at]?.end({ kind: 'result', result: asJsonText('{"big":98765432109876543210}') })
     const text = await stream.until((sofar) => sofar.split('"big"').length === 4)
     const lines = text.split('\n').filter((line) => line.startsWith('data: '))
     expect(lines.slice(1)).toEqual(
@@ -145,10 +148,10 @@ describe.each([
     const client = await connect(streams, posts)
     const aborted = new AbortController()
     const call = client.callTool({ name: 'files__wait' }, undefined, { signal: aborted.signal })
-    const performed = await waitFor('the call', () => posts.calls[0])
+    const performed = await waitFor('the call', () => streams.calls[0])
     const question = 'q.n1.1.1.x' as QuestionId
     performed.hear(`{"jsonrpc":"2.0","id":"${question}","method":"ping"}`)
-    const word = await waitFor('the answer', () => posts.words[0]?.word)
+    const word = await waitFor('the answer', () => streams.words[0]?.word)
     expect(word).toEqual({ kind: 'answer', question, result: '{}' })
     aborted.abort()
     await expect(call).rejects.toThrow('abort')
@@ -178,7 +181,7 @@ describe.each([
     await post(posts, path, initializeText())
     await post(posts, path, toolCall({ id: '1', tool: 'files__wait' }))
     expect(active).toBe(1)
-    posts.calls[0]?.end({ kind: 'result', result: asJsonText('{"done":true}') })
+    streams.calls[0]?.end({ kind: 'result', result: asJsonText('{"done":true}') })
     await stream.until((text) => text.includes('"done"'))
     await waitFor('the end', () => active === 0)
   })
@@ -189,11 +192,55 @@ describe.each([
     await post(posts, path, initializeText())
     await post(posts, path, toolCall({ id: '1', tool: 'files__wait' }))
     await stream.cancel()
-    await waitFor('the cancel', () => posts.calls[0]?.signal.aborted)
+    await waitFor('the cancel', () => streams.calls[0]?.signal.aborted)
     expect(streams.sessions.find(id)).toBeUndefined()
     expect((await post(posts, path, request('2', 'ping'))).status).toBe(404)
     await waitFor('nothing left', () => posts.gateway.counters().activeCalls === 0)
     expect(streams.gateway.counters().streams).toBe(0)
+  })
+
+  it('is refused while the cluster can take no session, and begins when it can', async () => {
+    const { streams, posts } = await start()
+    const { stream, path } = await openStream(streams)
+    streams.sessions.failure = new OperatingError('no-quorum', 'no majority answers')
+    const refused = await post(posts, path, initializeText())
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(await refused.json()).toMatchObject({ id: 0, error: { data: { code: 'no-quorum', retry: 'after' } } })
+    streams.sessions.failure = null
+    expect((await post(posts, path, initializeText())).status).toBe(202)
+    await stream.until((text) => text.includes('"serverInfo"'))
+  })
+
+  it('leaves no session behind when its stream ends before its session is committed', async () => {
+    const { streams, posts } = await start()
+    const { stream, path } = await openStream(streams)
+    const { sessions } = streams
+    const [begun, commit] = [deferred<void>(), deferred<void>()]
+    const open = sessions.open.bind(sessions)
+    sessions.open = async (opening) => {
+      begun.resolve()
+      await commit.promise
+      return open(opening)
+    }
+    const answer = post(posts, path, initializeText())
+    await begun.promise
+    await stream.cancel()
+    await waitFor('the end of the stream', () => streams.gateway.counters().streams === 0)
+    commit.resolve()
+    expect((await answer).status).toBe(404)
+    expect([sessions.all(), streams.boxes.counters.boxes]).toEqual([[], 0])
+  })
+
+  it('is told that the outcome of its calls is unknown before its stream ends with its node', async () => {
+    const { streams, posts } = await start()
+    const { stream, path } = await openStream(streams)
+    await post(posts, path, initializeText())
+    await post(posts, path, toolCall({ id: '"one"', tool: 'files__wait' }))
+    streams.gateway.abandonSessions()
+    const text = await stream.until(() => false)
+    expect(text).toMatch(/"id":"one","error":\{"code":-31003/)
+    await waitFor('the end of the session', () => streams.sessions.all().length === 0)
+    expect((await post(posts, path, request('2', 'ping'))).status).toBe(404)
   })
 
   it('sees its stream end when its session is ended', async () => {
@@ -214,14 +261,47 @@ describe('the rules of HTTP+SSE', () => {
     return { under, ...opened }
   }
 
-  it('initialize is refused with 503 while the cluster can take no session', async () => {
-    const [under] = (await startCluster(['n1'])) as [TestNode]
-    const { path } = await openStream(under)
-    under.sessions.failure = new OperatingError('no-quorum', 'no majority answers')
-    const refused = await post(under, path, initializeText())
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1'])
-    under.sessions.failure = null
-    expect((await post(under, path, initializeText())).status).toBe(202)
+  it('what the node of the stream can not be given is refused: to come again, or of unknown outcome', async () => {
+    const [streams, posts] = (await startCluster(['n1', 'n2'])) as [TestNode, TestNode]
+    const { path } = await openStream(streams)
+    await post(posts, path, initializeText())
+    const n1 = 'n1' as NodeId
+    const posted = async (): Promise<unknown[]> => {
+      const { status, headers } = await post(posts, path, request('1', 'ping'))
+      return [status, headers.get('retry-after')]
+    }
+    posts.taking.set(n1, () => Promise.reject(new OperatingError('outcome-unknown', 'the link has gone')))
+    expect(await posted()).toEqual([502, null])
+    posts.taking.delete(n1)
+    expect(await posted()).toEqual([503, '1'])
+  })
+
+  it('what another node hands over is held to the limits of bodies', async () => {
+    const limits = { bodiesBytesMax: 1000, bodyBytesMax: 900 }
+    const [streams] = (await startCluster(['n1', 'n2'], { limits })) as [TestNode]
+    const { path, id } = await openStream(streams)
+    await post(streams, path, initializeText())
+    const take = streams.taking.get('n1' as NodeId)
+    const size = async (bytes: number): Promise<number | undefined> =>
+      (await take?.(id, Buffer.from(toolCall({ id: '1', tool: 'files__wait' }).padEnd(bytes))))?.status
+    expect(await size(901)).toBe(413)
+    expect(await size(900)).toBe(202)
+    expect(await size(200)).toBe(503)
+    streams.calls[0]?.end({ kind: 'result', result: asJsonText('{}') })
+    await waitFor('the end', () => streams.gateway.counters().activeCalls === 0)
+    expect(await size(200)).toBe(202)
+  })
+
+  it('a session may be idle for two minutes, whatever others may be, and less where they may', async () => {
+    const { under } = await begun()
+    expect(under.sessions.all()).toMatchObject([{ idleMs: 120_000 }])
+    const other = await begun({ sessionIdleMs: 90_000 })
+    expect(other.under.sessions.all()).toMatchObject([{ idleMs: 90_000 }])
+  })
+
+  it('an open stream uses its session', async () => {
+    const { under, id } = await begun({ sseSessionIdleMs: 80 })
+    await waitFor('uses', () => under.sessions.touched.filter((touched) => touched === id).length > 3)
   })
 
   it('a second initialize, and one without a version, get an error on the stream', async () => {
@@ -300,20 +380,5 @@ describe('the rules of HTTP+SSE', () => {
     expect(under.logged.filter(({ event }) => event === 'mcp-session-ended').map(({ fields }) => fields)).toEqual([
       { session: other.id.slice(0, 8) },
     ])
-  })
-
-  it('a reply says nothing after its last word', () => {
-    const said: string[] = []
-    const message = (text: string) => asJsonText(`"${text}"`)
-    const make = () => new MailReply((text) => void said.push(text))
-    const answered = make()
-    answered.hear({ seq: 1, message: message('event') })
-    answered.finish(message('answer'))
-    answered.hear({ seq: 2, message: message('late event') })
-    answered.finish(message('late answer'))
-    const dropped = make()
-    dropped.drop()
-    dropped.finish(message('dropped'))
-    expect(said).toEqual(['"event"', '"answer"'])
   })
 })

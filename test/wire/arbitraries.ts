@@ -20,6 +20,7 @@ import type { FormingMessage } from '../../src/wire/forming.ts'
 import { snapshotBytesMax } from '../../src/wire/limits.ts'
 import type { MailMessage } from '../../src/wire/mail-codec.ts'
 import type { SnapshotMessage } from '../../src/wire/snapshot-codec.ts'
+import type { HandMessage } from '../../src/wire/hand-codec.ts'
 import type { SaidWord } from '../../src/wire/word-codec.ts'
 
 /** Every message that nodes send each other once they know each other, at random. */
@@ -304,6 +305,27 @@ export const saidWord: fc.Arbitrary<SaidWord> = fc.record({
     }),
   ),
 })
+
+export const handMessage: fc.Arbitrary<HandMessage> = fc.oneof(
+  fc.record({
+    kind: fc.constant('hand' as const),
+    number: index,
+    session: sessionId,
+    message: fc.uint8Array({ maxLength: 100 }),
+  }),
+  fc.record({
+    kind: fc.constant('handed' as const),
+    number: index,
+    answer: fc.option(
+      fc.record({
+        status: fc.integer({ min: 200, max: 599 }),
+        retryAfterS: fc.option(fc.nat(), { nil: null }),
+        body: fc.option(json, { nil: null }),
+      }),
+      { nil: null },
+    ),
+  }),
+)
 
 /** One change of some bytes: cut at the end, lengthened, or with one bit flipped. */
 export const damage: fc.Arbitrary<(bytes: Uint8Array) => Uint8Array> = fc.oneof(

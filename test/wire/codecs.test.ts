@@ -9,6 +9,8 @@ import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/formi
 import { decodeFrame, encodeFrame, frameHeaderBytes, nextSeq } from '../../src/wire/frame.ts'
 import { frameTypes, isFormingFrame, isSnapshotFrame } from '../../src/wire/frame-types.ts'
 import { decodeGossipMessage, encodeGossipMessage } from '../../src/wire/gossip-codec.ts'
+import { decodeHandMessage, encodeHandMessage } from '../../src/wire/hand-codec.ts'
+import type { HandMessage } from '../../src/wire/hand-codec.ts'
 import { decodeHandshakeMessage } from '../../src/wire/handshake-codec.ts'
 import { payloadBytesMax, raftLanes, snapshotBytesMax, snapshotChunkBytesMax } from '../../src/wire/limits.ts'
 import { decodeMailMessage, encodeMailMessage } from '../../src/wire/mail-codec.ts'
@@ -25,6 +27,7 @@ import {
   envelope,
   formingMessage,
   gossipMessage,
+  handMessage,
   mailMessage,
   raftMessage,
   saidWord,
@@ -67,6 +70,11 @@ const families: Record<
     any: saidWord,
     encode: (message) => encodeWord(message as SaidWord),
     decode: decodeWord,
+  },
+  hand: {
+    any: handMessage,
+    encode: (message) => encodeHandMessage(message as HandMessage),
+    decode: decodeHandMessage,
   },
   gossip: {
     any: gossipMessage,

@@ -7,6 +7,8 @@ import { decodeCallMessage, encodeCallMessage } from '../../src/wire/call-codec.
 import type { CallMessage } from '../../src/wire/call-codec.ts'
 import { decodeMailMessage, encodeMailMessage } from '../../src/wire/mail-codec.ts'
 import type { MailMessage } from '../../src/wire/mail-codec.ts'
+import { decodeHandMessage, encodeHandMessage } from '../../src/wire/hand-codec.ts'
+import type { HandMessage } from '../../src/wire/hand-codec.ts'
 import { decodeWord, encodeWord } from '../../src/wire/word-codec.ts'
 import type { SaidWord } from '../../src/wire/word-codec.ts'
 import { decodeFormingMessage, encodeFormingMessage } from '../../src/wire/forming-codec.ts'
@@ -34,6 +36,7 @@ import {
   envelope,
   formingMessage,
   gossipMessage,
+  handMessage,
   mailMessage,
   raftMessage,
   saidWord,
@@ -119,6 +122,11 @@ const families: Record<string, Family> = {
     samples: sampled(saidWord, encodeWord),
     decode: decodeWord,
     encode: (message: SaidWord) => encodeWord(message),
+  },
+  hand: {
+    samples: sampled(handMessage, encodeHandMessage),
+    decode: decodeHandMessage,
+    encode: (message: HandMessage) => encodeHandMessage(message),
   },
   gossip: {
     samples: sampled(gossipMessage, encodeGossipMessage),
