@@ -153,6 +153,13 @@ export class Cluster {
     return this.#intake.settled()
   }
 
+  /** As it is after a barrier. */
+  async newestConfiguration(timeoutMs: number): Promise<Configuration> {
+    await this.barrier(timeoutMs)
+    assert(this.#configuration !== null, 'a state that was read is of a log')
+    return this.#configuration
+  }
+
   /** Everything as it is now, for a snapshot. */
   capture(): StateImage {
     return this.#state.capture()

@@ -1,6 +1,6 @@
 import type { NodeNeeds } from '../admin/node-needs.ts'
 import type { MemberView as GossipMember } from '../gossip/effects.ts'
-import type { ConfigurationChange } from '../raft/configuration.ts'
+import type { Configuration, ConfigurationChange } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 import { isMember } from '../raft/quorum.ts'
 import type { Command, CommandResult, Drain } from '../state/command.ts'
@@ -47,13 +47,15 @@ export class NodeCommands implements NodeNeeds {
       const way = `to let it go in order: quorate node leave ${id}; to take it out all the same: quorate node remove ${id} --force`
       throw refused(`remove ${id}: gossip says that it is ${status}; ${way}`)
     }
-    const raft = this.#options.raft()
-    const isCounted = raft !== null && isMember(raft.configuration, node)
+    const { clock, newestConfiguration } = this.#options
+    const endMs = clock.monotonic() + timeoutMs
+    // Whom this node does not count may have joined just now.
+    const isCounted = this.#counts(node) || isMember(await newestConfiguration(timeoutMs), node)
     if (!force && status === 'unknown' && isCounted) {
       const way = `ask again a little later; if it is gone for good: quorate node remove ${id} --force`
       throw refused(`remove ${id}: gossip has not heard of it since this node started, so it may be alive; ${way}`)
     }
-    if (isCounted) await this.#takeOut(node, { what: 'remove', timeoutMs })
+    if (isCounted) await this.#takeOut(node, { what: 'remove', timeoutMs: endMs - clock.monotonic() })
     this.#tellGossip(node)
   }
 
@@ -82,14 +84,18 @@ export class NodeCommands implements NodeNeeds {
 
   /** Whom gossip, Raft or the directory know; who has left for good is not among them. */
   #known(id: string, what: string): NodeId {
-    const { self, raft, state, gossip } = this.#options
+    const { self, state, gossip } = this.#options
     const node = id as NodeId
-    const configuration = raft()?.configuration
-    const isCounted = configuration !== undefined && isMember(configuration, node)
     const isListed = state.members().some((member) => member.node === node)
     const isGossiped = gossip.members().some((member) => member.node === node && member.status !== 'left')
-    if (node === self || isCounted || isListed || isGossiped) return node
+    if (node === self || this.#counts(node) || isListed || isGossiped) return node
     throw new OperatingError('not-found', `${what} ${id}: there is no such node; see: quorate node list`)
+  }
+
+  /** As far as this node knows, which may lag behind. */
+  #counts(node: NodeId): boolean {
+    const configuration = this.#options.raft()?.configuration
+    return configuration !== undefined && isMember(configuration, node)
   }
 
   #statusOf(node: NodeId): GossipMember['status'] | 'unknown' {
@@ -187,6 +193,8 @@ export type NodeCommandsOptions = {
   readonly self: NodeId
   /** Null before the cluster has formed. */
   readonly raft: () => RaftStatus | null
+  /** As new as a linearizable read. */
+  readonly newestConfiguration: (timeoutMs: number) => Promise<Configuration>
   readonly state: StateReader
   readonly gossip: { members(): readonly GossipMember[]; remove(node: NodeId): void }
   readonly propose: (command: Command, timeoutMs: number) => Promise<CommandResult>

@@ -363,6 +363,7 @@ async function startParts(
     raft: () => agreement.status().raft,
     state: cluster.state,
     gossip: peers.gossip,
+    newestConfiguration: (timeoutMs) => cluster.newestConfiguration(timeoutMs),
     propose: (...proposal) => cluster.propose(...proposal),
     changeConfiguration: (...change) => cluster.change(...change),
     clock,

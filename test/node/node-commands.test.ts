@@ -19,6 +19,8 @@ type World = {
   /** In the directory, beside who counts. */
   listed?: readonly string[]
   changes?: readonly ('done' | OperatingError)[]
+  /** Who has just joined, which this node does not know yet; or why it can not be told. */
+  joined?: readonly string[] | OperatingError
 }
 
 function makeCommands(world: World) {
@@ -29,6 +31,11 @@ function makeCommands(world: World) {
   const commands = new NodeCommands({
     self: 'n1' as NodeId,
     raft: () => status,
+    newestConfiguration: async () => {
+      const { joined = [] } = world
+      if (joined instanceof OperatingError) throw joined
+      return { ...status.configuration, learners: [...learners, ...joined] as NodeId[] }
+    },
     state: {
       members: () => [...voters, ...learners, ...(world.listed ?? [])].map((node) => ({ node })),
       drains: () => new Map((world.leaving ?? []).map((node) => [node, 'leave'])),
@@ -120,6 +127,17 @@ describe('the removal of a node', () => {
     const { commands, did } = makeCommands({ gossip: { n4: 'dead' } })
     await commands.remove('n4', { ...limits, force: false })
     expect(did).toEqual(['gossip removes n4'])
+  })
+
+  it('of one that has joined while this node lags behind is one of Raft all the same, and of nobody while that can not be told', async () => {
+    const gossip = { n2: 'alive', n3: 'alive', n4: 'dead' } as const
+    const { commands, did } = makeCommands({ gossip, joined: ['n4'] })
+    await commands.remove('n4', { ...limits, force: false })
+    expect(did).toEqual([{ kind: 'remove', node: 'n4' }, 'gossip removes n4'])
+    const untold = new OperatingError('no-leader', 'an election is under way')
+    const blind = makeCommands({ gossip, joined: untold })
+    await expect(blind.commands.remove('n4', { ...limits, force: false })).rejects.toBe(untold)
+    expect(blind.did).toEqual([])
   })
 
   it('waits for another change to end', async () => {
