@@ -145,8 +145,7 @@ export type HandAnswer = {
 export type Mail = {
   /** Rises from mail to mail in the session's box on its node, within one life (`epoch`) of that node's process. */
   readonly seq: number
-  /** Null: this product's own word, with its names already as the client sees them. */
-  readonly server: ServerName | null
+  readonly server: ServerName
   readonly message: JsonText
 }
 

@@ -31,10 +31,7 @@ export class Mailboxes {
     return { boxes: this.#boxes.size, mails: this.#letters.size, bytes: this.#bytes, lost: this.#lost }
   }
 
-  put(
-    session: SessionId,
-    { server, message }: { readonly server: ServerName | null; readonly message: JsonText },
-  ): void {
+  put(session: SessionId, { server, message }: { readonly server: ServerName; readonly message: JsonText }): void {
     const box = this.#boxOf(session)
     box.lastSeq += 1
     const bytes = message.length + mailBytes
@@ -92,8 +89,8 @@ export class Mailboxes {
     this.#bytes = 0
   }
 
-  /** What the client is known to have is kept no more. */
-  #startOf(box: Box, { position, isFresh }: MailOpening): number {
+  /** What the client is known to have is kept no more; a reading that goes on only knows what came to it. */
+  #startOf(box: Box, { position, isFresh, isAgain }: MailOpening): number {
     if (position === null) {
       if (isFresh) box.freshSeq = box.readSeq
       return box.freshSeq
@@ -102,7 +99,7 @@ export class Mailboxes {
     if (position.epoch !== this.#options.epoch) return oldest - 1
     const from = Math.min(position.seq, box.lastSeq)
     box.readSeq = Math.max(box.readSeq, from)
-    this.#dropUpTo(box, from)
+    if (!isAgain) this.#dropUpTo(box, from)
     return from
   }
 

@@ -90,8 +90,7 @@ export class LegacyEra {
       session,
       mailroom,
       digests: () => digestLists(listsOf(this.#options.catalog(), session.scope) ?? emptyScope),
-      translate: ({ server, message }) =>
-        server === null || session.scope.server !== null ? message : messageToClient(server, message),
+      translate: ({ server, message }) => (session.scope.server !== null ? message : messageToClient(server, message)),
       sink,
       from,
     })

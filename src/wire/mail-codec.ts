@@ -78,7 +78,7 @@ function messageOf(type: number, reading: number, fields: readonly unknown[]): M
       return isIndex(a) && isIndex(b) ? { kind: 'mail-opened', reading, position: { epoch: a, seq: b } } : null
     case frameTypes.mail: {
       if (!isIndex(a) || !isIndex(b) || typeof d !== 'string') return null
-      if (c !== null && !(typeof c === 'string' && isServerName(c))) return null
+      if (typeof c !== 'string' || !isServerName(c)) return null
       return { kind: 'mail', reading, epoch: a, mail: { seq: b, server: c, message: asJsonText(d) } }
     }
     case frameTypes['mail-behind']:

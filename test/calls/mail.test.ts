@@ -351,6 +351,21 @@ describe('the mailroom', () => {
     expect(textsOf(second)).toEqual(['1'])
   })
 
+  it('that came to a stream whose link broke is kept until the client is known to have it', async () => {
+    const nodes = new Nodes('a', 'b')
+    nodes.at('b').mailboxes.put(session, mail('1'))
+    const first = listen(nodes, 'a')
+    await nodes.carry()
+    const has = first.has[1]
+    nodes.unlink('a', 'b')
+    nodes.link('a', 'b')
+    await nodes.carry()
+    first.stop()
+    const second = listen(nodes, 'a', has)
+    await nodes.carry()
+    expect([textsOf(first), textsOf(second)]).toEqual([['1'], ['1']])
+  })
+
   type Step =
     | { kind: 'put'; at: number }
     | { kind: 'move'; to: number; lost: number }

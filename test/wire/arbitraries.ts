@@ -281,7 +281,7 @@ export const mailMessage: fc.Arbitrary<MailMessage> = fc.oneof(
     kind: fc.constant('mail' as const),
     reading,
     epoch: index,
-    mail: fc.record({ seq: index, server: fc.option(serverName, { nil: null }), message: json }),
+    mail: fc.record({ seq: index, server: serverName, message: json }),
   }),
   fc.record({ kind: fc.constant('mail-close' as const), reading, arrived: fc.option(index, { nil: null }) }),
   fc.record({ kind: fc.constantFrom('mail-behind', 'mail-displaced'), reading }),
