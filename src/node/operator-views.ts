@@ -49,9 +49,6 @@ import type { Traffic } from './traffic.ts'
  * What operators see of a node, put together from the parts: the admin API's needs. Decides nothing; tells what this node
  * knows now, except the key-value functions, which go through the cluster.
  */
-/** Of one server; the log has more. */
-const hiddenShownMax = 100
-
 export class OperatorViews implements AdminNeeds {
   readonly #parts: OperatorParts
 
@@ -327,6 +324,9 @@ export type OperatorParts = {
   readonly isStopping: () => boolean
   readonly now: () => number
 }
+
+/** Of one server; the log has more. */
+const hiddenShownMax = 100
 
 type ReplicaView = ServerView['replicas'][number]
 type KvWrite = Command & { readonly kind: 'kv-set' | 'kv-delete' }

@@ -43,12 +43,12 @@ export class CallsLane {
   constructor(options: CallsLaneOptions) {
     this.#options = options
     this.#unreadable = new Paced(options.clock)
-    const { node, boxes, words } = options
+    const { node, boxes, words, log, clock } = options
     this.#sender = new LaneSender(options)
     const sender = this.#sender
     this.#asked = new AskedCalls({ ...options, sender })
     this.#served = new ServedCalls({ ...options, sender })
-    this.#mail = new PeerMail({ sender, boxes, words, mailroom: () => this.mailroom, log: options.log })
+    this.#mail = new PeerMail({ sender, boxes, words, mailroom: () => this.mailroom, log, clock })
     this.#handed = new HandedMessages({ sender, clock: options.clock })
     this.mailroom = new ClusterMailroom({ self: node, boxes, links: this.#mail })
   }

@@ -3,6 +3,8 @@ import type { WordLinks } from '../calls/client-words.ts'
 import type { CloseBox, Mailboxes, MailOpening } from '../calls/mailboxes.ts'
 import type { ClusterMailroom, MailLinks } from '../calls/mailroom.ts'
 import type { Log } from '../log/log.ts'
+import type { Clock } from '../std/clock.ts'
+import { Paced } from '../std/paced.ts'
 import type { NodeId, SessionId } from '../vocabulary/ids.ts'
 import { encodeMailMessage } from '../wire/mail-codec.ts'
 import type { MailMessage } from '../wire/mail-codec.ts'
@@ -19,10 +21,12 @@ export class PeerMail implements MailLinks, WordLinks {
   readonly #peers = new Set<NodeId>()
   /** How to close the boxes that peers read, by the peer's number of its reading; as many as there are sessions. */
   readonly #opened = new Map<NodeId, Map<number, CloseBox>>()
+  readonly #dropped: Paced
   readonly #counters = { wordsDropped: 0, mailsDropped: 0, peersBehind: 0 }
 
   constructor(options: PeerMailOptions) {
     this.#options = options
+    this.#dropped = new Paced(options.clock)
   }
 
   get counters(): Readonly<PeerMailCounters> {
@@ -47,7 +51,9 @@ export class PeerMail implements MailLinks, WordLinks {
     const { length } = frame.payload
     if (length <= sender.payloadBytesMax && sender.sendWithin(node, frame)) return
     this.#counters.wordsDropped += 1
-    log.warn('client-word-dropped', { peer: node, kind: word.kind, bytes: length })
+    // Clients choose to which node they answer, and how often.
+    const count = this.#dropped.count()
+    if (count !== null) log.warn('client-word-dropped', { peer: node, kind: word.kind, bytes: length, count })
   }
 
   peerOpened(peer: NodeId): void {
@@ -134,6 +140,7 @@ export type PeerMailOptions = {
   /** Known once there is a link at all: the mailroom reads over this. */
   mailroom(): Pick<ClusterMailroom, 'linked' | 'opened' | 'mail' | 'behind' | 'displaced'>
   readonly log: Log
+  readonly clock: Pick<Clock, 'monotonic'>
 }
 
 /** Mail too large for a frame, words that could not be sent. */
