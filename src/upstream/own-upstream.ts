@@ -182,24 +182,32 @@ export class OwnUpstream implements Audience {
     else this.#idleTimer = clock.after(leftMs > 0 ? leftMs : this.#idleMs, () => this.#onIdle())
   }
 
-  #gone(isLost: boolean): void {
+  #gone(isLost: boolean, isForgotten = false): void {
     if (this.#isGone) return
     this.#isGone = true
-    this.#ended(this, { isLost, livedMs: this.#options.clock.monotonic() - this.#startedAt })
+    this.#ended(this, { isLost, isForgotten, livedMs: this.#options.clock.monotonic() - this.#startedAt })
   }
 
   #onEnded(connection: McpConnection, { kind }: LinkEnd): void {
     this.#idleTimer.cancel()
     this.#options.questions.lost(connection.asker)
-    this.#gone(this.#isBroken || !this.#isClosing)
+    this.#gone(this.#isBroken || !this.#isClosing, kind === 'session-lost')
     // What is under way may end by itself where the server is only out of reach, or has forgotten the session.
     if (kind !== 'dead') void connection.drained().then(() => this.close())
     else void this.close()
   }
 }
 
-/** Told once: it takes no call any more. `isLost`: nobody here wanted that. */
-export type OwnEnded = (own: OwnUpstream, end: { readonly isLost: boolean; readonly livedMs: number }) => void
+/** Told once: it takes no call any more. */
+export type OwnEnded = (own: OwnUpstream, end: OwnEnd) => void
+
+export type OwnEnd = {
+  /** Nobody here wanted that. */
+  readonly isLost: boolean
+  /** The server forgot its session, and may begin another at once. */
+  readonly isForgotten: boolean
+  readonly livedMs: number
+}
 
 /** Characters of a session's id in the log. */
 const sessionShown = 8

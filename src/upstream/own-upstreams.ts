@@ -12,7 +12,7 @@ import { isSubscribed, type Clients } from './clients.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { LinkSource } from './link.ts'
 import type { ListKind } from './offer-lists.ts'
-import { OwnUpstream, type OwnEnded } from './own-upstream.ts'
+import { OwnUpstream, type OwnEnd } from './own-upstream.ts'
 import type { Questions } from './questions.ts'
 import type { ConnectionOutcome, Party } from './requests.ts'
 import { callTime } from './supervised-upstream.ts'
@@ -21,7 +21,8 @@ import type { ClientSession, UpstreamServer } from './upstream.ts'
 /**
  * The upstreams of one server that sessions have to themselves: opened by a session's first call, closed when it ends or
  * has not used it for as long as it may be idle. So many at once and no more: beyond, the one longest unused makes room,
- * and where all are in use a call is refused. Those that are being closed are not counted.
+ * and where all are in use, or as many are still being closed, a call is refused. One that is lost at its opening is opened
+ * again with back-off.
  */
 export type OwnOptions = {
   readonly server: UpstreamServer
@@ -45,7 +46,7 @@ export class OwnUpstreams {
   readonly #open = new Map<SessionId, OwnUpstream>()
   /** Those that take none any more, until they are closed. */
   readonly #leaving = new Set<OwnUpstream>()
-  /** Of sessions that lost theirs and are subscribed to something, so that it is made anew without a call. */
+  /** Of sessions that lost theirs. */
   readonly #reopenings = new Map<SessionId, Reopening>()
   #isStopping = false
 
@@ -80,8 +81,8 @@ export class OwnUpstreams {
 
   /** Opens what the session's record says is this node's to keep: it may be subscribed to something. */
   adopt(session: SessionId): void {
-    const client = this.#subscriber(session)
-    if (client !== undefined && !this.#open.has(session)) this.#use(session, client)
+    const isDue = this.#open.has(session) || (this.#reopenings.get(session)?.timer ?? null) !== null
+    if (!isDue && !this.#isStopping) this.#openSubscriber(session)
   }
 
   /** Another node serves the session: takes no call of it any more, and closes its upstream when those under way have ended. */
@@ -94,6 +95,8 @@ export class OwnUpstreams {
   tell(session: SessionId, text: string): void {
     const own = this.#open.get(session)
     if (own === undefined) return
+    // It must not be overtaken by the call that follows it.
+    if (own.isOpen) return own.connection.tell(text)
     void own.opened.then((failure) => {
       if (failure === null) own.connection.tell(text)
     })
@@ -138,8 +141,13 @@ export class OwnUpstreams {
     }
     const { server, limits } = this.#options
     if (this.#isStopping) return unavailable(`server ${server.name} is being stopped`)
+    const waitMs = (this.#reopenings.get(session)?.notBefore ?? 0) - this.#options.clock.monotonic()
+    if (waitMs > 0)
+      return unavailable(
+        `server ${server.name} was lost by the session, and is opened again in ${Math.ceil(waitMs)} ms`,
+      )
     if (!this.#makeRoom()) {
-      const message = `server ${server.name} serves ${server.isolatedMax} sessions on this node, all with calls under way`
+      const message = `server ${server.name} serves ${server.isolatedMax} sessions on this node, and none can make room`
       return new OperatingError('overloaded', message, { retry: 'after', retryAfterMs: limits.isolatedRetryAfterMs })
     }
     try {
@@ -154,42 +162,72 @@ export class OwnUpstreams {
   }
 
   #makeRoom(): boolean {
-    if (this.#open.size < this.#options.server.isolatedMax) return true
-    const unused = [...this.#open.values()].find((own) => own.callers === 0)
-    if (unused === undefined) return false
-    this.#options.log.debug('upstream-makes-room', { isolatedMax: this.#options.server.isolatedMax })
-    void unused.close()
+    const { isolatedMax } = this.#options.server
+    // Processes take their time to end: who opens and closes in a hurry has to wait for them.
+    if (this.#leaving.size >= isolatedMax) return false
+    if (this.#open.size < isolatedMax) return true
+    const unused = [...this.#open.values()].filter((own) => own.callers === 0)
+    // What a session is subscribed to would be told no more.
+    const closed = unused.find((own) => this.#subscriber(own.session) === undefined) ?? unused[0]
+    if (closed === undefined) return false
+    this.#options.log.debug('upstream-makes-room', { isolatedMax })
+    void closed.close()
     // It leaves the map when its connection has ended, which is at once.
-    return this.#open.size < this.#options.server.isolatedMax
+    return this.#open.size < isolatedMax
   }
 
-  #onEnded(own: OwnUpstream, end: Parameters<OwnEnded>[1]): void {
+  #onEnded(own: OwnUpstream, end: OwnEnd): void {
     const { session } = own
     if (this.#open.get(session) === own) this.#open.delete(session)
     this.#leaving.add(own)
     void own.closed.then(() => this.#leaving.delete(own))
-    if (end.isLost && this.#subscriber(session) !== undefined) this.#reopenLater(session, end.livedMs)
+    if (end.isLost && !this.#isStopping && this.#options.clients.find(session) !== undefined) this.#lost(own, end)
   }
 
-  #reopenLater(session: SessionId, livedMs: number): void {
-    const { clock, random, limits, log } = this.#options
-    if (this.#isStopping) return
-    const { restartDelayMinMs: minMs, restartDelayMaxMs: maxMs } = limits
-    const known = this.#reopenings.get(session)
-    const backoff = known?.backoff ?? new Backoff({ minMs, maxMs }, random)
-    known?.timer?.cancel()
+  /** Calls open it again, but not in a hurry; where the session is subscribed to something that needs no call. */
+  #lost({ session, isOpen }: OwnUpstream, { isForgotten, livedMs }: OwnEnd): void {
+    const { clock, limits, log } = this.#options
+    const { restartsMax } = limits
+    const reopening = this.#reopeningOf(session)
+    const { backoff } = reopening
+    reopening.timer?.cancel()
+    reopening.timer = null
     if (livedMs >= limits.healthyAfterMs) backoff.reset()
-    if (backoff.attempt >= limits.restartsMax) {
-      log.warn('upstream-given-up', { reason: `a session's own was lost ${limits.restartsMax} times` })
-      this.#reopenings.set(session, { backoff, timer: null })
+    const { attempt } = backoff
+    const delayMs = backoff.next()
+    // One that has worked may have died of its call: the next call need not wait.
+    const isAtOnce = isOpen && (attempt === 0 || isForgotten)
+    reopening.notBefore = isAtOnce ? 0 : clock.monotonic() + delayMs
+    if (this.#subscriber(session) === undefined) return
+    if (attempt >= restartsMax) {
+      log.warn('upstream-given-up', { reason: `a session's own was lost ${restartsMax} times` })
       return
     }
-    const timer = clock.after(backoff.next(), () => {
-      this.#reopenings.set(session, { backoff, timer: null })
-      const client = this.#subscriber(session)
-      if (client !== undefined) this.#use(session, client)
+    this.#reopenAfter(delayMs, session, reopening)
+  }
+
+  #reopenAfter(delayMs: number, session: SessionId, reopening: Reopening): void {
+    reopening.timer = this.#options.clock.after(delayMs, () => {
+      reopening.timer = null
+      reopening.notBefore = 0
+      this.#openSubscriber(session)
     })
-    this.#reopenings.set(session, { backoff, timer })
+  }
+
+  /** Where there is no room for it now, there may be later. */
+  #openSubscriber(session: SessionId): void {
+    const client = this.#subscriber(session)
+    if (client === undefined || !(this.#use(session, client) instanceof OperatingError)) return
+    this.#reopenAfter(this.#options.limits.isolatedRetryAfterMs, session, this.#reopeningOf(session))
+  }
+
+  #reopeningOf(session: SessionId): Reopening {
+    const known = this.#reopenings.get(session)
+    if (known !== undefined) return known
+    const { restartDelayMinMs: minMs, restartDelayMaxMs: maxMs } = this.#options.limits
+    const reopening = { backoff: new Backoff({ minMs, maxMs }, this.#options.random), notBefore: 0, timer: null }
+    this.#reopenings.set(session, reopening)
+    return reopening
   }
 
   #forgetReopening(session: SessionId): void {
@@ -219,7 +257,13 @@ export class OwnUpstreams {
   }
 }
 
-type Reopening = { readonly backoff: Backoff; readonly timer: Timer | null }
+type Reopening = {
+  readonly backoff: Backoff
+  /** Of the monotonic clock. */
+  notBefore: number
+  /** Null: only a call opens it again. */
+  timer: Timer | null
+}
 
 function unavailable(message: string): OperatingError {
   return new OperatingError('server-unavailable', message, { retry: 'elsewhere' })

@@ -160,6 +160,51 @@ describe("a session's own process", () => {
     expect([...test.upstreams.figures().own]).toEqual([[name, 0]])
   })
 
+  it('that fails at its start is not started by every call', async () => {
+    const test = await start({ isolation: 'session' }, { limits: { restartDelayMinMs: 300, restartDelayMaxMs: 300 } })
+    const [a, b] = [addSession(test, 'a', { protocolVersion: '1999-01-01' }), addSession(test, 'b')]
+    const messages: string[] = []
+    for (let call = 1; call <= 5; call += 1) {
+      const outcome = await test.call(name, 'who', {}, { session: a })
+      expect(outcome).toMatchObject({ kind: 'not-sent', error: { code: 'server-unavailable' } })
+      messages.push(messageOf(outcome))
+    }
+    expect(messages[4]).toMatch(/^server sessions was lost by the session, and is opened again in \d+ ms$/)
+    expect(pids()).toHaveLength(2)
+    await who(test, b)
+    addSession(test, 'a')
+    await waitFor('its time', async () => (await test.call(name, 'who', {}, { session: a })).kind === 'result')
+    expect(pids()).toHaveLength(4)
+  })
+
+  it('is not opened while as many as may be are still being closed', async () => {
+    const test = await start(
+      { isolation: 'session', isolatedMax: 1 },
+      { env: { SESSIONS_STAYS: '1' }, limits: { exitGraceMs: 1500 } },
+    )
+    const [a, b, c] = [addSession(test, 'a'), addSession(test, 'b'), addSession(test, 'c')]
+    await who(test, a)
+    await who(test, b)
+    expect(await test.call(name, 'who', {}, { session: c })).toMatchObject({
+      kind: 'rejected',
+      error: { code: 'overloaded' },
+    })
+    await waitFor(
+      'the first to be gone',
+      async () => (await test.call(name, 'who', {}, { session: c })).kind === 'result',
+    )
+  })
+
+  it('makes room where it is not subscribed to anything, if one can', async () => {
+    const test = await start({ isolation: 'session', isolatedMax: 2 })
+    const a = addSession(test, 'a', { subscriptions: subscriptionsTo('a://1'), ...pinned })
+    const [b, c] = [addSession(test, 'b'), addSession(test, 'c')]
+    const [first, second] = [await who(test, a), await who(test, b)]
+    await who(test, c)
+    await waitFor('the other to end', () => !isAlive(second.pid))
+    expect(isAlive(first.pid)).toBe(true)
+  })
+
   it('does not outlive a cancel of the call that opens it, nor delay it', async () => {
     const test = await start({ isolation: 'session' })
     const a = addSession(test, 'a')
@@ -193,6 +238,18 @@ describe("a session's own process", () => {
     expect([...test.upstreams.figures().own]).toEqual([[name, 1]])
     expect((await who(test, a)).said).toContain('subscribe a://1')
     expect(pids()).toHaveLength(4)
+  })
+
+  it('is opened for what its session is subscribed to as soon as there is room', async () => {
+    const test = await start({ isolation: 'session', isolatedMax: 1 }, { limits: { isolatedRetryAfterMs: 20 } })
+    const a = addSession(test, 'a', { subscriptions: subscriptionsTo('a://1'), ...pinned })
+    const b = addSession(test, 'b')
+    const call = test.call(name, 'pause', { ms: 200, beats: 0 }, { session: b })
+    test.upstreams.pinned({ session: a, server: name, node: testNode })
+    await waitFor('the process of a', () => pids().length === 3)
+    expect((await call).kind).toBe('result')
+    expect((await who(test, a)).said).toContain('subscribe a://1')
+    expect(pids()).toHaveLength(3)
   })
 
   it('goes, as soon as no call uses it, when another node keeps what the session has there', async () => {
