@@ -30,9 +30,11 @@ function hasOwnUpstream(
   session: SessionId,
   { view, sessions }: { view: Pick<View, 'replicasOf'>; sessions: CallSessions },
 ): boolean {
+  let asks: boolean | null = null
   for (const { isolation } of view.replicasOf(server)) {
     if (isolation === 'shared') continue
-    if (isIsolated(isolation, { asks: sessions.asks(session) })) return true
+    asks ??= sessions.asks(session)
+    if (isIsolated(isolation, { asks })) return true
   }
   return false
 }

@@ -119,15 +119,16 @@ export class Dispatch implements Calls {
     let last: { outcome: Outcome; node: NodeId } | undefined
     for (const node of route.nodes.slice(0, triesMax)) {
       if (caller.cancelled.aborted) return { outcome: { kind: 'cancelled' }, node: last?.node ?? null }
-      let timeoutMs = call.timeoutMs
+      let tried = call
       if (last !== undefined) {
-        if (timeoutMs !== null) timeoutMs -= clock.monotonic() - startedAt
+        const timeoutMs = call.timeoutMs && call.timeoutMs - (clock.monotonic() - startedAt)
         if (timeoutMs !== null && timeoutMs <= 0) return last
         this.#retries += 1
+        tried = { ...call, timeoutMs }
       }
       if (affinity !== null && affinity.pin !== node) sessions.pin(affinity.session, call.server, node)
       caller.routed?.(node)
-      const outcome = await this.#perform(node, { ...call, timeoutMs }, caller)
+      const outcome = await this.#perform(node, tried, caller)
       last = { outcome, node }
       if (outcome.kind !== 'not-sent' && outcome.kind !== 'rejected') return last
       log.debug('call-not-taken', { call: call.id, server: call.server, node, code: outcome.error.code })

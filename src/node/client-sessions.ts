@@ -226,7 +226,8 @@ const changeMs = 5000
 const seekMs = 2500
 const againMs = 100
 const attemptsMax = 4096
-const pinsUnderWayMax = 4096
+/** Fewer than `attemptsMax`, so that sessions can begin while many are pinned. */
+const pinsUnderWayMax = 1024
 const soon = { retry: 'after', retryAfterMs: 1000 } as const
 /** What a new leader mends. */
 const passing: readonly ErrorCode[] = ['no-leader', 'outcome-unknown']

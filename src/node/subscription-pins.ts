@@ -34,10 +34,12 @@ export class SubscriptionPins {
   #look(): void {
     const { state, isLeader } = this.#options
     const doubtful = new Set<string>()
-    if (isLeader())
-      for (const { id, subscriptions } of state.clientSessions())
-        for (const server of new Set(subscriptions.map((subscription) => subscription.server)))
-          if (!this.#isKept(id, server)) doubtful.add(`${id} ${server}`)
+    const sessions = isLeader() ? state.clientSessions() : []
+    for (const { id, subscriptions } of sessions) {
+      if (subscriptions.length === 0) continue
+      for (const server of new Set(subscriptions.map((subscription) => subscription.server)))
+        if (!this.#isKept(id, server)) doubtful.add(`${id} ${server}`)
+    }
     this.#doubtful = doubtful
   }
 

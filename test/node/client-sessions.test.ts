@@ -381,6 +381,15 @@ describe('a pin', () => {
     await world.refuse('disk-full')
     expect(world.sessions.pinOf(s1, files)).toBeUndefined()
   })
+
+  it('is one of so many on their way to the cluster that a session can still begin', async () => {
+    const world = await new World().with(s1)
+    for (let n = 0; n < 5000; n += 1) world.sessions.pin(s1, `files-${n}` as ServerName, n1)
+    expect(world.submitted.length).toBe(1024)
+    const opened = codeOf(world.sessions.open(opening(s2)))
+    await world.commit()
+    expect(await opened).toBe('done')
+  })
 })
 
 describe('sessions of a node that stops', () => {
