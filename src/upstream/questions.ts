@@ -83,11 +83,7 @@ export class Questions {
     if (range === undefined) return
     const serverId = sliceJson(notification.text, range)
     const key = keyOf(serverId, null)
-    const id =
-      asker.open.get(keyOf(serverId, on)) ??
-      asker.open.get(key) ??
-      // It may come on another stream than its question.
-      [...asker.open].find(([known]) => known.endsWith(key))?.[1]
+    const id = asker.open.get(keyOf(serverId, on)) ?? asker.open.get(key) ?? onlyOf(asker, key)
     const question = id === undefined ? undefined : this.#open.get(id)
     if (id === undefined || question === undefined) return
     this.#close(id, null)
@@ -157,6 +153,12 @@ type Question = Asked & {
 
 /** JSON-RPC's internal error: the server asked rightly, and nobody answers. */
 const unanswered = -32_603
+
+/** A cancel may come on another stream than its question, where that leaves no doubt which is meant. */
+function onlyOf(asker: Asker, key: string): QuestionId | undefined {
+  const [only, ...others] = [...asker.open].filter(([known]) => known.endsWith(key))
+  return others.length === 0 ? only?.[1] : undefined
+}
 
 /**
  * Equal for equal ids, however they are written; a string is never equal to a number. Servers that give no session count

@@ -54,15 +54,12 @@ export class ServerUpstreams {
     const refusal = this.#allowance.refusal(call)
     if (refusal !== null) return refusal
     const { origin } = call
-    if (origin === null || this.#shared.isolation === 'shared') return this.#shared.call(call, hear, cancelled)
-    const { clients, server } = this.#options
+    const asksForNone = this.#shared.isolation === 'shared' && !keptOfSession.has(call.method)
+    if (origin === null || asksForNone) return this.#shared.call(call, hear, cancelled)
     const { session } = origin
-    const client = clients.find(session) ?? (await clients.seek(session))
+    const client = this.#options.clients.find(session) ?? (await this.#seek(session))
     if (cancelled.aborted) return { kind: 'cancelled' }
-    if (client === undefined) {
-      const message = `the session of the call to server ${server.name} has ended`
-      return { kind: 'rejected', error: new OperatingError('not-found', message) }
-    }
+    if (client instanceof OperatingError) return { kind: 'rejected', error: client }
     if (!this.#isIsolated(client)) return this.#shared.call(call, hear, cancelled)
     return this.#own.call(call, { session, client }, { origin, hear }, cancelled)
   }
@@ -100,7 +97,22 @@ export class ServerUpstreams {
     for (const session of clients.subscribers(server.name, node)) this.adopt(session)
   }
 
+  async #seek(session: SessionId): Promise<ClientSession | OperatingError> {
+    const { clients, server } = this.#options
+    try {
+      const client = await clients.seek(session)
+      if (client !== undefined) return client
+      return new OperatingError('not-found', `the session of the call to server ${server.name} has ended`)
+    } catch (error) {
+      if (error instanceof OperatingError) return error
+      throw error
+    }
+  }
+
   #isIsolated(client: ClientSession): boolean {
     return isIsolated(this.#shared.isolation, { asks: this.#options.clients.asks(client) })
   }
 }
+
+/** Of what a session says by these something stays until it ends: one that has ended already would leave it for ever. */
+const keptOfSession: ReadonlySet<string> = new Set(['logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])

@@ -124,8 +124,11 @@ export class SharedUpstream implements Audience {
       case 'notifications/resources/updated':
         return this.#resourceUpdated(notification)
       case 'notifications/message': {
+        // On the GET stream it may be about any session's call, also one that has ended: whoever else read it would read
+        // what is not its own. On a pipe it precedes the answer of its call, so that the only one under way has said it.
         const call = on ?? (connection.hasStreams ? null : connection.onlyCall())
-        if (call !== null && this.#passesLevel(call.party, notification)) call.party.hear(text)
+        if (call === null) break
+        if (this.#passesLevel(call.party, notification)) call.party.hear(text)
         return
       }
       case 'notifications/tasks/status': {
@@ -207,13 +210,16 @@ export class SharedUpstream implements Audience {
     this.#levels.set(session, level, recorded)
     const { wanted } = this.#levels
     if (wanted === null || wanted === this.#level) return done
+    const said = this.#level
     this.#level = wanted
     const params = editJson(call.params, [{ ...range, text: JSON.stringify(wanted) }])
     const outcome = await this.#supervised.call({ ...call, params }, hear, cancelled)
     if (outcome.kind === 'result') return outcome
-    this.#level = null
+    if (this.#level === wanted) this.#level = outcome.kind === 'error' ? said : null
     this.#levels.remove(session)
     if (before !== null) this.#levels.set(session, before, recorded)
+    // Another session may have had its answer in the belief that the level was set.
+    this.#sayLevel()
     return outcome
   }
 
@@ -225,8 +231,11 @@ export class SharedUpstream implements Audience {
     if (!this.#subscriptions.add(session, uri)) return { kind: 'rejected', error: this.#tooManySubscriptions() }
     if (this.#subscribed.has(uri)) return done
     const outcome = await this.#supervised.call(call, hear, cancelled)
-    if (outcome.kind === 'result') this.#subscribed.add(uri)
-    else if (isNew) this.#subscriptions.remove(session, uri)
+    if (outcome.kind === 'result') {
+      this.#subscribed.add(uri)
+      // Its session may have ended meanwhile.
+      if (!this.#subscriptions.isWanted(uri)) this.#sayUnsubscribed(uri)
+    } else if (isNew) this.#subscriptions.remove(session, uri)
     return outcome
   }
 

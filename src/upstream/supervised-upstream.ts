@@ -153,7 +153,7 @@ export class SupervisedUpstream {
       this.#backoff.reset()
       this.#restarts = []
     }
-    if (end.kind === 'dead') await connection.close()
+    if (end.kind === 'dead' || this.#isStopping) await connection.close()
     else this.#retire(connection)
   }
 
@@ -214,9 +214,12 @@ export class SupervisedUpstream {
 
   /** The current connection takes no call any more. Later reasons for the same end are not heard. */
   #lose(kind: LinkEnd['kind'], sentence: string): void {
-    if (this.#connection === null) return
+    const connection = this.#connection
+    if (connection === null) return
     const wasReady = this.#isReady
     this.#connection = null
+    // What the handshake still asks for would be waited for.
+    if (!wasReady) void connection.close()
     this.#keeper?.end()
     this.#keeper = null
     this.#isReady = false

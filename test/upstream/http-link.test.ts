@@ -188,6 +188,23 @@ describe('the link to a Streamable HTTP server', () => {
     expect((await call).kind).toBe('unknown')
   })
 
+  it('that loses its session in the handshake waits for no list of it', async () => {
+    let sessions = 0
+    const { url, close } = await listen((request, response) => {
+      void readMessage(request).then(({ id, method }) => {
+        if (method === 'initialize') {
+          response.setHeader('mcp-session-id', `session-${(sessions += 1)}`)
+          answerInitialize(response, id, { tools: {} })
+        } else if (request.method === 'GET') response.writeHead(404).end()
+        else if (method === 'notifications/initialized') response.writeHead(202).end()
+      })
+    })
+    ends.push(close)
+    const test = await startUpstreams([httpServer('http', url)])
+    await waitFor('another session', () => sessions === 2)
+    await test.stop()
+  })
+
   it('drops progress for a call that wants none, though the server guesses its token', async () => {
     const test = await start({
       answer({ id, method }, response) {

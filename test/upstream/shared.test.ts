@@ -64,9 +64,33 @@ const subscribe = (uri: string) => ({ method: 'resources/subscribe', params: toJ
 const unsubscribe = (uri: string) => ({ method: 'resources/unsubscribe', params: toJsonText({ uri }) })
 const log = (level: string) => ({ method: 'notifications/message', params: { level, data: level } })
 const updated = (uri: string) => ({ method: 'notifications/resources/updated', params: { uri } })
+/** Announces what belongs to nobody, and tells how much of that was dropped so far. */
+function dropped({ server, test }: { server: AskingServer; test: UnderTest }): number {
+  server.announce(log('error'))
+  return test.log.lines.filter(({ event }) => event === 'upstream-notification-dropped').length
+}
 const levelsOf = (heard: Heard[]) => heard.map(({ params }) => params?.['level'])
 
 describe('a question on a connection that sessions share', () => {
+  it('is not cancelled by a word on no stream of a call that fits another as well', async () => {
+    const { server, test, a, b } = await start(false)
+    const one = await open({ server, test }, 'one', { session: a })
+    const two = await open({ server, test }, 'two', { session: b })
+    const cancel = { method: 'notifications/cancelled', params: { requestId: 0 } }
+    for (const { call } of [one, two]) call.send({ id: 0, method: 'elicitation/create', params: {} })
+    await waitFor('the questions', () => one.heard.length + two.heard.length === 2)
+    await waitFor('the GET stream', () => dropped({ server, test }) > 0)
+    const before = dropped({ server, test })
+    server.announce(cancel)
+    await waitFor('what follows', () => dropped({ server, test }) > before + 1)
+    expect(test.upstreams.figures().questions).toBe(2)
+    two.call.send(cancel)
+    await waitFor('the cancel', () => two.heard.length === 2)
+    server.announce(cancel)
+    await waitFor('the other cancel', () => one.heard.length === 2)
+    for (const { call } of [two, one]) call.end()
+  })
+
   it('goes to the client of the call on whose stream it came', async () => {
     const { server, test, a, b } = await start(false)
     const one = await open({ server, test }, 'one', { session: a })
@@ -107,6 +131,22 @@ describe('a question on a connection that sessions share', () => {
 })
 
 describe('log messages on a connection that sessions share', () => {
+  it('are told to nobody when they come on no stream of a call, also while there is one', async () => {
+    const { server, test, a } = await start(false)
+    const { heard, call } = await open({ server, test }, 'one', { session: a })
+    await waitFor('the GET stream', () => dropped({ server, test }) > 0)
+    call.end()
+    expect([heard, test.mails]).toEqual([[], []])
+  })
+
+  it('have the level that one session was answered to have, also when that of another is refused later', async () => {
+    const { server, test, a, b } = await start(false, {}, { refusedLevel: 'debug' })
+    const refused = test.call(name, '', {}, { session: a, ...setLevel('debug') })
+    const taken = test.call(name, '', {}, { session: b, ...setLevel('notice') })
+    expect([(await refused).kind, (await taken).kind]).toEqual(['error', 'result'])
+    await waitFor('the level of the other', () => whats(server, /setLevel/).includes('logging/setLevel info'))
+  })
+
   it('are set to the most talkative level, and each session hears what its own lets through', async () => {
     const { server, test, a, b, c } = await start(false)
     expect((await test.call(name, '', {}, { session: a, ...setLevel('error') })).kind).toBe('result')
@@ -162,6 +202,19 @@ describe('log messages on a connection that sessions share', () => {
 })
 
 describe('subscriptions on a connection that sessions share', () => {
+  it('end upstream when the session ended before the server took them, and are not made for one that has ended', async () => {
+    const { server, test, a } = await start(false)
+    const call = test.call(name, '', {}, { session: a, ...subscribe('a://1') })
+    test.sessions.delete(a)
+    test.upstreams.sessionsEnded([a])
+    expect((await call).kind).toBe('result')
+    await waitFor('the end', () => whats(server, /subscribe/).includes('resources/unsubscribe a://1'))
+    const late = await test.call(name, '', {}, { session: a, ...subscribe('a://2') })
+    expect(late).toMatchObject({ kind: 'rejected', error: { code: 'not-found' } })
+    const level = await test.call(name, '', {}, { session: a, ...setLevel('debug') })
+    expect(level).toMatchObject({ kind: 'rejected', error: { code: 'not-found' } })
+  })
+
   it('are one upstream for each resource, and every subscribed session is told of a change', async () => {
     const { server, test, a, b, c } = await start(false)
     for (const session of [a, b, a])
