@@ -79,6 +79,8 @@ export class StdioBridge {
   #initialize: string | null = null
   #capabilities: Readonly<Record<string, unknown>> = {}
   #session: Session | null = null
+  /** The one whose stream is open, or is opened again and again. */
+  #listensTo: Session | null = null
   #renewal: Promise<JsonText | null> | null = null
   #renewals = 0
   #tells: Promise<void> = Promise.resolve()
@@ -240,8 +242,10 @@ export class StdioBridge {
     await this.#tell(text)
   }
 
-  /** What belongs to no request, for as long as the session is this one. */
+  /** What belongs to no request, for as long as the session is this one. Once: two streams would displace each other. */
   async #listen(session: Session): Promise<void> {
+    if (this.#listensTo === session) return
+    this.#listensTo = session
     const backoff = this.#deliveries.backoff()
     let lastEventId: string | null = null
     while (this.#session === session && !this.#stopping.signal.aborted) {

@@ -148,8 +148,8 @@ export class Deliveries {
       const error = theirs ?? unavailable(`the node answers with HTTP status ${status}`)
       return { kind: 'again', error: at.isResumption ? unknown('no node resumes it now') : error, turns: true }
     }
-    if (at.isResumption && status < 500)
-      return { kind: 'failed', error: theirs ?? unknown('no node knows it any more') }
+    // Theirs is about coming back, and says nothing of what may have been done before.
+    if (at.isResumption && status < 500) return { kind: 'failed', error: unknown('no node knows it any more') }
     if (status === 404 && at.parcel.headers[sessionHeader] !== undefined) return { kind: 'session-lost' }
     if (theirs !== undefined && !at.isResumption) return { kind: 'failed', error: theirs }
     if (status < 500)

@@ -42,7 +42,8 @@ const messageBytesMax = 16 * 1024 * 1024
 const refusalBytesMax = 64 * 1024
 const connectTimeoutMs = 3000
 /** Nodes turn a call into a stream after 5 s, and send a comment on a silent stream every 15 s. */
-const silenceMaxMs = 60_000
+const headersMaxMs = 20_000
+const silenceMaxMs = 40_000
 
 export class BridgedNodes {
   readonly #nodes: readonly { readonly url: URL; readonly pool: Pool }[]
@@ -57,7 +58,7 @@ export class BridgedNodes {
       pool: new Pool(url.origin, {
         connections,
         connect: { timeout: connectTimeoutMs },
-        headersTimeout: silenceMaxMs,
+        headersTimeout: headersMaxMs,
         bodyTimeout: silenceMaxMs,
       }),
     }))

@@ -187,10 +187,22 @@ describe('another node', () => {
     const under = await open([first, second])
     await waitFor('the GET', () => named(first, 'HTTP GET')[0])
     await first.close()
+    // A connection whose end has not been seen yet may take it: it is asked again.
+    await under.bridge.take('{"jsonrpc":"2.0","id":0,"method":"ping"}')
+    await answered(under)
+    await under.bridge.take(call('1'))
+    expect((await answered(under, 2))[1]).toEqual({ jsonrpc: '2.0', id: 1, result: {} })
+    expect(named(second, 'tools/call')[0]?.headers['mcp-session-id']).toBe('session-1')
+    expect(under.said.at(-1)).toMatch(/does not serve \((?:ECONNREFUSED|UND_ERR_SOCKET)\); going on at http/)
+  })
+
+  it('takes a call that has provably not been sent to the first', async () => {
+    const [first, second] = [await startNode(), await startNode()]
+    await first.close()
+    const under = bridgeTo([first, second])
     await under.bridge.take(call('1'))
     expect(await answered(under)).toEqual([{ jsonrpc: '2.0', id: 1, result: {} }])
-    expect(named(second, 'tools/call')[0]?.headers['mcp-session-id']).toBe('session-1')
-    expect(under.said.at(-1)).toMatch(/does not serve \(ECONNREFUSED\); going on at http/)
+    expect(under.said).toEqual([expect.stringMatching(/does not serve \(ECONNREFUSED\); going on at http/)])
   })
 
   it('takes what a node that drains refuses', async () => {
@@ -280,8 +292,9 @@ describe('another node', () => {
       return true
     })
     const second = await startNode(({ method, response }) => {
-      if (method === 'GET') response.writeHead(400).end()
-      return method === 'GET'
+      if (method !== 'GET') return false
+      answerJson(response, { id: null, error: { code: rpcCodes.refusedRequest, message: 'unknown session' } }, 404)
+      return true
     })
     const under = await open([first, second])
     await under.bridge.take(call('1'))
@@ -342,6 +355,34 @@ describe('a session that the cluster has forgotten', () => {
       'tools/call',
     ])
     expect(later.some(({ text }) => text.includes('"uri":"b"'))).toBe(true)
+  })
+
+  it('listens once, also when the session is lost before the client has said that it is ready', async () => {
+    let opened = 0
+    const node = await startNode(({ name, method, headers, response }) => {
+      if (name === 'initialize') {
+        opened += 1
+        response.setHeader('mcp-session-id', `session-${opened}`)
+        answerJson(response, { id: 'own', result: { protocolVersion: '2025-11-25', capabilities: {} } })
+        return true
+      }
+      if (headers['mcp-session-id'] === 'session-1') {
+        answerJson(response, { id: null, error: { code: -32_000, message: 'unknown session' } }, 404)
+        return true
+      }
+      if (method === 'GET') sendEvent(response, 'e0')
+      return method === 'GET'
+    })
+    const under = bridgeTo([node])
+    await under.bridge.take(initialize)
+    await under.bridge.take(initialized)
+    await under.bridge.take(initialized)
+    await under.bridge.take(call('1'))
+    await answered(under, 2)
+    await waitFor('the stream', () => named(node, 'HTTP GET')[0])
+    await under.bridge.take('{"jsonrpc":"2.0","id":2,"method":"ping"}')
+    await answered(under, 3)
+    expect([opened, named(node, 'HTTP GET').length]).toEqual([2, 1])
   })
 })
 
