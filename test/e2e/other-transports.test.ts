@@ -121,3 +121,38 @@ describe('quorate stdio', () => {
     await first.restart()
   })
 })
+
+describe('HTTP+SSE', () => {
+  const count = (client: Client, onprogress: (progress: number) => void): Promise<unknown> =>
+    client.callTool({ name: 'slow__count', arguments: { steps: 100, delayMs: 20 } }, undefined, {
+      onprogress: ({ progress }) => onprogress(progress),
+    })
+
+  it('brings a call to its end though the node that took its messages is killed, each event once and in order', async () => {
+    const [first, second] = [cluster.node('n1'), cluster.node('n2')]
+    const client = await connect(sse(first.url, second.url))
+    const seen: number[] = []
+    const killed: Promise<void>[] = []
+    const result = await count(client, (progress) => {
+      seen.push(progress)
+      if (progress === 10) killed.push(second.kill('SIGKILL'))
+    })
+    expect(result).toMatchObject({ content: [{ text: 'counted to 100' }] })
+    expect(seen.slice(0, 99)).toEqual(Array.from({ length: 99 }, (_, at) => at + 1))
+    await Promise.all(killed)
+    await second.restart()
+  })
+
+  it('says within 3 s that the outcome of a call is unknown whose node is killed', async () => {
+    const client = await connect(sse(cluster.node('n1').url, cluster.node('n2').url))
+    let killedAt = 0
+    const outcome = count(client, (progress) => {
+      if (progress !== 10) return
+      killedAt = performance.now()
+      void cluster.node('n3').kill('SIGKILL')
+    })
+    await expect(outcome).rejects.toMatchObject({ code: -31_003, data: { retry: 'outcome-unknown' } })
+    expect(performance.now() - killedAt).toBeLessThan(3000)
+    await cluster.node('n3').restart()
+  })
+})
