@@ -5,12 +5,14 @@ import type { NodeId } from '../vocabulary/ids.ts'
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import { Autopilot } from '../autopilot/autopilot.ts'
 import type { AutopilotOptions, Decision, Observation, Verdict } from '../autopilot/observation.ts'
+import type { Config } from '../config/schema.ts'
 import type { MemberStatus } from '../gossip/messages.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
 import type { ConfigurationChange } from '../raft/configuration.ts'
 import type { RaftStatus } from '../raft/effects.ts'
 import type { StateReader } from '../state/reader.ts'
 import type { Log } from '../log/log.ts'
+import type { Agreement } from './agreement.ts'
 
 /**
  * Drives autopilot while this node leads: shows it the cluster each second and when something is new, and proposes what it
@@ -159,6 +161,32 @@ export type AutopilotDriverOptions = AutopilotOptions & {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+}
+
+/** Autopilot over what the nodes agree on and gossip, which looks whenever one of them has news. */
+export function startAutopilot({ config, agreement, gossip, ...ports }: StartAutopilotOptions): AutopilotDriver {
+  const { cluster } = agreement
+  const autopilot = new AutopilotDriver({
+    ...config.autopilot,
+    votersMax: config.consensus.maxVoters,
+    raft: () => agreement.status().raft,
+    gossip,
+    state: cluster.state,
+    change: (...change) => cluster.change(...change),
+    ...ports,
+  })
+  const look = (): void => autopilot.look()
+  agreement.onStatus(look)
+  agreement.onNews(look)
+  gossip.onMember(look)
+  autopilot.start()
+  return autopilot
+}
+
+export type StartAutopilotOptions = Pick<AutopilotDriverOptions, 'events' | 'clock' | 'random' | 'log'> & {
+  readonly config: Config
+  readonly agreement: Agreement
+  readonly gossip: GossipDriver
 }
 
 const beatMs = 1000

@@ -9,12 +9,7 @@ import { makeAdmin } from '../admin/admin.ts'
 import { Metrics } from '../admin/metrics.ts'
 import { makeCallIds } from '../calls/call-ids.ts'
 import { Dispatch } from '../calls/dispatch.ts'
-import { KeptCalls } from '../calls/kept-calls.ts'
-import { Mailboxes } from '../calls/mailboxes.ts'
-import { MeasuredUpstreams } from '../calls/measured-upstreams.ts'
-import { Serve } from '../calls/serve.ts'
 import type { Config } from '../config/schema.ts'
-import { upstreamServersOf } from '../config/servers.ts'
 import { startConsensusThread } from '../consensus/thread.ts'
 import { makeGateway } from '../gateway/gateway.ts'
 import { ClusterSecret } from '../identity/secret.ts'
@@ -22,15 +17,16 @@ import type { Log } from '../log/log.ts'
 import { makeLog } from '../log/pino-log.ts'
 import { RoundRobin } from '../routing/choose.ts'
 import { View } from '../routing/view.ts'
-import { makeUpstreams } from '../upstream/upstreams.ts'
 import { listenAddress, startAgreement } from './agreement.ts'
-import { AutopilotDriver } from './autopilot.ts'
+import { startAutopilot } from './autopilot.ts'
 import { ClientSessions } from './client-sessions.ts'
 import { ClusterEvents } from './cluster-events.ts'
 import { Directory } from './directory.ts'
 import { Draining } from './draining.ts'
 import { DrainingMembers } from './draining-members.ts'
+import { makeHttpFront } from './http-front.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
+import { makeLocalServers } from './local-servers.ts'
 import { NodeCommands } from './node-commands.ts'
 import { OperatorTokens } from './operator-tokens.ts'
 import { settleMembership } from './membership.ts'
@@ -171,64 +167,26 @@ async function startParts(
   })
   wasWanted = (error) => error.code === 'removed' && draining.removed()
 
-  const servers = upstreamServersOf(config, { ...config.node.labels, node })
-  const boxes = new Mailboxes({ epoch: generation, clock })
-  stops.add('mailboxes', () => boxes.stop())
-  const upstreams = makeUpstreams({
-    node,
+  const servers = makeLocalServers(node, {
+    config,
     generation,
-    servers,
+    version,
+    cluster,
     sessions,
-    mail: (session, mail) => boxes.put(session, mail),
-    dataDir: config.node.dataDir,
-    log,
+    traffic,
+    takesCalls: () => draining.takesCalls,
+    publish: (replica) => publisher.setReplica(replica),
     clock,
     random,
-    version,
-    onStatus(name, upstream) {
-      const server = servers.find((each) => each.name === name)
-      if (server === undefined) return
-      const { priority, link, whenUnavailable, groups } = server
-      const transport = link.kind
-      publisher.setReplica({
-        node,
-        generation,
-        server: name,
-        transport,
-        priority,
-        whenUnavailable,
-        groups,
-        ...upstream,
-      })
-    },
+    log,
   })
-  const measured = new MeasuredUpstreams(upstreams, clock)
-  const kept = new KeptCalls({ node, upstreams: measured, clock, log, unattended: traffic })
-  stops.add('kept-calls', () => kept.stop())
-  sessions.onEnded((ids) => {
-    kept.sessionsEnded(ids)
-    boxes.sessionsEnded(ids)
-    upstreams.sessionsEnded(ids)
-  })
-  cluster.watch(({ sessionsPinned }) => sessionsPinned.forEach((pin) => upstreams.pinned(pin)))
-  const serve = new Serve({
-    here: kept,
-    runs: (server) => upstreams.has(server),
-    takes: () => draining.takesCalls,
-  })
+  stops.add('local-servers', () => servers.stop())
+  const { upstreams, kept, boxes } = servers
   const peers = await openPeerNetwork({
     config,
     version,
     agreement,
-    here: {
-      serve: {
-        call: (call, caller) => traffic.during(() => serve.call(call, caller)),
-        resume: (ref, caller) => traffic.during(() => serve.resume(ref, caller)),
-      },
-      kept,
-      boxes,
-      upstreams,
-    },
+    here: servers,
     http: httpAddress,
     clock,
     random,
@@ -267,8 +225,8 @@ async function startParts(
     capacity: config.node.capacity,
     consensus: () => agreement.status(),
     cluster,
-    calls: () => ({ ...calls.counters, active: calls.counters.active + serve.counters.active }),
-    takeServers: () => measured.take(),
+    calls: () => ({ ...calls.counters, active: calls.counters.active + servers.servedActive() }),
+    takeServers: () => servers.takeServed(),
     clock,
   })
   stops.add('self-report', () => selfReport.stop())
@@ -335,23 +293,8 @@ async function startParts(
   agreement.onStatus(() => events.raftChanged(agreement.status().raft))
   events.raftChanged(agreement.status().raft)
   peers.gossip.onMember((event) => events.memberChanged(event))
-  const autopilot = new AutopilotDriver({
-    ...config.autopilot,
-    votersMax: config.consensus.maxVoters,
-    raft: () => agreement.status().raft,
-    gossip: peers.gossip,
-    state: cluster.state,
-    change: (...change) => cluster.change(...change),
-    events,
-    clock,
-    random,
-    log,
-  })
+  const autopilot = startAutopilot({ config, agreement, gossip: peers.gossip, events, clock, random, log })
   stops.add('autopilot', () => autopilot.stop())
-  agreement.onStatus(() => autopilot.look())
-  agreement.onNews(() => autopilot.look())
-  peers.gossip.onMember(() => autopilot.look())
-  autopilot.start()
   peers.gossip.onChange((change) => {
     const said = drainingMembers.told(change)
     if (said !== null) events.drainingChanged(change.owner, said)
@@ -408,14 +351,7 @@ async function startParts(
     now: () => clock.now(),
   })
   const admin = makeAdmin({ needs, metrics, clock, log, origins, health, onBroken: (error) => failed(broken(error)) })
-  http.serve((req, res) => {
-    const path = pathOf(req.url)
-    // A connection that stays would bring the next request here too.
-    if (draining.phase !== 'serving') res.setHeader('Connection', 'close')
-    if (isWork(req.method, path)) traffic.beginUntilClosed(res)
-    if (gateway.serves(path)) gateway.handle(req, res)
-    else admin.listener(req, res)
-  })
+  http.serve(makeHttpFront({ gateway, admin: admin.listener, draining, traffic }))
   // What is wanted of this node may be known already.
   draining.look()
 
@@ -454,13 +390,4 @@ function broken(cause: InvariantError): OperatingError {
 
 function abandoned(node: NodeId): OperatingError {
   return new OperatingError('outcome-unknown', `node ${node} was drained and ended the call; it may have been done`)
-}
-
-/** Requests that a drain lets end: all that may change something, but for what operators want of the cluster. */
-function isWork(method: string | undefined, path: string): boolean {
-  return method !== 'GET' && method !== 'HEAD' && /^\/(?:mcp|messages|v1\/kv|v1\/tools)(?:\/|$)/.test(path)
-}
-
-function pathOf(url: string | undefined): string {
-  return url?.split('?', 1)[0] ?? '/'
 }
