@@ -12,10 +12,10 @@ export type HttpTellsOptions = {
   readonly limits: UpstreamLimits
   readonly log: Log
   /** Null: it did not end in time. */
-  post(text: string): Promise<ExchangeEnd | null>
-  pause(ms: number): Promise<void>
+  readonly post: (text: string) => Promise<ExchangeEnd | null>
+  readonly pause: (ms: number) => Promise<void>
   /** The link is of no use to who asks. One clause. */
-  failed(reason: string): void
+  readonly failed: (reason: string) => void
 }
 
 export class HttpTells {

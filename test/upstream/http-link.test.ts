@@ -126,7 +126,7 @@ describe('the link to a Streamable HTTP server', () => {
       expect(answers.length).toBeLessThanOrEqual(taken + 2)
       response.writeHead(202).end()
     }
-    expect(answers.map(({ id }) => id).sort()).toEqual(['a', 'b', 'c', 'd', 'e'])
+    expect(new Set(answers.map(({ id }) => id))).toEqual(new Set(['a', 'b', 'c', 'd', 'e']))
     await waitFor('the acknowledgements', () => test.liveTimers() === 0)
     expect(answers).toHaveLength(5)
     expect(test.log.lines.filter(({ event }) => event === 'upstream-message-dropped')).toEqual([])
@@ -155,7 +155,7 @@ describe('the link to a Streamable HTTP server', () => {
     expect((await test.call('http', 'x')).kind).toBe('result')
     await waitFor('the last try', () => tries.length === 4)
     await waitFor('its acknowledgement', () => test.liveTimers() === 0)
-    expect(tries.sort()).toEqual(['refused', 'taken', 'taken', 'taken'])
+    expect(tries.filter((id) => id === 'taken')).toHaveLength(3)
     expect(test.log.lines.map(({ event }) => event)).toContain('upstream-answer-refused')
     expect(test.upstreams.statuses().get('http' as ServerName)?.status).toBe('ready')
   })
