@@ -20,6 +20,7 @@ type Work = { hear(text: string): void; end(outcome: Outcome): void; readonly ca
 /** What a server's node has: calls that are kept, and servers that do what the test says. */
 function keeping() {
   const works: Work[] = []
+  const told = { unattended: (): void => undefined }
   const kept = new KeptCalls({
     node: 'b' as NodeId,
     upstreams: {
@@ -31,8 +32,9 @@ function keeping() {
     },
     clock: realClock,
     log: silentLog,
+    unattended: { begin: () => told.unattended(), end: () => undefined },
   })
-  return { kept, works, work: (at = 0): Work => works[at] ?? expect.fail('nothing is performed') }
+  return { kept, works, told, work: (at = 0): Work => works[at] ?? expect.fail('nothing is performed') }
 }
 
 async function three(limits: Partial<CallsLaneOptions> = {}) {
@@ -108,7 +110,7 @@ describe('a call whose client’s node dies', () => {
 
 describe('a call whose link breaks while both nodes live', () => {
   it('goes on as soon as the link is there again: nothing is missed, and nothing is heard twice', async () => {
-    const { a, b, works, work, kept } = await three()
+    const { a, b, works, work, told } = await three()
     const asked = ask(a, b, withOrigin())
     await waitFor('the call', () => works.length === 1)
     for (const n of seqs(1, 30)) work().hear(`${n}`)
@@ -116,8 +118,9 @@ describe('a call whose link breaks while both nodes live', () => {
     b.transport.disconnect(a.node)
     for (const n of seqs(31, 60)) work().hear(`${n}`)
     await heard(asked, 60)
+    const isUnattended = new Promise<void>((resolve) => (told.unattended = resolve))
     a.transport.disconnect(b.node)
-    await waitFor('the end of the link', () => kept.counters.unattended === 1)
+    await isUnattended
     work().end(result('"done"'))
     expect(await asked.promise).toEqual(result('"done"'))
     expect(asked.seqs).toEqual(seqs(1, 60))
@@ -159,6 +162,8 @@ describe('a call whose link breaks while both nodes live', () => {
     await waitFor('the cancellations', () => works.every(({ cancelled }) => cancelled.aborted))
     expect([work(0).cancelled.reason, work(1).cancelled.reason]).toEqual([null, '{"requestId":2}'])
     expect([here.outcome, kept.counters.inWork]).toEqual([{ kind: 'cancelled' }, 0])
+    // Each by who cancels it; nobody comes back for the rest of a call that has been given up.
+    expect(kept.counters.resumed).toBe(2)
   })
 
   it('is waited for no more when its node stops', async () => {
