@@ -158,6 +158,22 @@ describe.each([
     await waitFor('the cancel', () => performed.signal.aborted)
   })
 
+  it('hears nothing more of a call that it has cancelled', async () => {
+    const { streams, posts } = await start({ deaf: true })
+    const { stream, path } = await openStream(streams)
+    await post(posts, path, initializeText())
+    await post(posts, path, toolCall({ id: '1', tool: 'files__wait' }))
+    const cancel = '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}'
+    await post(posts, path, cancel)
+    const performed = streams.calls[0]
+    expect(performed?.signal.aborted).toBe(true)
+    performed?.hear('{"late":"event"}')
+    performed?.end({ kind: 'result', result: asJsonText('{"late":"result"}') })
+    await waitFor('the end', () => streams.gateway.counters().activeCalls === 0)
+    await post(posts, path, request('2', 'ping'))
+    expect(await stream.until((text) => text.includes('"id":2'))).not.toContain('late')
+  })
+
   it('hears of servers what concerns no call, with the names that it knows', async () => {
     const { streams, posts } = await start()
     const { stream, path, id } = await openStream(streams)
@@ -209,6 +225,21 @@ describe.each([
     streams.sessions.failure = null
     expect((await post(posts, path, initializeText())).status).toBe(202)
     await stream.until((text) => text.includes('"serverInfo"'))
+  })
+
+  it('has nothing in work after its stream has ended, though the cluster can not end its session now', async () => {
+    const { streams, posts } = await start()
+    const { stream, path, id } = await openStream(streams)
+    await post(posts, path, initializeText())
+    await post(posts, path, toolCall({ id: '1', tool: 'files__wait' }))
+    streams.sessions.failure = new OperatingError('no-quorum', 'no majority answers')
+    await stream.cancel()
+    await waitFor('the cancel', () => streams.calls[0]?.signal.aborted)
+    expect(streams.sessions.find(id)).toBeDefined()
+    expect((await post(posts, path, request('2', 'ping'))).status).toBe(404)
+    const touched = streams.sessions.touched.length
+    await waitFor('the end of the call', () => streams.gateway.counters().activeCalls === 0)
+    expect(streams.sessions.touched.length - touched).toBeLessThan(2)
   })
 
   it('leaves no session behind when its stream ends before its session is committed', async () => {
@@ -290,6 +321,14 @@ describe('the rules of HTTP+SSE', () => {
     streams.calls[0]?.end({ kind: 'result', result: asJsonText('{}') })
     await waitFor('the end', () => streams.gateway.counters().activeCalls === 0)
     expect(await size(200)).toBe(202)
+  })
+
+  it('nothing is taken before initialize', async () => {
+    const [under] = (await startCluster(['n1'])) as [TestNode]
+    const { path } = await openStream(under)
+    expect((await post(under, path, request('1', 'ping'))).status).toBe(404)
+    expect((await post(under, path, initializeText())).status).toBe(202)
+    expect((await post(under, path, request('1', 'ping'))).status).toBe(202)
   })
 
   it('a session may be idle for two minutes, whatever others may be, and less where they may', async () => {

@@ -65,8 +65,10 @@ describe('a message that is handed over', () => {
     })
     const answer = codeOf(a.lane.handing.hand(b.node, session, Buffer.from('1')))
     await taken.promise
+    const closedAt = performance.now()
     await b.links.close()
     expect(await answer).toBe('outcome-unknown')
+    expect(performance.now() - closedAt).toBeLessThan(3000)
   })
 
   it('is answered by the node that was asked only', async () => {
