@@ -114,6 +114,11 @@ export class StdioBridge {
     }
   }
 
+  /** A line of which nobody knows what it was. */
+  refuse(message: string): void {
+    this.#answer(null, toJsonText({ code: bridgeCodes.invalidRequest, message }))
+  }
+
   /** Settles when every request has its answer, or after so long. */
   async finish(limitMs: number): Promise<void> {
     const waiting = new AbortController()

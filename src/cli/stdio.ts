@@ -49,7 +49,7 @@ async function bridge(terminal: Terminal, options: StdioOptions): Promise<ExitCo
   const names = urls.map((url) => `${url.origin}${url.pathname}`)
   say(terminal, `MCP on stdin and stdout for ${names.join(', ')}; ends with stdin`)
   const read = async (): Promise<void> => {
-    for await (const line of linesOf(terminal)) await bridge.take(line)
+    for await (const line of linesOf(terminal, bridge)) await bridge.take(line)
     await bridge.finish(answersLimitMs)
   }
   await Promise.race([read(), aborted(terminal.interrupted), aborted(terminal.unread)])
@@ -73,13 +73,17 @@ function urlsOf({ url, path }: StdioOptions, fromEnv: string | undefined): reado
   })
 }
 
-async function* linesOf(terminal: Terminal): AsyncGenerator<string, void, void> {
+async function* linesOf(terminal: Terminal, bridge: StdioBridge): AsyncGenerator<string, void, void> {
   const lines: string[] = []
   const splitter = new LineSplitter(lineBytesMax, {
     line: (text) => {
       if (text.trim() !== '') lines.push(text)
     },
-    tooLong: () => warn(terminal, `a line of more than ${lineBytesMax} bytes was dropped`),
+    tooLong() {
+      const message = `a line of more than ${lineBytesMax} bytes was dropped`
+      warn(terminal, message)
+      bridge.refuse(message)
+    },
   })
   try {
     for await (const part of terminal.stdin) {

@@ -36,6 +36,21 @@ describe('quorate stdio', () => {
     expect(node.asked.map(({ path: asked }) => asked)).toEqual(['/mcp/files', '/mcp/files', '/mcp/files'])
   })
 
+  it('answers a line that is too long to be read, and goes on with the next', async () => {
+    const node = await startNode()
+    const running = start(['--url', node.url.origin])
+    running.child.stdin?.write(initialize)
+    running.child.stdin?.write(`"${'x'.repeat(17 * 1024 * 1024)}"\n`)
+    running.child.stdin?.end('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n')
+    await ended(running)
+    const answers = running.out.stdout.trimEnd().split('\n')
+    expect(answers.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+      { id: 0 },
+      { id: null, error: { code: -32_600, message: expect.stringContaining('16777216') } },
+      { id: 1 },
+    ])
+  })
+
   it('ends its session at a signal, also while a request has no answer', async () => {
     const node = await startNode(({ name }) => name === 'tools/call')
     const running = start(['--url', node.url.href])
