@@ -4,11 +4,21 @@ import { editJson, jsonMembers, sliceJson, type JsonText } from '../std/json-tex
  * The one thing that changes in a client's params on their way down: `_meta.progressToken`. Clients choose equal
  * tokens, so each request carries its own id as token instead; every other byte stays.
  */
-export function withProgressToken(params: JsonText, id: number): { params: JsonText; token: JsonText | null } {
-  const meta = jsonMembers(params).get('_meta')
+export function withProgressToken(params: JsonText, id: number): OwnParams {
+  const members = jsonMembers(params)
+  const meta = members.get('_meta')
   const range = meta === undefined ? undefined : jsonMembers(params, meta.start).get('progressToken')
-  if (range === undefined) return { params, token: null }
-  return { params: editJson(params, [{ ...range, text: String(id) }]), token: sliceJson(params, range) }
+  const wantsTask = members.has('task')
+  if (range === undefined) return { params, token: null, wantsTask }
+  return { params: editJson(params, [{ ...range, text: String(id) }]), token: sliceJson(params, range), wantsTask }
+}
+
+export type OwnParams = {
+  readonly params: JsonText
+  /** The client's own; null: it has none. */
+  readonly token: JsonText | null
+  /** Whether the params ask for a task; they are read once. */
+  readonly wantsTask: boolean
 }
 
 const namedBy = ['name', 'uri']

@@ -1,6 +1,6 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Clock, Timer } from '../std/clock.ts'
-import { deferred } from '../std/deferred.ts'
+import { deferred, type Deferred } from '../std/deferred.ts'
 import { editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
 import type { Signal } from '../std/signal.ts'
 import type { CallOrigin, Outcome } from '../calls/call.ts'
@@ -51,14 +51,13 @@ export type UnderWay = {
 export type RequestsOptions = {
   readonly server: string
   readonly clock: Clock
-  /** A call has its result: params and result as they were, its id upstream and the caller's own token. */
+  /** A call that wants to be a task has its result: as it was, with its id upstream and the caller's own token. */
   answered(call: AnsweredCall): void
 }
 
 export type AnsweredCall = {
   readonly id: number
   readonly party: Party
-  readonly params: JsonText
   readonly token: JsonText | null
   readonly result: JsonText
 }
@@ -68,12 +67,28 @@ export class Requests {
   readonly #link: Link
   /** In the order of their coming. */
   readonly #pending = new Map<number, Pending>()
-  #drained = deferred<void>()
+  readonly #events: PendingEvents
+  /** Null: nobody waits for it. */
+  #drained: Deferred<void> | null = null
   #nextId = 1
 
   constructor(options: RequestsOptions, link: Link) {
     this.#options = options
     this.#link = link
+    this.#events = {
+      timedOut: (pending) =>
+        this.#abandon(pending, toJsonText({ requestId: pending.id, reason: 'timed out' }), (way) =>
+          this.#timedOut(way, pending),
+        ),
+      cancelled: (pending, said) =>
+        this.#abandon(pending, cancelParams(pending.id, said), () => ({ kind: 'cancelled' })),
+      settled: ({ id }) => {
+        this.#pending.delete(id)
+        if (this.#pending.size > 0) return
+        this.#drained?.resolve()
+        this.#drained = null
+      },
+    }
   }
 
   /** Never rejects. */
@@ -82,22 +97,7 @@ export class Requests {
     const id = this.#nextId
     this.#nextId += 1
     return new Promise((resolve) => {
-      const pending = new Pending(request, id, this.#options.clock, {
-        timedOut: () =>
-          this.#abandon(id, toJsonText({ requestId: id, reason: 'timed out' }), (way) => this.#timedOut(way, pending)),
-        cancelled: () => {
-          const said = request.cancelled === null ? null : cancellationOf(request.cancelled)
-          this.#abandon(id, cancelParams(id, said), () => ({ kind: 'cancelled' }))
-        },
-        settled: (outcome) => {
-          this.#pending.delete(id)
-          if (this.#pending.size === 0) {
-            this.#drained.resolve()
-            this.#drained = deferred()
-          }
-          resolve(outcome)
-        },
-      })
+      const pending = new Pending(request, { id, clock: this.#options.clock, events: this.#events, resolve })
       this.#pending.set(id, pending)
       this.#link.request(id, requestText(id, request.method, pending.params))
     })
@@ -107,9 +107,9 @@ export class Requests {
     const pending = this.#pending.get(id)
     // Late, after a cancel or a time-out: nobody waits for it.
     if (pending === undefined) return
-    const { party, params, token } = pending
-    if (outcome.kind === 'result' && party !== null)
-      this.#options.answered({ id, party, params, token, result: outcome.result })
+    const { party, token } = pending
+    if (pending.wantsTask && outcome.kind === 'result' && party !== null)
+      this.#options.answered({ id, party, token, result: outcome.result })
     pending.settle(outcome)
     this.#link.release(id)
   }
@@ -159,6 +159,7 @@ export class Requests {
   /** Settles when everything under way has ended by itself. */
   drained(): Promise<void> {
     if (this.#pending.size === 0) return Promise.resolve()
+    this.#drained ??= deferred()
     return this.#drained.promise
   }
 
@@ -167,13 +168,11 @@ export class Requests {
     for (const [id, pending] of this.#pending) pending.settle(this.#unknown(`${end.reason} during`, id))
   }
 
-  #abandon(id: number, params: JsonText, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
-    const pending = this.#pending.get(id)
-    if (pending === undefined) return
+  #abandon(pending: Pending, params: JsonText, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
     // The protocol has no cancel for it; its connection is closed instead.
     if (pending.method === 'initialize') return pending.settle(outcome('sent'))
     const cancelText = notificationText('notifications/cancelled', params)
-    pending.settle(outcome(this.#link.abandon(id, cancelText)))
+    pending.settle(outcome(this.#link.abandon(pending.id, cancelText)))
   }
 
   #unknown(clause: string, id: number): ConnectionOutcome {
@@ -205,10 +204,18 @@ export function notSent(server: string, clause: string): ConnectionOutcome {
   return { kind: 'not-sent', error: new OperatingError('server-unavailable', message, { retry: 'elsewhere' }) }
 }
 
+/** Of all of them alike, so that a call needs none of its own. `said`: the client's own params. */
 type PendingEvents = {
-  timedOut(): void
-  cancelled(): void
-  settled(outcome: ConnectionOutcome): void
+  timedOut(pending: Pending): void
+  cancelled(pending: Pending, said: JsonText | null): void
+  settled(pending: Pending): void
+}
+
+type PendingOptions = {
+  readonly id: number
+  readonly clock: Clock
+  readonly events: PendingEvents
+  resolve(outcome: ConnectionOutcome): void
 }
 
 class Pending {
@@ -217,11 +224,12 @@ class Pending {
   readonly params: JsonText
   /** The caller's own token; null: it wants no progress. */
   readonly token: JsonText | null
+  /** It asks to be a task, whose id its result would say. */
+  readonly wantsTask: boolean
   readonly party: Party | null
   readonly #time: CallTime
   readonly #cancelled: Signal | null
-  readonly #clock: Clock
-  readonly #events: PendingEvents
+  readonly #options: PendingOptions
   readonly #startedAt: number
   #deadline: number
   #timer: Timer
@@ -229,17 +237,18 @@ class Pending {
   #isExtended = false
   #isOver = false
 
-  constructor({ method, params, time, party, cancelled }: Request, id: number, clock: Clock, events: PendingEvents) {
+  constructor({ method, params, time, party, cancelled }: Request, options: PendingOptions) {
+    const { id, clock } = options
     const asked = withProgressToken(params, id)
     this.id = id
     this.method = method
     this.params = asked.params
     this.token = asked.token
+    this.wantsTask = asked.wantsTask
     this.party = party
     this.#time = time
     this.#cancelled = cancelled
-    this.#clock = clock
-    this.#events = events
+    this.#options = options
     this.#startedAt = clock.monotonic()
     this.#deadline = this.#startedAt + time.leftMs
     this.#timer = clock.after(time.leftMs, this.#onTimer)
@@ -255,13 +264,14 @@ class Pending {
     this.#isOver = true
     this.#timer.cancel()
     this.#cancelled?.removeEventListener('abort', this.#onAbort)
-    this.#events.settled(outcome)
+    this.#options.events.settled(this)
+    this.#options.resolve(outcome)
   }
 
   /** It lives: from now on it has its whole time again, but never more than the most that it may have. */
   extend(): void {
     const { timeoutMs, leftMaxMs } = this.#time
-    const now = this.#clock.monotonic()
+    const now = this.#options.clock.monotonic()
     const deadline = Math.min(now + timeoutMs, this.#startedAt + leftMaxMs)
     if (deadline <= this.#deadline) return
     this.#deadline = deadline
@@ -283,16 +293,19 @@ class Pending {
   }
 
   tookMs(): number {
-    return this.#isExtended ? Math.round(this.#clock.monotonic() - this.#startedAt) : this.#time.timeoutMs
+    return this.#isExtended ? Math.round(this.#options.clock.monotonic() - this.#startedAt) : this.#time.timeoutMs
   }
 
-  readonly #onAbort = (): void => this.#events.cancelled()
+  readonly #onAbort = (): void => {
+    const said = this.#cancelled === null ? null : cancellationOf(this.#cancelled)
+    this.#options.events.cancelled(this, said)
+  }
 
   readonly #onTimer = (): void => {
     if (this.#pauses > 0) this.extend()
-    const leftMs = this.#deadline - this.#clock.monotonic()
-    if (leftMs <= 0) this.#events.timedOut()
-    else this.#timer = this.#clock.after(leftMs, this.#onTimer)
+    const leftMs = this.#deadline - this.#options.clock.monotonic()
+    if (leftMs <= 0) this.#options.events.timedOut(this)
+    else this.#timer = this.#options.clock.after(leftMs, this.#onTimer)
   }
 }
 

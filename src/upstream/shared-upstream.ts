@@ -6,7 +6,7 @@ import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText
 import type { Signal } from '../std/signal.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Clients } from './clients.ts'
-import { paramOf, parseObject, type ServerNotification, type ServerRequest } from './json-rpc.ts'
+import { errorObject, paramOf, parseObject, type ServerNotification, type ServerRequest } from './json-rpc.ts'
 import type { Audience, McpConnection } from './mcp-connection.ts'
 import { listsChangedBy, type ListKind } from './offer-lists.ts'
 import type { Questions } from './questions.ts'
@@ -14,6 +14,7 @@ import type { Party, UnderWay } from './requests.ts'
 import { SharedLevels } from './shared-levels.ts'
 import { SharedSubscriptions, type Hearer } from './shared-subscriptions.ts'
 import { SupervisedUpstream, type SupervisedOptions } from './supervised-upstream.ts'
+import type { TaskOwners } from './task-owners.ts'
 import type { UpstreamStatus } from './upstream.ts'
 
 /**
@@ -82,6 +83,14 @@ export class SharedUpstream implements Audience {
         return this.#subscribe(call, session, { hear, cancelled })
       case 'resources/unsubscribe':
         return this.#unsubscribe(call, session, { hear, cancelled })
+      case 'tasks/get':
+      case 'tasks/result':
+      case 'tasks/cancel': {
+        const isForeign = this.#tasks?.isForeign(parseObject(call.params)?.['taskId'], session) === true
+        return isForeign ? Promise.resolve(noSuchTask) : this.#supervised.call(call, hear, cancelled)
+      }
+      case 'tasks/list':
+        return this.#listTasks(call, session, { hear, cancelled })
       default:
         return this.#supervised.call(call, hear, cancelled)
     }
@@ -106,7 +115,7 @@ export class SharedUpstream implements Audience {
   }
 
   sessionsEnded(ended: ReadonlySet<SessionId>): void {
-    this.#supervised.connection?.tasks.sessionsEnded(ended)
+    this.#tasks?.sessionsEnded(ended)
     for (const session of ended) {
       this.#levels.remove(session)
       this.release(session)
@@ -199,6 +208,16 @@ export class SharedUpstream implements Audience {
     if (origin === null) return true
     const level = paramOf(notification, 'level')
     return !isLogLevel(level) || this.#levels.passes(origin.session, level, this.#level !== null)
+  }
+
+  get #tasks(): TaskOwners | null {
+    return this.#supervised.connection?.tasks ?? null
+  }
+
+  async #listTasks(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
+    const outcome = await this.#supervised.call(call, hear, cancelled)
+    if (outcome.kind !== 'result' || this.#tasks === null) return outcome
+    return { kind: 'result', result: this.#tasks.withoutForeign(outcome.result, session) }
   }
 
   async #setLevel(call: Call, session: SessionId, { hear, cancelled }: Caller): Promise<Outcome> {
@@ -301,5 +320,8 @@ export class SharedUpstream implements Audience {
 }
 
 type Caller = { readonly hear: Hear; readonly cancelled: Signal }
+
+/** As a server says it of an id that it does not know. */
+const noSuchTask: Outcome = { kind: 'error', error: errorObject(-32_602, 'Task not found') }
 
 const done: Outcome = { kind: 'result', result: asJsonText('{}') }

@@ -1,12 +1,12 @@
 import type { SessionId } from '../vocabulary/ids.ts'
 import { isObject } from '../std/is-object.ts'
-import { jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
+import { editJson, jsonElements, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
 import { edited, parseObject, paramOf, paramRange, type ServerNotification } from './json-rpc.ts'
 import type { AnsweredCall } from './requests.ts'
 
 /**
  * Whose the tasks of one connection are: what a server tells of a task after the call that began it has been answered
- * goes to the session of that call, with its own progress token.
+ * goes to the session of that call, with its own progress token; no other learns of it that knows or guesses its id.
  */
 export class TaskOwners {
   /** Beyond, the oldest is forgotten: its session has to ask for the status itself. */
@@ -19,8 +19,8 @@ export class TaskOwners {
   }
 
   /** Remembers the task that the call has begun, if it did. */
-  answered({ id, party, params, token, result }: AnsweredCall): void {
-    if (party.origin === null || !jsonMembers(params).has('task')) return
+  answered({ id, party, token, result }: AnsweredCall): void {
+    if (party.origin === null) return
     const task = parseObject(result)?.['task']
     if (!isObject(task) || typeof task['taskId'] !== 'string') return
     const owner: Owner = { session: party.origin.session, taskId: task['taskId'], requestId: id, token }
@@ -44,6 +44,24 @@ export class TaskOwners {
   sessionOf(notification: ServerNotification): SessionId | null {
     const taskId = paramOf(notification, 'taskId')
     return typeof taskId === 'string' ? (this.#byTask.get(taskId)?.session ?? null) : null
+  }
+
+  /** It is known to be another session's. */
+  isForeign(taskId: unknown, session: SessionId): boolean {
+    const owner = typeof taskId === 'string' ? this.#byTask.get(taskId) : undefined
+    return owner !== undefined && owner.session !== session
+  }
+
+  /** A result of `tasks/list` without those. */
+  withoutForeign(result: JsonText, session: SessionId): JsonText {
+    const tasks = parseObject(result)?.['tasks']
+    const range = jsonMembers(result).get('tasks')
+    if (!Array.isArray(tasks) || range === undefined) return result
+    const isForeign = (task: unknown): boolean => isObject(task) && this.isForeign(task['taskId'], session)
+    if (!tasks.some(isForeign)) return result
+    const elements = jsonElements(result, range.start)
+    const own = elements.filter((_, at) => !isForeign(tasks[at])).map((element) => sliceJson(result, element))
+    return editJson(result, [{ ...range, text: `[${own.join(',')}]` }])
   }
 
   sessionsEnded(ended: ReadonlySet<SessionId>): void {

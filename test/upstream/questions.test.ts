@@ -236,4 +236,17 @@ describe('a task', () => {
       expect([heard, mailsTo(test, b)]).toEqual([[], []])
     },
   )
+
+  it('on a process that sessions share is nothing to a session that did not begin it', async () => {
+    const { test, a, b } = await start({ isolation: 'shared' })
+    await test.call(name, '', {}, { session: a, params: '{"name":"task","task":{},"_meta":{"progressToken":1}}' })
+    const asked = (method: string, session: SessionId) =>
+      test.call(name, '', {}, { session, method, params: '{"taskId":"task-1"}' })
+    for (const method of ['tasks/get', 'tasks/result', 'tasks/cancel'])
+      expect(await asked(method, b)).toEqual({ kind: 'error', error: '{"code":-32602,"message":"Task not found"}' })
+    expect(await asked('tasks/get', a)).toMatchObject({ kind: 'result' })
+    const [own, other] = ['{"taskId":"task-1","ttl":null}', '{"taskId":"task-0","ttl":null}']
+    expect(await asked('tasks/list', a)).toEqual({ kind: 'result', result: `{"unusual":1,"tasks":[${other},${own}]}` })
+    expect(await asked('tasks/list', b)).toEqual({ kind: 'result', result: `{"unusual":1,"tasks":[${other}]}` })
+  })
 })
