@@ -143,6 +143,13 @@ describe('HTTP+SSE', () => {
     await second.restart()
   })
 
+  it('leaves no session behind when its node is stopped', async () => {
+    await connect(sse(cluster.node('n1').url, cluster.node('n2').url))
+    await waitFor('its session', async () => (await sessions()).length > 0)
+    await cluster.node('n1').restart()
+    await waitFor('the end of its session', async () => (await sessions()).length === 0)
+  })
+
   it('says within 3 s that the outcome of a call is unknown whose node is killed', async () => {
     const client = await connect(sse(cluster.node('n1').url, cluster.node('n2').url))
     let killedAt = 0
