@@ -52,6 +52,7 @@ const subscriptionsMax = 256
 /** A cancel waits so long for a sign that its request has come in: they travel on different connections. */
 const cancelDelayMs = 250
 const deleteLimitMs = 1000
+const levelSetting = 'level'
 
 /** What reads, or sets what is set already. */
 const repeatable: readonly string[] = [
@@ -299,17 +300,22 @@ export class StdioBridge {
     if (session.protocolVersion !== lost.protocolVersion)
       return sessionError(`the session had ended, and a new one would speak ${session.protocolVersion}`)
     this.#options.say('the cluster had forgotten the session; going on with a new one')
-    const post = (text: string, isRequest: boolean): Promise<Delivered> =>
-      this.#deliveries.deliver({
+    const post = async (text: string, isRequest: boolean): Promise<boolean> => {
+      let isDone = !isRequest
+      const { kind } = await this.#deliveries.deliver({
         text,
         headers: headersOf(session),
         isRepeatable: true,
         isRequest,
         isWanted: () => true,
-        hear: () => undefined,
+        hear: (_, line) => (isDone = line.kind === 'answer' && line.result !== null),
       })
+      return kind === 'delivered' && isDone
+    }
     await post(notificationLine('notifications/initialized'), false)
-    for (const text of this.#settings.values()) await post(withId(text, own()), true)
+    for (const [name, text] of this.#settings)
+      if (!(await post(withId(text, own()), true)))
+        this.#options.say(`the new session lacks ${name === levelSetting ? 'the log level' : 'a subscription'}`)
     void this.#listen(session)
     for (const list of ['tools', 'resources', 'prompts'])
       if (isObject(this.#capabilities[list]) && this.#capabilities[list]['listChanged'] === true)
@@ -322,7 +328,7 @@ export class StdioBridge {
     { text, answer }: { readonly text: string; readonly answer: NodeLine },
   ): void {
     if (answer.kind !== 'answer' || answer.result === null) return
-    if (method === 'logging/setLevel') this.#settings.set(method, text)
+    if (method === 'logging/setLevel') this.#settings.set(levelSetting, text)
     if (method === 'resources/unsubscribe') this.#settings.delete(`subscription ${uri}`)
     if (method === 'resources/subscribe' && this.#settings.size <= subscriptionsMax)
       this.#settings.set(`subscription ${uri}`, text)

@@ -316,7 +316,11 @@ describe('a session that the cluster has forgotten', () => {
   it('is made anew with its level and subscriptions, and the client looks at the lists again', async () => {
     let opened = 0
     let forgotten = ''
-    const node = await startNode(({ name, headers, response }) => {
+    const node = await startNode(({ name, id, headers, response }) => {
+      if (name === 'resources/subscribe' && headers['mcp-session-id'] === 'session-2') {
+        answerJson(response, { id, error: { code: -32_002, message: 'gone' } })
+        return true
+      }
       if (name === 'initialize') {
         opened += 1
         response.setHeader('mcp-session-id', `session-${opened}`)
@@ -355,6 +359,7 @@ describe('a session that the cluster has forgotten', () => {
       'tools/call',
     ])
     expect(later.some(({ text }) => text.includes('"uri":"b"'))).toBe(true)
+    expect(under.said.filter((text) => text.includes('lacks'))).toEqual(['the new session lacks a subscription'])
   })
 
   it('listens once, also when the session is lost before the client has said that it is ready', async () => {
