@@ -56,20 +56,23 @@ describe('a message that is handed over', () => {
     expect(await hand(b.node, 1)).toBe('server-unavailable')
   })
 
-  it('is of unknown outcome when its node dies before it has answered', async () => {
-    const [a, b] = await pair()
-    const taken = deferred<void>()
-    b.lane.handing.onHanded(() => {
-      taken.resolve()
-      return new Promise(() => undefined)
-    })
-    const answer = codeOf(a.lane.handing.hand(b.node, session, Buffer.from('1')))
-    await taken.promise
-    const closedAt = performance.now()
-    await b.links.close()
-    expect(await answer).toBe('outcome-unknown')
-    expect(performance.now() - closedAt).toBeLessThan(3000)
-  })
+  it.each(['its node dies', 'this node stops'])(
+    'is of unknown outcome when %s before it is answered',
+    async (which) => {
+      const [a, b] = await pair()
+      const taken = deferred<void>()
+      b.lane.handing.onHanded(() => {
+        taken.resolve()
+        return new Promise(() => undefined)
+      })
+      const answer = codeOf(a.lane.handing.hand(b.node, session, Buffer.from('1')))
+      await taken.promise
+      const closedAt = performance.now()
+      await (which === 'its node dies' ? b : a).links.close()
+      expect(await answer).toBe('outcome-unknown')
+      expect(performance.now() - closedAt).toBeLessThan(3000)
+    },
+  )
 
   it('is answered by the node that was asked only', async () => {
     const b = await startNode('b')
