@@ -46,7 +46,8 @@ export class HttpLink implements Link {
     this.#options = options
     this.#server = server
     this.#events = events
-    this.#listenBackoff = new Backoff({ minMs: 1000, maxMs: options.limits.restartDelayMaxMs }, options.random)
+    const { listenDelayMinMs: minMs, restartDelayMaxMs: maxMs } = options.limits
+    this.#listenBackoff = new Backoff({ minMs, maxMs }, options.random)
     this.#tells = new HttpTells({
       ...options,
       post: (text) => this.#perform({ method: 'POST', body: text }),
@@ -134,19 +135,26 @@ export class HttpLink implements Link {
 
   listen(): void {
     if (this.#isClosed || this.#hasEnded) return
+    const { clock, limits } = this.#options
     const after = this.#heardId
+    let openedAt = Infinity
     const exchange: HttpExchange = this.#exchange(
       { method: 'GET', pool: 'streams', ...(after === null ? {} : { after }) },
       {
         accepted: () => {
-          this.#listenBackoff.reset()
+          openedAt = clock.monotonic()
           // Not all that give ids keep what is behind them.
           if (this.#hasListened) this.#events.missed()
           this.#hasListened = true
         },
-        message: (text) => this.#events.message(text, null),
+        message: (text) => {
+          this.#listenBackoff.reset()
+          this.#events.message(text, null)
+        },
         ended: (end) => {
           this.#others.delete(exchange)
+          // Some servers end it as soon as it is there, every time.
+          if (clock.monotonic() - openedAt >= limits.restartDelayMaxMs) this.#listenBackoff.reset()
           this.#heardId = end.kind === 'refused' || end.kind === 'too-large' ? null : (exchange.lastEventId ?? after)
           this.#listenAgain(end, { retryMs: exchange.retryMs, wasResumed: after !== null })
         },

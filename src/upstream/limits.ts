@@ -58,6 +58,8 @@ export type UpstreamLimits = {
   readonly resumeDelayMinMs: number
   readonly resumeDelayMaxMs: number
   readonly resumeFailuresMax: number
+  /** The shortest wait until a GET stream that ended is asked for again; the longest is that of a restart. */
+  readonly listenDelayMinMs: number
   readonly restartDelayMinMs: number
   readonly restartDelayMaxMs: number
   /** Restarts of a child process within the window before it is given up. */
@@ -102,6 +104,7 @@ export const defaultLimits: UpstreamLimits = {
   resumeDelayMinMs: 50,
   resumeDelayMaxMs: 30_000,
   resumeFailuresMax: 4,
+  listenDelayMinMs: 1000,
   restartDelayMinMs: 500,
   restartDelayMaxMs: 30_000,
   restartsMax: 10,

@@ -188,6 +188,24 @@ describe('the link to a Streamable HTTP server', () => {
     expect((await call).kind).toBe('unknown')
   })
 
+  it('asks less and less often for a GET stream that ends as soon as it is there', async () => {
+    const gets: number[] = []
+    await start({
+      limits: { listenDelayMinMs: 2 },
+      answer({ method }, response) {
+        if (method !== 'GET') return false
+        gets.push(performance.now())
+        sendEvent(response)
+        response.end()
+        return true
+      },
+    })
+    await waitFor('some', () => gets.length >= 9)
+    const [first, last] = [gets[0] ?? 0, gets[8] ?? 0]
+    // Waits are drawn, and the last four alone may be 512 ms long; without growth all would be 16 ms long.
+    expect(last - first).toBeGreaterThan(150)
+  })
+
   it('that loses its session in the handshake waits for no list of it', async () => {
     let sessions = 0
     const { url, close } = await listen((request, response) => {
