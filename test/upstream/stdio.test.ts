@@ -378,6 +378,15 @@ describe('a stdio server', () => {
     expect((await waiting).kind).toBe('not-sent')
   })
 
+  it('that does not read the answers to what it asks is ended, and starts again', async () => {
+    const test = await start([stdioServer('failing')], { stdinQueueBytesMax: 50_000, answersWaitingBytesMax: 50_000 })
+    await test.ready('failing')
+    const outcome = await test.call('failing', 'nag')
+    expect(outcome.kind).toBe('unknown')
+    expect(messageOf(outcome)).toContain('server failing does not read the answers to what it asks')
+    await waitFor('the next process', async () => (await test.call('failing', 'ok')).kind === 'result')
+  })
+
   it('takes a limited number of calls at once', async () => {
     const test = await start([stdioServer('failing')], { callsInFlightMax: 2 })
     await test.ready('failing')
