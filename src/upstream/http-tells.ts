@@ -49,7 +49,7 @@ export class HttpTells {
     }
     const bytes = Buffer.byteLength(text)
     if (this.#waiting.length > 0 && this.#waitingBytes + bytes > this.#options.limits.answersWaitingBytesMax) {
-      this.#options.failed('does not take the answers to what it asks')
+      this.#lost('does not take the answers to what it asks')
       return
     }
     this.#waiting.push(text)
@@ -67,7 +67,7 @@ export class HttpTells {
   }
 
   async #deliver(text: string): Promise<void> {
-    const { limits, log, post, pause, failed } = this.#options
+    const { limits, log, post, pause } = this.#options
     this.#underWay += 1
     for (let attempt = 1; ; attempt += 1) {
       const fate = fateOf(await post(text))
@@ -75,13 +75,19 @@ export class HttpTells {
       if (fate === 'refused') log.warn('upstream-answer-refused')
       if (fate !== 'lost') break
       if (attempt === limits.answerTriesMax) {
-        failed('could not be given an answer to what it asked')
+        this.#lost('could not be given an answer to what it asked')
         break
       }
       // A server that has it already does not know it any more: nothing is done twice.
       await pause(limits.resumeDelayMs)
     }
     this.#freed()
+  }
+
+  /** Said here, too: a link that takes no calls any more does not end again. */
+  #lost(reason: string): void {
+    this.#options.log.warn('upstream-answer-lost', { reason })
+    this.#options.failed(reason)
   }
 
   #freed(): void {
