@@ -26,7 +26,7 @@ export type UpstreamLimits = {
   readonly callsInFlightMax: number
   /** Questions to clients that wait for an answer, per connection; beyond, the oldest is taken back. */
   readonly questionsOpenMax: number
-  /** Tasks per connection of which it is remembered whose they are; beyond, the oldest is forgotten. */
+  /** Tasks, and elicitations by URL, of which it is remembered whose they are, each; beyond, the oldest is forgotten. */
   readonly taskOwnersMax: number
   /** Resources subscribed to by sessions that share an upstream, each by each; beyond: overloaded. */
   readonly subscriptionsMax: number

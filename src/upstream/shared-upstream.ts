@@ -40,6 +40,8 @@ export class SharedUpstream implements Audience {
    * are not asked.
    */
   readonly #sayers = new Set<SessionId>()
+  /** Whose the elicitations by URL are: that one is complete is told after its call, on no call's stream. */
+  readonly #elicitations = new Map<string, SessionId>()
   /** Which of the URIs the connection is subscribed to. */
   readonly #subscribed = new Set<string>()
   /** What the connection is set to; null: it was not set. */
@@ -116,6 +118,7 @@ export class SharedUpstream implements Audience {
 
   sessionsEnded(ended: ReadonlySet<SessionId>): void {
     this.#tasks?.sessionsEnded(ended)
+    for (const [id, session] of this.#elicitations) if (ended.has(session)) this.#elicitations.delete(id)
     for (const session of ended) {
       this.#levels.remove(session)
       this.release(session)
@@ -132,6 +135,11 @@ export class SharedUpstream implements Audience {
         return this.#options.questions.cancelled(connection.asker, notification, on)
       case 'notifications/resources/updated':
         return this.#resourceUpdated(notification)
+      case 'notifications/elicitation/complete': {
+        const session = this.#elicitations.get(String(paramOf(notification, 'elicitationId')))
+        if (on === null && session !== undefined) return this.#options.mail(session, text)
+        break
+      }
       case 'notifications/message': {
         // On the GET stream it may be about any session's call, also one that has ended: whoever else read it would read
         // what is not its own. On a pipe it precedes the answer of its call, so that the only one under way has said it.
@@ -157,6 +165,7 @@ export class SharedUpstream implements Audience {
       connection.refuse(request)
       return
     }
+    this.#rememberElicitation(request, session)
     questions.ask(request, {
       asker: connection.asker,
       on,
@@ -164,6 +173,15 @@ export class SharedUpstream implements Audience {
       call: on,
       deliver: (message) => (on.isOver ? this.#options.mail(session, message) : on.party.hear(message)),
     })
+  }
+
+  #rememberElicitation(request: ServerRequest, session: SessionId): void {
+    const id = request.method === 'elicitation/create' ? paramOf(request, 'elicitationId') : undefined
+    if (typeof id !== 'string') return
+    this.#elicitations.set(id, session)
+    const [oldest] = this.#elicitations.keys()
+    if (oldest !== undefined && this.#elicitations.size > this.#options.limits.taskOwnersMax)
+      this.#elicitations.delete(oldest)
   }
 
   taskProgress(session: SessionId, message: JsonText): void {

@@ -72,6 +72,22 @@ function dropped({ server, test }: { server: AskingServer; test: UnderTest }): n
 const levelsOf = (heard: Heard[]) => heard.map(({ params }) => params?.['level'])
 
 describe('a question on a connection that sessions share', () => {
+  it('by URL is complete for the session that was asked, on whatever stream that is told', async () => {
+    const { server, test, a } = await start(false)
+    const { heard, call } = await open({ server, test }, 'one', { session: a })
+    await waitFor('the GET stream', () => dropped({ server, test }) > 0)
+    const params = { mode: 'url', elicitationId: 'e-1', url: 'https://example.com', message: 'Go there' }
+    call.send({ id: 1, method: 'elicitation/create', params })
+    await waitFor('the question', () => heard.length === 1)
+    call.end()
+    for (const elicitationId of ['e-2', 'e-1'])
+      server.announce({ method: 'notifications/elicitation/complete', params: { elicitationId } })
+    await waitFor('the mail', () => test.mails.length > 0)
+    expect(test.mails.map(({ session, message }) => [session, heardOf(message).params])).toEqual([
+      [a, { elicitationId: 'e-1' }],
+    ])
+  })
+
   it('is not cancelled by a word on no stream of a call that fits another as well', async () => {
     const { server, test, a, b } = await start(false)
     const one = await open({ server, test }, 'one', { session: a })
