@@ -44,6 +44,8 @@ export class SharedUpstream implements Audience {
   readonly #elicitations = new Map<string, SessionId>()
   /** Which of the URIs the connection is subscribed to. */
   readonly #subscribed = new Set<string>()
+  /** By URI, what was said of it last and is not answered yet. */
+  readonly #turns = new Map<string, Promise<unknown>>()
   /** What the connection is set to; null: it was not set. */
   #level: LogLevel | null = null
 
@@ -266,13 +268,15 @@ export class SharedUpstream implements Audience {
     this.#listenTo(session)
     const isNew = !this.#subscriptions.has(session, uri)
     if (!this.#subscriptions.add(session, uri)) return { kind: 'rejected', error: this.#tooManySubscriptions() }
-    if (this.#subscribed.has(uri)) return done
-    const outcome = await this.#supervised.call(call, hear, cancelled)
-    if (outcome.kind === 'result') {
-      this.#subscribed.add(uri)
-      // Its session may have ended meanwhile.
-      if (!this.#subscriptions.isWanted(uri)) this.#sayUnsubscribed(uri)
-    } else if (isNew) this.#subscriptions.remove(session, uri)
+    const outcome = await this.#inTurn(uri, async () => {
+      if (this.#subscribed.has(uri)) return done
+      const said = await this.#supervised.call(call, hear, cancelled)
+      if (said.kind === 'result') this.#subscribed.add(uri)
+      return said
+    })
+    if (outcome.kind !== 'result' && isNew) this.#subscriptions.remove(session, uri)
+    // Its session may have ended meanwhile.
+    if (!this.#subscriptions.isWanted(uri)) this.#sayUnsubscribed(uri)
     return outcome
   }
 
@@ -281,10 +285,25 @@ export class SharedUpstream implements Audience {
     if (typeof uri === 'string') {
       this.#listenTo(session)
       this.#subscriptions.remove(session, uri)
-      if (this.#subscriptions.isWanted(uri)) return done
-      this.#subscribed.delete(uri)
+      return this.#inTurn(uri, async () => {
+        if (this.#subscriptions.isWanted(uri)) return done
+        this.#subscribed.delete(uri)
+        return this.#supervised.call(call, hear, cancelled)
+      })
     }
     return this.#supervised.call(call, hear, cancelled)
+  }
+
+  /** Requests over HTTP overtake each other: the end of one session's subscription must not end that of the next. */
+  async #inTurn(uri: string, say: () => Promise<Outcome>): Promise<Outcome> {
+    const before = this.#turns.get(uri)
+    const turn = before === undefined ? say() : before.then(say, say)
+    this.#turns.set(uri, turn)
+    try {
+      return await turn
+    } finally {
+      if (this.#turns.get(uri) === turn) this.#turns.delete(uri)
+    }
   }
 
   /** From now on the session says itself what it subscribes to; what it has said on another node stays. */

@@ -29,6 +29,8 @@ export type OpenCall = {
 export async function startAskingServer(options: {
   hasSessions: boolean
   refusedLevel?: string
+  /** Before an unsubscription is answered. */
+  unsubscribed?: Promise<void>
 }): Promise<AskingServer> {
   const sessions = new Set<string>()
   const calls = new Map<string, OpenCall>()
@@ -81,6 +83,10 @@ export async function startAskingServer(options: {
     if (method === 'logging/setLevel' && named?.level === options.refusedLevel) {
       const refusal = { jsonrpc: '2.0', id, error: { code: -32_602, message: 'not that level' } }
       return response.setHeader('content-type', 'application/json').end(JSON.stringify(refusal))
+    }
+    if (method === 'resources/unsubscribe' && options.unsubscribed !== undefined) {
+      await options.unsubscribed
+      heard.push({ session, what: `${what} is done`, message })
     }
     const list = /^resources\/(templates\/)?list$/.exec(method ?? '')
     if (list !== null)

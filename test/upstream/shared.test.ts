@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { UpstreamServer } from '../../src/upstream/upstream.ts'
 import type { QuestionId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
@@ -31,7 +32,7 @@ const askable = { capabilities: { elicitation: {} } }
 async function start(
   hasSessions: boolean,
   options: Partial<UpstreamServer> = {},
-  serverOptions: { refusedLevel?: string } = {},
+  serverOptions: { refusedLevel?: string; unsubscribed?: Promise<void> } = {},
 ) {
   const server = await startAskingServer({ hasSessions, ...serverOptions })
   servers.push(server)
@@ -218,6 +219,24 @@ describe('log messages on a connection that sessions share', () => {
 })
 
 describe('subscriptions on a connection that sessions share', () => {
+  it('begin anew only when the end of the one before is answered', async () => {
+    const released = deferred<void>()
+    const { server, test, a, b } = await start(false, {}, { unsubscribed: released.promise })
+    await test.call(name, '', {}, { session: a, ...subscribe('a://1') })
+    const ending = test.call(name, '', {}, { session: a, ...unsubscribe('a://1') })
+    const beginning = test.call(name, '', {}, { session: b, ...subscribe('a://1') })
+    await test.call(name, '', {}, { session: b, ...subscribe('a://2') })
+    await waitFor('the end', () => whats(server, /unsubscribe a/).length === 1)
+    released.resolve()
+    expect([(await ending).kind, (await beginning).kind]).toEqual(['result', 'result'])
+    expect(whats(server, /1/)).toEqual([
+      'resources/subscribe a://1',
+      'resources/unsubscribe a://1',
+      'resources/unsubscribe a://1 is done',
+      'resources/subscribe a://1',
+    ])
+  })
+
   it('end upstream when the session ended before the server took them, and are not made for one that has ended', async () => {
     const { server, test, a } = await start(false)
     const call = test.call(name, '', {}, { session: a, ...subscribe('a://1') })
