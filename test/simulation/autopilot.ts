@@ -1,5 +1,5 @@
 import { Autopilot } from '../../src/autopilot/autopilot.ts'
-import type { Decision } from '../../src/autopilot/observation.ts'
+import type { Decision, Observation } from '../../src/autopilot/observation.ts'
 import type { MemberStatus } from '../../src/gossip/messages.ts'
 import { changeConfiguration } from '../../src/raft/configuration.ts'
 import type { Configuration } from '../../src/raft/configuration.ts'
@@ -21,6 +21,8 @@ export class SimAutopilot {
   readonly #plan: AutopilotPlan
   readonly #random: Stream
   readonly #cores = new WeakMap<Life, Autopilot>()
+  /** When who leads last had a sign of life from each node, by its own clock; before any, when it was first seen to lead. */
+  readonly #signsMs = new WeakMap<Life, ReadonlyMap<NodeId, number>>()
   /** When `viewer` last could hear of `other`, and until when its gossip is wrong about it. */
   readonly #heardUs = new Map<string, number>()
   readonly #lieUntilUs = new Map<string, number>()
@@ -129,11 +131,17 @@ export class SimAutopilot {
     if (life === null || raft === null || life.process.isPaused) return
     const core = this.#cores.get(life) ?? new Autopilot(this.#plan)
     this.#cores.set(life, core)
-    if (raft.role !== 'leader') return core.rest()
+    if (raft.role !== 'leader') {
+      this.#signsMs.delete(life)
+      return core.rest()
+    }
     const nowMs = life.process.clock.monotonic()
-    const { decision } = core.observe({ nowMs, raft, gossip: this.#gossip(node), draining: new Map() })
+    const gossip = this.#gossip(node)
+    this.#noteSigns(life, { nowMs, gossip })
+    const { decision } = core.observe({ nowMs, raft, gossip, draining: new Map() })
     if (decision === null || this.#isBusy()) return
-    this.#check(node.id, decision, raft.configuration)
+    const silentMs = nowMs - (this.#signsMs.get(life)?.get(decision.node) ?? nowMs)
+    this.#check({ leader: node.id, decision, silentMs }, raft.configuration)
     this.counts[decision.kind === 'promote' ? 'promotions' : 'removals'] += 1
     this.#propose(node, { kind: decision.kind, node: decision.node })
   }
@@ -169,8 +177,27 @@ export class SimAutopilot {
     performFault(this.#simulation, { atMs: 0, kind: 'crash', node: 'leader', how, boundary, downMs })
   }
 
-  /** It may be wrong about who lives, but not where Raft and the silence of a node say something else. */
-  #check(leader: NodeId, decision: Decision, configuration: Configuration): void {
+  /**
+   * What a leader can know of who lives: what gossip tells it, right or wrong, and who answers its Raft. Who runs and could be
+   * reached may give neither sign, as a voter that comes with an empty disk and is refused while gossip is wrong about it; who
+   * gives one of them is not dead.
+   */
+  #noteSigns(life: Life, { nowMs, gossip }: Pick<Observation, 'nowMs' | 'gossip'>): void {
+    const before = this.#signsMs.get(life)
+    const answering = life.answers.atStatus
+    const signs = this.#simulation.nodes.map(({ id }): [NodeId, number] => {
+      const status = gossip.get(id)
+      const isSign = status === 'alive' || status === 'suspect' || answering.has(id)
+      return [id, isSign ? nowMs : (before?.get(id) ?? nowMs)]
+    })
+    this.#signsMs.set(life, new Map(signs))
+  }
+
+  /**
+   * It may be wrong about who lives, but not against a sign of life: it removes who was dead to gossip and to Raft at every
+   * look for `deadVoterMs`, so no look of that time had a sign. And a majority of those that would vote is not silent.
+   */
+  #check({ leader, decision, silentMs }: Decided, configuration: Configuration): void {
     const { world } = this.#simulation
     const { voters } = configuration
     const changed = changeConfiguration(configuration, decision)
@@ -179,12 +206,19 @@ export class SimAutopilot {
       world.violate('autopilot keeps to its rules', `${leader} would ${decision.kind} ${decision.node}: ${why}`)
     if (changed === undefined) return fail('that is no change')
     if (decision.kind === 'remove' && voters.includes(decision.node)) {
-      if (!isSilent(decision.node, this.#plan.deadVoterMs / 2)) return fail('it was heard of')
+      if (silentMs < this.#plan.deadVoterMs) return fail(`it gave a sign of life ${Math.round(silentMs)} ms ago`)
       if (changed.voters.length < 3) return fail(`only ${changed.voters.join(' ')} would be left`)
     }
     const answering = changed.voters.filter((voter) => !isSilent(voter, this.#plan.silenceMs + 2 * lookMs))
     if (2 * answering.length <= changed.voters.length) return fail(`of the voters only ${answering.join(' ')} answer`)
   }
+}
+
+type Decided = {
+  readonly leader: NodeId
+  readonly decision: Decision
+  /** For so long the leader has had no sign of the node that it decides about. */
+  readonly silentMs: number
 }
 
 const lookMs = 50

@@ -1,10 +1,17 @@
-import type { RaftEffects } from '../../src/raft/effects.ts'
+import type { RaftEffects, RaftEvent } from '../../src/raft/effects.ts'
 import { Raft } from '../../src/raft/raft.ts'
+import type { Life } from './sim-node.ts'
 import type { Simulation } from './simulation.ts'
 
-// What every core wants passes here, whichever driver asks: the observer of the run that is on.
+// What every core is given and wants passes here, whichever driver asks: the observer of the run that is on.
 let observed: Simulation | null = null
-const owners = new WeakMap<Raft, object>()
+const owners = new WeakMap<Raft, Life>()
+const stepOf = Object.getOwnPropertyDescriptor(Raft.prototype, 'step')?.value as (this: Raft, event: RaftEvent) => void
+Raft.prototype.step = function watched(this: Raft, event: RaftEvent): void {
+  const life = observed === null ? undefined : owners.get(this)
+  if (event.kind === 'message') life?.answers.received(event.message, life.process.clock.monotonic())
+  stepOf.call(this, event)
+}
 const takeOf = Object.getOwnPropertyDescriptor(Raft.prototype, 'take')?.value as (this: Raft) => RaftEffects
 Raft.prototype.take = function watched(this: Raft): RaftEffects {
   const effects = takeOf.call(this)

@@ -125,6 +125,28 @@ describe('a simulated vote file', () => {
     expect(slots.isDamaged).toBe(false)
   })
 
+  it('is sound again where it is written again, and where nobody reads what an older, longer piece has left', () => {
+    for (const how of ['value', 'gone', 'block'] as const) {
+      const slots = new SimSlots()
+      slots.write({ at: 0, bytes: bytes(1, 2, 3) })
+      slots.sync()
+      slots.rot(how, 2)
+      expect(slots.isDamaged).toBe(true)
+      slots.write({ at: 0, bytes: bytes(4) })
+      slots.sync()
+      expect(slots.isDamaged).toBe(false)
+    }
+    const slots = new SimSlots()
+    slots.write({ at: 0, bytes: bytes(1, 2, 3) })
+    slots.write({ at: 0, bytes: bytes(4) })
+    slots.sync()
+    slots.rot('value', 8)
+    expect(slots.read()).toEqual(bytes(4, 3, 3))
+    expect(slots.isDamaged).toBe(false)
+    slots.rot('block', 0)
+    expect(slots.isDamaged).toBe(true)
+  })
+
   it('rots, is cut, and is gone', () => {
     for (const damage of [
       (slots: SimSlots) => slots.rot('value', 0),

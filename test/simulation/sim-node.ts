@@ -6,6 +6,7 @@ import { describeError } from '../../src/vocabulary/operating-error.ts'
 import type { OperatingError } from '../../src/vocabulary/operating-error.ts'
 import { decodeMessage } from '../../src/wire/raft-codec.ts'
 import { frameTypes } from '../../src/wire/frame-types.ts'
+import { Answers } from './answers.ts'
 import type { Invariants } from './invariants.ts'
 import { KeyValue } from './key-value.ts'
 import { SimLogStore } from './sim-log-store.ts'
@@ -118,12 +119,14 @@ export class Life implements ConsensusEvents {
   readonly #reads = new Map<number, { key: string; answer: (answer: Answer) => void }>()
   #readable: { id: number; index: Index }[] = []
   status_: ConsensusStatus | null = null
+  readonly answers: Answers
 
   constructor(parts: NodeParts, options: { process: SimProcess; life: number; ended: () => void }) {
     this.#parts = parts
     this.process = options.process
     this.#life = options.life
     this.#ended = options.ended
+    this.answers = new Answers(parts.options.electionTimeoutMs)
     this.#toMain = new Mailbox(options.process, 'to main', parts.mailUs)
     this.#toConsensus = new Mailbox(options.process, 'to consensus', parts.mailUs)
   }
@@ -273,7 +276,9 @@ export class Life implements ConsensusEvents {
   }
 
   status(status: ConsensusStatus): void {
-    if (this.process.alive) this.status_ = status
+    if (!this.process.alive) return
+    this.status_ = status
+    this.answers.statusMade(status.raft, this.process.clock.monotonic())
   }
 
   log(level: string, event: string, fields: Record<string, unknown>): void {

@@ -2,8 +2,10 @@ import { flipped } from './sim-records.ts'
 import type { Stream } from './streams.ts'
 
 type Piece = { readonly at: number; readonly bytes: Uint8Array }
+/** `used`: so much of it may be read; behind that stands what an older, longer piece left. */
+type Slot = { readonly bytes: Uint8Array; readonly used: number }
 /** What stands where something was ever written; null: there is no such file. */
-type File = ReadonlyMap<number, Uint8Array> | null
+type File = ReadonlyMap<number, Slot> | null
 
 /**
  * The vote file of one disk, in bytes. What is written is durable with the next sync; a power cut leaves of anything
@@ -64,11 +66,12 @@ export class SimSlots {
   crash(how: 'kill' | 'power', stream: Stream): void {
     if (how === 'power') {
       let [actual, ideal] = [this.#durable, this.#idealDurable]
-      for (const { at, bytes } of this.#unsynced) {
-        const piece = { at, bytes: bytes.subarray(0, stream.pick([0, stream.between(0, bytes.length), bytes.length])) }
-        if (piece.bytes.length === 0) continue
-        actual = overwritten(actual, piece)
-        ideal = overwritten(ideal, piece)
+      for (const piece of this.#unsynced) {
+        const { length } = piece.bytes
+        const kept = stream.pick([0, stream.between(0, length), length])
+        if (kept === 0) continue
+        actual = overwritten(actual, piece, kept)
+        ideal = overwritten(ideal, piece, kept)
       }
       this.#actual = actual
       this.#ideal = ideal
@@ -87,7 +90,7 @@ export class SimSlots {
     for (const { at, bytes } of pieces) {
       const old = before?.get(at)
       // Where it was written again that stays.
-      if (file.get(at) !== bytes) continue
+      if (file.get(at)?.bytes !== bytes) continue
       if (old === undefined) file.delete(at)
       else file.set(at, old)
     }
@@ -107,8 +110,8 @@ export class SimSlots {
     const slots = [...this.#actual]
     const at = slots[pick % slots.length]?.[0]
     if (how === 'gone') this.#become(null)
-    else if (how === 'block') this.#become(new Map(slots.map(([each, bytes]) => [each, new Uint8Array(bytes.length)])))
-    else this.#become(new Map(slots.map(([each, bytes]) => [each, each === at ? flipped(bytes, pick) : bytes])))
+    else if (how === 'block') this.#become(changed(this.#actual, ({ length }) => new Uint8Array(length)))
+    else this.#become(changed(this.#actual, (bytes, each) => (each === at ? flipped(bytes, pick) : bytes)))
     return 'the vote file'
   }
 
@@ -116,9 +119,10 @@ export class SimSlots {
   cut(pick: number): void {
     const slots = [...(this.#actual ?? [])].sort(([a], [b]) => a - b)
     const kept = slots.slice(0, 1 + (pick % slots.length))
-    const last = kept.at(-1)
+    const last = kept.at(-1)?.[0]
     if (last === undefined) return
-    this.#become(new Map([...kept.slice(0, -1), [last[0], last[1].slice(0, pick % last[1].length)]]))
+    const cutAt = (bytes: Uint8Array): Uint8Array => bytes.slice(0, pick % bytes.length)
+    this.#become(changed(new Map(kept), (bytes, each) => (each === last ? cutAt(bytes) : bytes)))
   }
 
   wipe(): void {
@@ -143,24 +147,36 @@ export class SimSlots {
 
 function bytesOf(file: File): Uint8Array | null {
   if (file === null) return null
-  const bytes = new Uint8Array(Math.max(0, ...[...file].map(([at, piece]) => at + piece.length)))
-  for (const [at, piece] of file) bytes.set(piece, at)
+  const bytes = new Uint8Array(Math.max(0, ...[...file].map(([at, slot]) => at + slot.bytes.length)))
+  for (const [at, slot] of file) bytes.set(slot.bytes, at)
   return bytes
 }
 
-function overwritten(file: File, { at, bytes }: Piece): File {
-  const before = file?.get(at)
-  if (before === undefined || before.length <= bytes.length) return new Map([...(file ?? []), [at, bytes]])
-  const piece = new Uint8Array(before)
-  piece.set(bytes)
-  return new Map([...(file ?? []), [at, piece]])
+function changed(file: NonNullable<File>, change: (bytes: Uint8Array, at: number) => Uint8Array): File {
+  return new Map([...file].map(([at, { bytes, used }]) => [at, { bytes: change(bytes, at), used }]))
 }
 
-function isSame(a: File, b: File): boolean {
-  if (a === b) return true
-  if (a === null || b === null || a.size !== b.size) return false
-  return [...a].every(([at, bytes]) => {
-    const other = b.get(at)
-    return other === bytes || (other?.length === bytes.length && bytes.every((byte, place) => byte === other[place]))
+/** `kept`: so much of the piece reached the disk. Whether a torn one can be read depends on what stands behind it, too. */
+function overwritten(file: File, { at, bytes }: Piece, kept = bytes.length): File {
+  const before = file?.get(at)?.bytes ?? new Uint8Array()
+  if (kept === bytes.length && before.length <= kept) return new Map([...(file ?? []), [at, { bytes, used: kept }]])
+  const piece = new Uint8Array(Math.max(before.length, kept))
+  piece.set(before)
+  piece.set(bytes.subarray(0, kept))
+  return new Map([...(file ?? []), [at, { bytes: piece, used: kept === bytes.length ? kept : piece.length }]])
+}
+
+/** Whether all that may be read is as it should be. */
+function isSame(found: File, ideal: File): boolean {
+  if (found === ideal) return true
+  if (found === null || ideal === null || found.size !== ideal.size) return false
+  return [...ideal].every(([at, { bytes, used }]) => {
+    const other = found.get(at)?.bytes
+    if (other === bytes) return true
+    return (
+      other !== undefined &&
+      other.length >= used &&
+      bytes.subarray(0, used).every((byte, place) => byte === other[place])
+    )
   })
 }

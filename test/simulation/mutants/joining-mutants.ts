@@ -14,6 +14,15 @@ export const joiningMutants: readonly Mutant[] = [
     within: joining,
   },
   {
+    name: 'raft-alone-says-who-is-dead',
+    bug: 'own',
+    what: 'autopilot takes for dead whom Raft does not hear, though gossip sees it live',
+    file: 'src/autopilot/health.ts',
+    search: "  if (status === 'alive' || status === 'suspect') return false\n",
+    replace: '',
+    within: joining,
+  },
+  {
     name: 'dead-for-a-moment-is-dead',
     bug: 'own',
     what: 'a voter is removed or replaced as soon as it is silent',
