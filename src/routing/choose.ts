@@ -17,7 +17,7 @@ export type Route =
 /** Of a call that is to go where its session's calls to the server go. */
 export type Affinity = {
   readonly session: SessionId
-  /** Where they went before; it is left only when it can not take a call. */
+  /** Where they went before; it is left only when it can not take a call, or drains and another can. */
   readonly pin: NodeId | undefined
 }
 
@@ -52,10 +52,11 @@ export class RoundRobin {
 
 /**
  * The pin, then the others by rendezvous: every node orders them alike for a session, and one that comes or goes moves
- * only the sessions that it takes or had.
+ * only the sessions that it takes or had. What a draining node keeps for a session it is about to lose anyway: the session
+ * begins anew elsewhere while its calls can still end there.
  */
 function byAffinity(nodes: readonly NodeId[], view: View, { session, pin }: Affinity): NodeId[] {
-  const rank = (node: NodeId): number => (node === pin ? 0 : view.isDraining(node) ? 2 : 1)
+  const rank = (node: NodeId): number => (view.isDraining(node) ? 2 : 0) + (node === pin ? 0 : 1)
   return nodes
     .map((node) => ({ node, rank: rank(node), weight: weightOf(session, node) }))
     .sort((a, b) => a.rank - b.rank || b.weight - a.weight || compareIds(a.node, b.node))

@@ -175,10 +175,11 @@ describe('the choice of a replica for a session', () => {
     expect(after).not.toContain('n2')
   })
 
-  it('is the pin, also when it drains, and another only when it can not take the call', () => {
+  it('is the pin, and another only when it can not take the call, or drains and another does not', () => {
     for (const session of sessions.slice(0, 20)) {
       expect(chosen(viewFromN1(three), session, 'n2')[0]).toBe('n2')
-      expect(chosen(viewFromN1(three, ['n2', 'n3'], everyone, ['n2']), session, 'n2')[0]).toBe('n2')
+      expect(chosen(viewFromN1(three, ['n2', 'n3'], everyone, ['n2']), session, 'n2').at(-1)).toBe('n2')
+      expect(chosen(viewFromN1(three, ['n2', 'n3'], everyone, ['n1', 'n2', 'n3']), session, 'n2')[0]).toBe('n2')
       expect(chosen(viewFromN1(three, ['n3']), session, 'n2')).not.toContain('n2')
       expect(chosen(viewFromN1(three.slice(0, 1)), session, 'n2')).toEqual(['n1'])
     }
