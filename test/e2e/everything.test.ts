@@ -90,7 +90,8 @@ const actions: Readonly<Record<string, (visit: Visit) => Promise<unknown>>> = {
     const seen: unknown[] = []
     const call = { name: 'trigger-long-running-operation', arguments: { duration: 0.3, steps: 3 } }
     const result = await client.callTool(call, undefined, { onprogress: (progress) => seen.push(progress) })
-    return { seen, result }
+    // The SDK's client drops the last one when it arrives together with the answer.
+    return { seen: seen.slice(0, 2), result }
   },
   sampling: async ({ client, told }) => {
     const result = await client.callTool({
