@@ -166,8 +166,12 @@ export class StreamableHttp {
     res: ServerResponse,
   ): Promise<void> {
     const { seq } = from
-    // The client has the answer: there is no rest.
-    if (seq === 'end') return this.#makeStream(session, res).end()
+    // The client has the answer: there is no rest. 204 is what tells readers of event streams to stop asking, and the SDK's
+    // client, which asks once more after every answer that is an error, would otherwise ask for ever.
+    if (seq === 'end') {
+      res.writeHead(204).end()
+      return
+    }
     const overload = this.#era.requests.calls.overload(session)
     if (overload !== undefined) return this.#refuse(res, refusalOfChange(overload))
     const { clock, limits } = this.#options
