@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { emptyScope } from '../routing/catalog.ts'
 import type { SessionRecord } from '../state/command.ts'
 import { isServerName } from '../vocabulary/ids.ts'
@@ -13,6 +14,7 @@ import type { RequestInSession } from './legacy-requests.ts'
 import { digestLists } from './list-digests.ts'
 import type { LocalSession } from './local-session.ts'
 import { LocalSessions } from './local-sessions.ts'
+import { refuse } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
 import { BodyReader } from './request-body.ts'
 import { listsOf } from './scope.ts'
@@ -70,6 +72,18 @@ export class LegacyEra {
   use(record: SessionRecord): LocalSession {
     this.#options.sessions.touch(record.id)
     return this.locals.of(record)
+  }
+
+  /** Whether what needs that is taken now. */
+  takes(needed: 'everything' | 'known-sessions'): boolean {
+    const takes = this.#options.takes()
+    return takes === 'everything' || takes === needed
+  }
+
+  /** Of all its transports, counted. */
+  refuse(res: ServerResponse, refusal: Refusal): void {
+    this.counters.refused += 1
+    refuse(res, refusal)
   }
 
   answer(request: RequestInSession): Promise<void> {

@@ -12,7 +12,7 @@ import { errorMessage, readBody, resultMessage } from './json-rpc.ts'
 import type { Request } from './json-rpc.ts'
 import type { LegacyEra } from './legacy-era.ts'
 import type { LocalSession } from './local-session.ts'
-import { answerOf, drainingRefusal, refusalOfBody, refuse, stoppedRefusal } from './refusal.ts'
+import { answerOf, drainingRefusal, refusalOfBody, stoppedRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
 import { allServers } from './scope.ts'
 import { sendJson } from './send-json.ts'
@@ -44,7 +44,7 @@ export class SseTransport {
   async serve(pathname: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const method = pathname === streamPath ? 'GET' : 'POST'
     if (req.method !== method)
-      return this.#refuse(res, { status: 405, message: `the method is not ${method}`, headers: { Allow: method } })
+      return this.#era.refuse(res, { status: 405, message: `the method is not ${method}`, headers: { Allow: method } })
     return method === 'GET' ? this.#open(req, res) : this.#post(req, res)
   }
 
@@ -61,7 +61,8 @@ export class SseTransport {
     if (body.kind === 'batch')
       return answer({ status: 400, message: 'batches are not supported', code: rpcCodes.invalidRequest })
     if (body.kind === 'request' && body.method === 'initialize') return this.#initialize(open, body, answer)
-    if (body.kind === 'request' && !this.#takes('known-sessions')) return answer({ ...drainingRefusal, id: body.id })
+    if (body.kind === 'request' && !this.#era.takes('known-sessions'))
+      return answer({ ...drainingRefusal, id: body.id })
     const record = this.#options.sessions.find(id)
     if (record === undefined) return answer(unknownSession)
     this.#era.counters.messages += 1
@@ -90,11 +91,16 @@ export class SseTransport {
   #open(req: IncomingMessage, res: ServerResponse): void {
     const { clock, limits, log, node } = this.#options
     if (!accepts(req, 'text/event-stream'))
-      return this.#refuse(res, { status: 406, message: 'Accept must list text/event-stream' })
-    if (!this.#takes('everything')) return this.#refuse(res, drainingRefusal)
+      return this.#era.refuse(res, { status: 406, message: 'Accept must list text/event-stream' })
+    if (!this.#era.takes('everything')) return this.#era.refuse(res, drainingRefusal)
     if (this.#streams.size >= limits.sseStreamsMax) {
       const message = `this node already has ${limits.sseStreamsMax} streams of this transport`
-      return this.#refuse(res, { status: 503, message, code: rpcCodes.overloaded, headers: { 'Retry-After': '30' } })
+      return this.#era.refuse(res, {
+        status: 503,
+        message,
+        code: rpcCodes.overloaded,
+        headers: { 'Retry-After': '30' },
+      })
     }
     const id = randomUUID() as SessionId
     const session = this.#era.locals.of({ id, path: allServers.path })
@@ -136,20 +142,20 @@ export class SseTransport {
 
   async #post(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const refusal = refusalOfContent(req) ?? refusalOfVersion(req)
-    if (refusal !== undefined) return this.#refuse(res, refusal)
+    if (refusal !== undefined) return this.#era.refuse(res, refusal)
     const { searchParams } = new URL(req.url ?? '', 'http://localhost')
     const id = searchParams.get('sessionId')
     const node = searchParams.get('node') ?? ''
-    if (id === null) return this.#refuse(res, { status: 400, message: 'the parameter sessionId is missing' })
-    if (!isSessionId(id) || !isNodeId(node)) return this.#refuse(res, unknownSession)
+    if (id === null) return this.#era.refuse(res, { status: 400, message: 'the parameter sessionId is missing' })
+    if (!isSessionId(id) || !isNodeId(node)) return this.#era.refuse(res, unknownSession)
     const body = await this.#era.bodies.read(req)
     if (body.kind === 'cut') return
-    if (body.kind !== 'bytes') return this.#refuse(res, refusalOfBody(body.kind, this.#options.limits))
+    if (body.kind !== 'bytes') return this.#era.refuse(res, refusalOfBody(body.kind, this.#options.limits))
     // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
     if (node !== this.#options.node)
       return this.#hand(node, id, { bytes: body.bytes, res }).finally(() => body.release())
     const answer = (refused: Refusal | null): void =>
-      refused === null ? void res.writeHead(202).end() : this.#refuse(res, refused)
+      refused === null ? void res.writeHead(202).end() : this.#era.refuse(res, refused)
     return this.take(id, body.bytes, answer).finally(() => body.release())
   }
 
@@ -168,14 +174,14 @@ export class SseTransport {
       })
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error
-      return this.#refuse(res, error.code === 'outcome-unknown' ? refusalOfUnknown(error) : refusalOfChange(error))
+      return this.#era.refuse(res, error.code === 'outcome-unknown' ? refusalOfUnknown(error) : refusalOfChange(error))
     }
   }
 
   async #initialize(open: OpenStream, request: Request, answer: (refusal: Refusal | null) => void): Promise<void> {
     const { id, params } = request
     const { session, stream } = open
-    if (!this.#takes('everything')) return answer({ ...drainingRefusal, id })
+    if (!this.#era.takes('everything')) return answer({ ...drainingRefusal, id })
     this.#era.counters.messages += 1
     if (open.hasBegun) {
       answer(null)
@@ -197,16 +203,6 @@ export class SseTransport {
     if (refusal.status !== 200) return answer({ ...refusal, id })
     answer(null)
     return stream.send(errorMessage(id, rpcError(refusal.code ?? rpcCodes.invalidParams, refusal.message)))
-  }
-
-  #takes(needed: 'everything' | 'known-sessions'): boolean {
-    const takes = this.#options.takes()
-    return takes === 'everything' || takes === needed
-  }
-
-  #refuse(res: ServerResponse, refusal: Refusal): void {
-    this.#era.counters.refused += 1
-    refuse(res, refusal)
   }
 }
 

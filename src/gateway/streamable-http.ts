@@ -15,7 +15,7 @@ import type { Incoming, IncomingBody, Request } from './json-rpc.ts'
 import type { LegacyEra } from './legacy-era.ts'
 import type { LocalSession } from './local-session.ts'
 import { PostReply } from './post-reply.ts'
-import { drainingRefusal, refusalOfBody, refuse, stoppedRefusal } from './refusal.ts'
+import { drainingRefusal, refusalOfBody, stoppedRefusal } from './refusal.ts'
 import type { Refusal } from './refusal.ts'
 import type { Scope } from './scope.ts'
 import { sendJson } from './send-json.ts'
@@ -44,10 +44,10 @@ export class StreamableHttp {
     } catch (error) {
       // What the cluster can not do for its sessions now.
       if (!(error instanceof OperatingError)) throw error
-      return this.#refuse(res, refusalOfChange(error))
+      return this.#era.refuse(res, refusalOfChange(error))
     }
     const message = 'the method is not POST, GET or DELETE'
-    return this.#refuse(res, { status: 405, message, headers: { Allow: 'POST, GET, DELETE' } })
+    return this.#era.refuse(res, { status: 405, message, headers: { Allow: 'POST, GET, DELETE' } })
   }
 
   stop(): void {
@@ -56,22 +56,22 @@ export class StreamableHttp {
 
   async #post(scope: Scope, req: IncomingMessage, res: ServerResponse): Promise<void> {
     const refusal = refusalOfHeaders(req)
-    if (refusal !== undefined) return this.#refuse(res, refusal)
+    if (refusal !== undefined) return this.#era.refuse(res, refusal)
     const body = await this.#era.bodies.read(req)
     if (body.kind === 'cut') return
-    if (body.kind !== 'bytes') return this.#refuse(res, refusalOfBody(body.kind, this.#options.limits))
+    if (body.kind !== 'bytes') return this.#era.refuse(res, refusalOfBody(body.kind, this.#options.limits))
     // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
     return this.#take(scope, body.bytes, res).finally(() => body.release())
   }
 
   async #take(scope: Scope, bytes: Buffer, res: ServerResponse): Promise<void> {
-    if (this.#stopped) return this.#refuse(res, stoppedRefusal)
+    if (this.#stopped) return this.#era.refuse(res, stoppedRefusal)
     const body = readBody(bytes)
     if (body.kind === 'bad')
-      return this.#refuse(res, { status: 400, message: body.message, code: body.code, id: body.id })
+      return this.#era.refuse(res, { status: 400, message: body.message, code: body.code, id: body.id })
     if (body.kind === 'request' && body.method === 'initialize') return this.#initialize(scope, body, res)
-    if (beginsSomething(body) && !this.#takes('known-sessions'))
-      return this.#refuse(res, { ...drainingRefusal, id: body.kind === 'request' ? body.id : null })
+    if (beginsSomething(body) && !this.#era.takes('known-sessions'))
+      return this.#era.refuse(res, { ...drainingRefusal, id: body.kind === 'request' ? body.id : null })
     const record = await this.#recordOf(scope, res.req, res)
     if (record === undefined) return
     const session = this.#era.use(record)
@@ -94,7 +94,7 @@ export class StreamableHttp {
     res: ServerResponse,
   ): Promise<void> {
     const refuseAll = (message: string): void =>
-      this.#refuse(res, { status: 400, message, code: rpcCodes.invalidRequest })
+      this.#era.refuse(res, { status: 400, message, code: rpcCodes.invalidRequest })
     if (record.protocolVersion !== batchVersion) return refuseAll('batches are not supported in this revision')
     const bad = messages.find((message) => message.kind === 'bad')
     if (bad !== undefined) return refuseAll(`a message of the batch is not valid: ${bad.message}`)
@@ -113,20 +113,21 @@ export class StreamableHttp {
   }
 
   async #initialize(scope: Scope, { id, params }: Request, res: ServerResponse): Promise<void> {
-    if (!this.#takes('everything')) return this.#refuse(res, { ...drainingRefusal, id })
+    if (!this.#era.takes('everything')) return this.#era.refuse(res, { ...drainingRefusal, id })
     this.#era.counters.messages += 1
     const opened = await this.#era.open({ scope, transport: 'streamable-http', params })
-    if (opened.kind === 'refused') return this.#refuse(res, { ...opened.refusal, id })
+    if (opened.kind === 'refused') return this.#era.refuse(res, { ...opened.refusal, id })
     sendJson(res, resultMessage(id, opened.result), { headers: { 'Mcp-Session-Id': opened.opening.id } })
   }
 
   async #get(scope: Scope, req: IncomingMessage, res: ServerResponse): Promise<void> {
     if (!accepts(req, 'text/event-stream'))
-      return this.#refuse(res, { status: 406, message: 'Accept must list text/event-stream' })
-    if (!this.#takes('known-sessions')) return this.#refuse(res, drainingRefusal)
+      return this.#era.refuse(res, { status: 406, message: 'Accept must list text/event-stream' })
+    if (!this.#era.takes('known-sessions')) return this.#era.refuse(res, drainingRefusal)
     const lastId = req.headers['last-event-id']
     const from = lastId === undefined ? null : readEventId(String(lastId))
-    if (from === undefined) return this.#refuse(res, { status: 400, message: 'Last-Event-ID is none of this cluster' })
+    if (from === undefined)
+      return this.#era.refuse(res, { status: 400, message: 'Last-Event-ID is none of this cluster' })
     const record = await this.#recordOf(scope, req, res)
     // The client may have gone while its session was looked for.
     if (record === undefined || res.destroyed) return
@@ -141,7 +142,7 @@ export class StreamableHttp {
     res: ServerResponse,
   ): void {
     const { streamsMax } = this.#options.limits
-    if (this.#streams >= streamsMax) return this.#refuse(res, tooManyStreams(streamsMax))
+    if (this.#streams >= streamsMax) return this.#era.refuse(res, tooManyStreams(streamsMax))
     const stream = this.#makeStream(session, res)
     const prime = (id: string): void => {
       if (primes(record.protocolVersion)) stream.prime(id)
@@ -173,7 +174,7 @@ export class StreamableHttp {
       return
     }
     const overload = this.#era.requests.calls.overload(session)
-    if (overload !== undefined) return this.#refuse(res, refusalOfChange(overload))
+    if (overload !== undefined) return this.#era.refuse(res, refusalOfChange(overload))
     const { clock, limits } = this.#options
     const reply = new PostReply({
       res,
@@ -209,25 +210,15 @@ export class StreamableHttp {
   async #recordOf(scope: Scope, req: IncomingMessage, res: ServerResponse): Promise<SessionRecord | undefined> {
     const id = req.headers['mcp-session-id']
     if (typeof id !== 'string') {
-      this.#refuse(res, { status: 400, message: 'the header Mcp-Session-Id is missing' })
+      this.#era.refuse(res, { status: 400, message: 'the header Mcp-Session-Id is missing' })
       return undefined
     }
     const record = await this.#era.find(id)
     const isIts = record?.path === scope.path && record.transport === 'streamable-http'
     const refusal = isIts ? refusalOfVersion(req) : unknownSession
     if (refusal === undefined) return record
-    this.#refuse(res, refusal)
+    this.#era.refuse(res, refusal)
     return undefined
-  }
-
-  #takes(needed: 'everything' | 'known-sessions'): boolean {
-    const takes = this.#options.takes()
-    return takes === 'everything' || takes === needed
-  }
-
-  #refuse(res: ServerResponse, refusal: Refusal): void {
-    this.#era.counters.refused += 1
-    refuse(res, refusal)
   }
 }
 

@@ -62,7 +62,11 @@ export class HttpWire implements Wire {
   async listen(): Promise<void> {
     const response = await this.#request({ method: 'GET' })
     if (response.statusCode !== 200) this.#heard.refused(response.statusCode, await response.body.text())
-    else void this.#follow(response, 'standalone').catch(() => undefined)
+    else
+      void this.#follow(response, 'standalone').catch((error: unknown) => {
+        // It is followed until the wire is closed, which breaks a request for the rest of it.
+        if (!this.#stop.signal.aborted) throw error
+      })
   }
 
   async close(): Promise<void> {

@@ -316,7 +316,7 @@ describe('a cancellation', () => {
     const answer = session.post(toolCall({ id: '1', tool: 'files__wait', meta }), { signal: leaving.signal })
     const call = await nthCall(under)
     leaving.abort()
-    await answer.then((response) => response.text()).catch(() => undefined)
+    await expect(answer.then((response) => response.text())).rejects.toMatchObject({ name: 'AbortError' })
     await waitFor('the call to be over', () => under.gateway.counters().activeCalls === 0)
     expect([call.signal.aborted, call.caller.left?.aborted]).toEqual([how === 'cancelled', how === 'left'])
     const counted = how === 'left' ? { clientsLeft: 1, clientsGone: 0 } : { clientsLeft: 0, clientsGone: 1 }
