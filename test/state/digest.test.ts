@@ -10,6 +10,7 @@ import type { SequenceValue } from '../../src/std/hash.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import { anyLog, sessionIdOf, stateAt } from './arbitrary.ts'
+import { noChange } from './no-change.ts'
 
 const [n1, n2] = ['n1', 'n2'] as [NodeId, NodeId]
 const [d1, d2] = ['1111111111111111', '2222222222222222']
@@ -213,15 +214,7 @@ describe('reports of the state', () => {
       [8192, { n1: d1, n2: d2 }],
       [4096, { n1: d1 }],
     ])
-    expect(state.takeChange()).toEqual({
-      kv: [],
-      catalog: false,
-      members: false,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: true,
-    })
+    expect(state.takeChange()).toEqual({ ...noChange, checks: true })
   })
 
   it.each<[string, Command, string]>([

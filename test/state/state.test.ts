@@ -8,6 +8,7 @@ import { asJsonText } from '../../src/std/json-text.ts'
 import type { NodeId, ServerName } from '../../src/vocabulary/ids.ts'
 import type { Offer } from '../../src/vocabulary/offer.ts'
 import { anyLog } from './arbitrary.ts'
+import { noChange } from './no-change.ts'
 
 type Fed = ClusterState & { feed(command: Command | null): CommandResult }
 
@@ -228,15 +229,7 @@ describe('the directory and the replicas', () => {
     state.takeChange()
     expect(state.feed(memberSet('n1', 2))).toEqual({ kind: 'done', revision: 6 })
     expect(places(state)).toEqual(['files@n2.1'])
-    expect(state.takeChange()).toEqual({
-      kv: [],
-      catalog: true,
-      members: true,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
-    })
+    expect(state.takeChange()).toEqual({ ...noChange, catalog: true, members: true })
   })
 
   it('refuse an older generation of a member', () => {
@@ -336,15 +329,7 @@ describe('the directory and the replicas', () => {
     state.feed(memberSet('n1', 1, { labels: { node: 'n1', zone: 'a' } }))
     state.feed(replicaSet('n1', 1, 'files'))
     expect(state.catalogVersion).toBe(version)
-    expect(state.takeChange()).toEqual({
-      kv: [],
-      catalog: false,
-      members: false,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
-    })
+    expect(state.takeChange()).toEqual(noChange)
     expect(state.members()).toBe(members)
     expect(state.replicas()).toBe(replicas)
   })
@@ -391,38 +376,17 @@ describe('the state', () => {
     state.feed(remove('c'))
     state.feed(set('d', '1', 9))
     expect(state.takeChange()).toEqual({
+      ...noChange,
       kv: [
         { kind: 'put', key: 'a', value: '1', revision: 1 },
         { kind: 'put', key: 'b', value: '1', revision: 2 },
         { kind: 'put', key: 'a', value: '2', revision: 3 },
       ],
-      catalog: false,
-      members: false,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
     })
-    expect(state.takeChange()).toEqual({
-      kv: [],
-      catalog: false,
-      members: false,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
-    })
+    expect(state.takeChange()).toEqual(noChange)
     state.feed(remove('a'))
     state.feed(memberSet('n1', 1))
-    expect(state.takeChange()).toEqual({
-      kv: [{ kind: 'delete', key: 'a', revision: 6 }],
-      catalog: false,
-      members: true,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
-    })
+    expect(state.takeChange()).toEqual({ ...noChange, kv: [{ kind: 'delete', key: 'a', revision: 6 }], members: true })
   })
 
   it('counts a malformed command as applied, changes nothing and refuses its proposer', () => {
@@ -432,15 +396,7 @@ describe('the state', () => {
       reason: 'malformed command: format 3 is not known, only 2',
     })
     expect(state.appliedIndex).toBe(1)
-    expect(state.takeChange()).toEqual({
-      kv: [],
-      catalog: false,
-      members: false,
-      tokens: false,
-      sessionsEnded: [],
-      sessionsPinned: [],
-      checks: false,
-    })
+    expect(state.takeChange()).toEqual(noChange)
   })
 
   it.each([0, 1, 3])('stops on an entry that does not follow the last (index %i after 1)', (index) => {
