@@ -1,41 +1,9 @@
-import { compareIds, isServerName, type ServerName } from '../vocabulary/ids.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
+import { compareIds, isServerName } from '../vocabulary/ids.ts'
 import type { Config } from './schema.ts'
 import type { ServerConfig, ServerType } from './server-schema.ts'
 
-/**
- * The servers that one node is to run, in the shape in which upstream/ takes them (`UpstreamServer`; config/ may not
- * import that folder).
- */
-export type ConfiguredServer = {
-  readonly name: ServerName
-  readonly priority: number
-  readonly timeoutMs: number
-  readonly timeoutMaxMs: number
-  readonly isolation: 'auto' | 'shared' | 'session'
-  readonly isolatedMax: number
-  readonly allow: OfferedNames
-  readonly deny: OfferedNames
-  /** Sorted, each once. */
-  readonly groups: readonly string[]
-  readonly whenUnavailable: 'keep' | 'hide'
-  readonly link:
-    | {
-        readonly kind: 'stdio'
-        readonly command: string
-        readonly args: readonly string[]
-        readonly env: Readonly<Record<string, string>>
-        readonly cwd: string | null
-      }
-    | {
-        readonly kind: 'http'
-        readonly url: string
-        readonly headers: Readonly<Record<string, string>>
-        readonly transport: 'streamable-http' | 'sse' | 'inferred'
-      }
-}
-
-/** Names, or patterns with `*`, of what a server offers. */
-type OfferedNames = Readonly<Record<'tools' | 'resources' | 'prompts', readonly string[]>>
+/** The servers of a configuration in the shape in which they are run: those of one node, or all. */
 
 /** Connections of single sessions to a server, where its key `isolatedMax` is not given. */
 const isolatedMax = { stdio: 64, http: 1024 } as const

@@ -4,7 +4,7 @@ import { asJsonText, jsonElements, jsonMembers, sliceJson, toJsonText } from '..
 import type { JsonText } from '../std/json-text.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import { parseObject } from './json-rpc.ts'
-import type { OfferedNames } from './upstream.ts'
+import type { OfferedNames } from '../vocabulary/configured-server.ts'
 
 /**
  * What of a server this node lets clients see, by the operator's lists of names and patterns. What is not seen is not in the

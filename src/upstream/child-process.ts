@@ -7,15 +7,15 @@ import type { UpstreamLimits } from './limits.ts'
 import { LineSplitter } from './line-splitter.ts'
 import { LogBudget } from './log-budget.ts'
 import { endGroup, signalGroup } from './process-group.ts'
-import type { UpstreamServer } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * One child process in a group of its own, started without a shell and with a minimal environment. Its record stands
  * until nothing of the group lives; its stderr goes to the log within bounds. What its stdout means is left to others.
  */
 export type ChildOptions = {
-  readonly server: UpstreamServer
-  readonly link: Extract<UpstreamServer['link'], { kind: 'stdio' }>
+  readonly server: ConfiguredServer
+  readonly link: Extract<ConfiguredServer['link'], { kind: 'stdio' }>
   readonly records: ChildRecords
   readonly mask: (text: string) => string
   readonly log: Log

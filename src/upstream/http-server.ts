@@ -4,15 +4,15 @@ import type { Random } from '../std/random.ts'
 import type { Log } from '../log/log.ts'
 import { HttpExchange, type ExchangeEvents } from './http-exchange.ts'
 import type { UpstreamLimits } from './limits.ts'
-import type { UpstreamServer } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * How one server is reached over HTTP, by all links to it: its pools of connections and its configured headers, which are
  * never logged. Streams that stay open have a pool of their own, so that they take no call's place.
  */
 export type HttpServerOptions = {
-  readonly server: UpstreamServer
-  readonly link: Extract<UpstreamServer['link'], { kind: 'http' }>
+  readonly server: ConfiguredServer
+  readonly link: Extract<ConfiguredServer['link'], { kind: 'http' }>
   readonly log: Log
   readonly clock: Clock
   readonly random: Random

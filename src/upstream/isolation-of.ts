@@ -2,14 +2,14 @@ import type { Isolation } from '../vocabulary/isolation.ts'
 import { isObject } from '../std/is-object.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { parseObject } from './json-rpc.ts'
-import type { UpstreamServer } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * Who shares the upstreams of a server: as configured, or by what it shows. One that gives sessions, or keeps tasks,
  * keeps state by session. On a pipe nothing says which call a question belongs to, so that only a client of its own can
  * be asked.
  */
-export function isolationOf(server: UpstreamServer, shown: Shown | null): Isolation {
+export function isolationOf(server: ConfiguredServer, shown: Shown | null): Isolation {
   if (server.isolation !== 'auto') return server.isolation
   if (shown !== null && (shown.hasSession || declares(shown.initialize, 'tasks'))) return 'session'
   return server.link.kind === 'stdio' ? 'asking' : 'shared'

@@ -16,7 +16,8 @@ import { OwnUpstream, type OwnEnd } from './own-upstream.ts'
 import type { Questions } from './questions.ts'
 import type { ConnectionOutcome, Party } from './requests.ts'
 import { callTime } from './supervised-upstream.ts'
-import type { ClientSession, UpstreamServer } from './upstream.ts'
+import type { ClientSession } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * The upstreams of one server that sessions have to themselves: opened by a session's first call, closed when it ends or
@@ -25,7 +26,7 @@ import type { ClientSession, UpstreamServer } from './upstream.ts'
  * again with back-off.
  */
 export type OwnOptions = {
-  readonly server: UpstreamServer
+  readonly server: ConfiguredServer
   readonly node: NodeId
   readonly links: LinkSource
   readonly clients: Clients

@@ -16,14 +16,15 @@ import { McpConnection, ownIdentity, type Audience } from './mcp-connection.ts'
 import { OfferKeeper } from './offer-keeper.ts'
 import type { ListKind } from './offer-lists.ts'
 import type { CallTime } from './requests.ts'
-import type { UpstreamServer, UpstreamStatus } from './upstream.ts'
+import type { UpstreamStatus } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * One server kept running and connected: connects, waits with back-off after each end, and gives a child process up that
  * ends too often. A session that the server forgot is renewed at once, and the calls that met it are made once more.
  */
 export type SupervisedOptions = {
-  readonly server: UpstreamServer
+  readonly server: ConfiguredServer
   readonly links: LinkSource
   readonly mask: (text: string) => string
   readonly log: Log
@@ -312,7 +313,7 @@ export class SupervisedUpstream {
 }
 
 /** The time that a call has left. One with a time of its own has that and no more. */
-export function callTime(call: Call, server: UpstreamServer, leftMs: number): CallTime {
+export function callTime(call: Call, server: ConfiguredServer, leftMs: number): CallTime {
   const timeoutMs = call.timeoutMs ?? server.timeoutMs
   const extensionMs = call.timeoutMs === null ? server.timeoutMaxMs - server.timeoutMs : 0
   return { leftMs: Math.max(0, leftMs), timeoutMs, leftMaxMs: Math.max(0, leftMs) + extensionMs }

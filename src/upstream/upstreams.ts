@@ -16,7 +16,8 @@ import { makeMask } from './mask.ts'
 import { Questions } from './questions.ts'
 import { ServerUpstreams } from './server-upstreams.ts'
 import { stdioLinks } from './stdio-link.ts'
-import type { ClientSessions, UpstreamServer, UpstreamStatus } from './upstream.ts'
+import type { ClientSessions, UpstreamStatus } from './upstream.ts'
+import type { ConfiguredServer } from '../vocabulary/configured-server.ts'
 
 /**
  * The servers that run on this node. One that can not be reached stops neither the start nor its neighbours; after `stop`
@@ -26,7 +27,7 @@ export type UpstreamsOptions = {
   /** This one, and which of its lives: what the ids of questions say. */
   readonly node: NodeId
   readonly generation: number
-  readonly servers: readonly UpstreamServer[]
+  readonly servers: readonly ConfiguredServer[]
   /** Where the records of running children are kept. */
   readonly dataDir: string
   readonly log: Log

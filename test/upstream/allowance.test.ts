@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import { Allowance } from '../../src/upstream/allowance.ts'
-import type { OfferedNames } from '../../src/upstream/upstream.ts'
+import type { OfferedNames } from '../../src/vocabulary/configured-server.ts'
 
 const rules = (given: Partial<OfferedNames> = {}): OfferedNames => ({ tools: [], resources: [], prompts: [], ...given })
 const allowance = (given: { allow?: Partial<OfferedNames>; deny?: Partial<OfferedNames> }): Allowance =>

@@ -1,7 +1,7 @@
 import { httpLinks } from '../../src/upstream/http-links.ts'
 import { defaultLimits, type UpstreamLimits } from '../../src/upstream/limits.ts'
 import type { Link, LinkEnd, LinkFailure, LinkSource } from '../../src/upstream/link.ts'
-import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import { Random } from '../../src/std/random.ts'
 import { countingClock } from '../counting-clock.ts'
 import { httpServer, recordedLog, type RecordedLog } from './upstreams-under-test.ts'
@@ -29,7 +29,7 @@ export type LinkUnderTest = {
   close(): Promise<void>
 }
 
-type Transport = Extract<UpstreamServer['link'], { kind: 'http' }>['transport']
+type Transport = Extract<ConfiguredServer['link'], { kind: 'http' }>['transport']
 
 export function openLink(
   url: string,

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { nodeOfQuestion } from '../../src/calls/question-ids.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
-import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import type { QuestionId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import {
@@ -29,7 +29,7 @@ const askable = { capabilities: { elicitation: {} } }
 const question = { method: 'elicitation/create', params: { message: 'Who?', _meta: { progressToken: 7, x: 1 } } }
 
 async function start(
-  server: Partial<UpstreamServer> = {},
+  server: Partial<ConfiguredServer> = {},
   limits: Partial<UpstreamLimits> = {},
 ): Promise<{ test: UnderTest; a: SessionId; b: SessionId }> {
   const test = await startUpstreams([{ ...stdioServer(name), ...server }], { exitGraceMs: 200, ...limits })

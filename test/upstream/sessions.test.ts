@@ -4,7 +4,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { asJsonText } from '../../src/std/json-text.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
-import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import {
@@ -39,7 +39,7 @@ const askable = { capabilities: { elicitation: {}, roots: { listChanged: true } 
 const name = 'sessions' as ServerName
 
 async function start(
-  server: Partial<UpstreamServer> = {},
+  server: Partial<ConfiguredServer> = {},
   { env = {}, limits = {} }: { env?: Record<string, string>; limits?: Partial<UpstreamLimits> } = {},
 ): Promise<UnderTest> {
   const test = await startUpstreams([{ ...stdioServer(name, { SESSIONS_RECORD: record, ...env }), ...server }], {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
-import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import type { QuestionId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { waitFor } from '../wait.ts'
 import { startAskingServer, type AskingServer, type OpenCall } from './asking-http-server.ts'
@@ -31,7 +31,7 @@ const askable = { capabilities: { elicitation: {} } }
 
 async function start(
   hasSessions: boolean,
-  options: Partial<UpstreamServer> = {},
+  options: Partial<ConfiguredServer> = {},
   serverOptions: { refusedLevel?: string; unsubscribed?: Promise<void> } = {},
 ) {
   const server = await startAskingServer({ hasSessions, ...serverOptions })

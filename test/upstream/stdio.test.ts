@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
-import type { UpstreamServer } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import { waitFor } from '../wait.ts'
 import { messageOf, resultOf, startUpstreams, stdioServer, type Heard, type UnderTest } from './upstreams-under-test.ts'
 
@@ -14,7 +14,7 @@ beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'quorate-stdio-'))
 })
 
-async function start(servers: UpstreamServer[], limits?: Partial<UpstreamLimits>): Promise<UnderTest> {
+async function start(servers: ConfiguredServer[], limits?: Partial<UpstreamLimits>): Promise<UnderTest> {
   const started = await startUpstreams(servers, limits)
   running.push(started)
   return started

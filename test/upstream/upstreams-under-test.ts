@@ -6,7 +6,8 @@ import type { Log, LogFields } from '../../src/log/log.ts'
 import { asJsonText, toJsonText, type JsonText } from '../../src/std/json-text.ts'
 import { Random } from '../../src/std/random.ts'
 import type { UpstreamLimits } from '../../src/upstream/limits.ts'
-import type { ClientSession, UpstreamServer, UpstreamStatus } from '../../src/upstream/upstream.ts'
+import type { ClientSession, UpstreamStatus } from '../../src/upstream/upstream.ts'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import { makeUpstreams, type RunningUpstreams } from '../../src/upstream/upstreams.ts'
 import type { CallId, NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { countingClock } from '../counting-clock.ts'
@@ -48,7 +49,7 @@ export type RecordedLog = Log & { readonly lines: { event: string; fields: LogFi
 
 const fixtures = path.resolve(import.meta.dirname, '../fixtures')
 
-export function stdioServer(name: string, env: Record<string, string> = {}, fixture = name): UpstreamServer {
+export function stdioServer(name: string, env: Record<string, string> = {}, fixture = name): ConfiguredServer {
   const args = [path.join(fixtures, `${fixture}.mjs`)]
   return {
     ...serverDefaults(name),
@@ -56,11 +57,11 @@ export function stdioServer(name: string, env: Record<string, string> = {}, fixt
   }
 }
 
-export function httpServer(name: string, url: string, headers: Record<string, string> = {}): UpstreamServer {
+export function httpServer(name: string, url: string, headers: Record<string, string> = {}): ConfiguredServer {
   return { ...serverDefaults(name), link: { kind: 'http', url, headers, transport: 'inferred' } }
 }
 
-function serverDefaults(name: string): Omit<UpstreamServer, 'link'> {
+function serverDefaults(name: string): Omit<ConfiguredServer, 'link'> {
   return {
     name: name as ServerName,
     priority: 0,
@@ -76,7 +77,7 @@ function serverDefaults(name: string): Omit<UpstreamServer, 'link'> {
 }
 
 export async function startUpstreams(
-  servers: readonly UpstreamServer[],
+  servers: readonly ConfiguredServer[],
   limits: Partial<UpstreamLimits> = {},
   dataDir = mkdtempSync(path.join(tmpdir(), 'quorate-upstream-')),
 ): Promise<UnderTest> {
