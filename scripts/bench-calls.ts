@@ -4,9 +4,11 @@
  * minute of the machine hits all; told are medians over the rounds, and ratios to direct and to the relay.
  *
  * `--idle` measures instead what idle sessions and open streams cost, in memory and in the speed of others' calls;
- * `--million` what memory is left behind by many calls through two nodes.
+ * `--million` what memory is left behind by many calls through two nodes; `--dropped` what sessions with processes of their
+ * own leave behind that nobody closes.
  */
 import { parseArgs } from 'node:util'
+import { measureDropped } from './lib/calls-dropped.ts'
 import { measureIdle } from './lib/calls-idle.ts'
 import { measureLeak } from './lib/calls-leak.ts'
 import { measure, pathNamed, startBed, type CallPath, type Measurement } from './lib/calls-bed.ts'
@@ -39,6 +41,8 @@ const { values } = parseArgs({
     'idle-streams': { type: 'string', default: '1000' },
     million: { type: 'boolean', default: false },
     calls: { type: 'string', default: '1000000' },
+    dropped: { type: 'boolean', default: false },
+    'dropped-sessions': { type: 'string', default: '1000' },
     json: { type: 'boolean', default: false },
   },
 })
@@ -58,6 +62,10 @@ async function main(): Promise<void> {
       sessions: atLeastOne('idle-sessions', sessions),
       streams: atLeastOne('idle-streams', streams),
     })
+  }
+  if (values.dropped) {
+    const sessions = atLeastOne('dropped-sessions', values['dropped-sessions'])
+    return measureDropped({ nodes, sessions, json: values.json })
   }
   if (values.million) return measureLeak({ ...load, calls: atLeastOne('calls', values.calls) })
   const bed = await startBed({ nodes })
