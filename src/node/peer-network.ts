@@ -17,6 +17,7 @@ import { ClusterSecret } from '../identity/secret.ts'
 import type { Log } from '../log/log.ts'
 import { CallsLane, callsLaneDefaults } from '../peers/calls-lane.ts'
 import type { GossipDriver } from '../peers/gossip-driver.ts'
+import { livenessMs, Patience, peerHeartbeatMs } from '../peers/patience.ts'
 import { PeerLinks } from '../peers/peer-links.ts'
 import type { ServeCalls } from '../peers/served-calls.ts'
 import { transportDefaults, WebSocketTransport } from '../transport/websocket-transport.ts'
@@ -76,10 +77,12 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     clock,
     log,
   })
+  const patience = new Patience(node)
   const transport = new WebSocketTransport({
     ...transportDefaults,
-    heartbeatMs,
+    heartbeatMs: peerHeartbeatMs,
     livenessMs,
+    livenessMsOf: (peer) => patience.livenessMs(peer),
     listen: listenAddress(listen.peer),
     kind: 'peer',
     lanes: peerLanes,
@@ -98,7 +101,19 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   const words = new WordsHere({ calls: [here.kept, asked], upstreams: here.upstreams })
   const { serve, boxes } = here
   const limits = peerLanes.calls
-  const lane = new CallsLane({ ...callsLaneDefaults, node, transport, serve, boxes, words, log, clock, limits })
+  const linkWaitMs = (other: NodeId): number => patience.linkWaitMs(other)
+  const lane = new CallsLane({
+    ...callsLaneDefaults,
+    node,
+    transport,
+    serve,
+    boxes,
+    words,
+    log,
+    clock,
+    limits,
+    linkWaitMs,
+  })
   const links = new PeerLinks({ transport, calls: lane, join: cluster.join, log })
   const listeners: (() => void)[] = []
   const mismatch = new VersionMismatch(failed)
@@ -143,8 +158,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   })
   let voters = ''
   const followStatus = (): void => {
-    const { raft } = agreement.status()
+    const { raft, connected } = agreement.status()
     mismatch.status(raft)
+    patience.follow(raft?.configuration ?? null, connected)
     const votersNow = `${raft?.configuration.voters.join()} ${raft?.configuration.votersOutgoing.join()}`
     if (votersNow !== voters) others.follow()
     voters = votersNow
@@ -182,9 +198,6 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   }
 }
 
-/** Calls on a link on which nothing came for `livenessMs` are answered as unknown; a main thread may block that long. */
-const heartbeatMs = 500
-const livenessMs = 3000
 /** Enough for a few rounds of news; who does not hear of it finds this node dead a little later. */
 const leaveMs = 1000
 

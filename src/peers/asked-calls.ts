@@ -121,7 +121,7 @@ export class AskedCalls implements Peers {
     if (this.#lateCancels >= lateCancelsMax) return
     this.#lateCancels += 1
     const { sender } = this.#options
-    if (!sender.isOpen(node)) await this.#links.wait(node, null, keptCallsDefaults.resumeMs)
+    if (!sender.isOpen(node)) await this.#links.wait(node, null, () => keptCallsDefaults.resumeMs)
     this.#lateCancels -= 1
     const id = this.#nextResumption()
     sender.send(node, encodeCallMessage({ kind: 'call-resume', id, ref }))

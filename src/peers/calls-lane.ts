@@ -175,7 +175,7 @@ export type CallsLaneOptions = CallLimits & {
    */
   readonly outboxBytesMax: number
   /** So long the link to a node is waited for that has or had a call which can be resumed. */
-  readonly linkWaitMs: number
+  readonly linkWaitMs: (node: NodeId) => number
 }
 
 const MiB = 1024 * 1024
@@ -184,7 +184,6 @@ export const callsLaneDefaults = {
   callsPerPeerMax: 1024,
   callBytesPerPeerMax: 64 * MiB,
   outboxBytesMax: 64 * MiB,
-  linkWaitMs: 2000,
 } as const
 
 /** Monotone. */

@@ -3,6 +3,7 @@ import { WebSocket } from 'ws'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { Handshake, HandshakeEnd, HandshakeRole, HandshakeStep } from '../identity/handshake.ts'
 import type { HandshakeMessage, PeerHello } from '../vocabulary/handshake.ts'
+import type { NodeId } from '../vocabulary/ids.ts'
 import type { OperatingError } from '../vocabulary/operating-error.ts'
 import { decodeFrame, encodeFrame, nextSeq } from '../wire/frame.ts'
 import { decodeHandshakeMessage, encodeHandshakeMessage } from '../wire/handshake-codec.ts'
@@ -176,7 +177,7 @@ export class LaneConnection {
   #opened(peer: PeerHello, version: number): void {
     this.#state = 'open'
     this.#timer?.cancel()
-    this.#listen()
+    this.#listen(peer.node)
     this.#options.events.opened(this, peer, version)
   }
 
@@ -184,14 +185,15 @@ export class LaneConnection {
    * One beat: ping, and count how long nothing came. Beats are counted, not wall time, so that a pause of this process
    * makes it look at its sockets before it takes a peer for dead.
    */
-  #listen(): void {
-    const { clock, heartbeatMs, livenessMs } = this.#options
+  #listen(peer: NodeId): void {
+    const { clock, heartbeatMs } = this.#options
     const bytesRead = this.#raw?.bytesRead ?? 0
     this.#silentMs = bytesRead === this.#bytesRead ? this.#silentMs + heartbeatMs : 0
     this.#bytesRead = bytesRead
+    const livenessMs = this.#options.livenessMs(peer)
     if (this.#silentMs > livenessMs) return this.#fail(`nothing came for ${livenessMs} ms`)
     this.#socket.ping()
-    this.#timer = clock.after(heartbeatMs, () => this.#listen())
+    this.#timer = clock.after(heartbeatMs, () => this.#listen(peer))
   }
 
   #settleProbe(token: string, alive: boolean): void {
@@ -229,7 +231,8 @@ export type LaneConnectionOptions = {
   readonly clock: Clock
   readonly handshakeTimeoutMs: number
   readonly heartbeatMs: number
-  readonly livenessMs: number
+  /** A connection on which nothing came for this long is ended; asked at each beat. */
+  readonly livenessMs: (peer: NodeId) => number
   readonly counters: FrameCounters
   readonly events: LaneConnectionEvents
 }

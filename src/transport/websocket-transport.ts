@@ -179,7 +179,7 @@ export class WebSocketTransport implements Transport {
       clock,
       handshakeTimeoutMs,
       heartbeatMs,
-      livenessMs,
+      livenessMs: this.#options.livenessMsOf ?? (() => livenessMs),
       counters: this.#counters,
       events: this.#connectionEvents,
     })
@@ -300,6 +300,8 @@ export type WebSocketTransportOptions = {
   readonly heartbeatMs: number
   /** A connection on which nothing came for this long is ended. */
   readonly livenessMs: number
+  /** The same for each peer, by what else is known of it; left out: for all alike. */
+  readonly livenessMsOf?: (peer: NodeId) => number
 }
 
 /** What both listeners use unless a test wants it faster. */

@@ -8,6 +8,7 @@ import { realClock } from '../../src/std/clock.ts'
 import { asJsonText, toJsonText } from '../../src/std/json-text.ts'
 import { Random } from '../../src/std/random.ts'
 import { transportDefaults, WebSocketTransport } from '../../src/transport/websocket-transport.ts'
+import type { WebSocketTransportOptions } from '../../src/transport/websocket-transport.ts'
 import type { PeerHello } from '../../src/vocabulary/handshake.ts'
 import type { CallId, NodeId, ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import type { OperatingError } from '../../src/vocabulary/operating-error.ts'
@@ -41,6 +42,7 @@ export async function startNode(
     serve?: Partial<ServeCalls>
     hello?: Partial<PeerHello>
     limits?: Partial<CallsLaneOptions>
+    transport?: Partial<WebSocketTransportOptions>
   } = {},
 ) {
   const hello = helloOf(id, options.hello)
@@ -68,6 +70,7 @@ export async function startNode(
     backoff: { minMs: 5, maxMs: 50 },
     heartbeatMs: 200,
     livenessMs: 2000,
+    ...options.transport,
   })
   /** While it is shut the send buffer takes nothing. */
   const valve = { isShut: false }
@@ -87,7 +90,7 @@ export async function startNode(
     clock: realClock,
     limits,
     ...callsLaneDefaults,
-    linkWaitMs: 1000,
+    linkWaitMs: () => 1000,
     ...options.limits,
   })
   const links = new PeerLinks({ transport, calls: lane, join: options.join ?? [], log })

@@ -53,7 +53,7 @@ const heard = (asker: Asker, count: number): Promise<unknown> =>
 
 describe('a call whose client’s node dies', () => {
   it('goes on, and from every event on another node gets all that follows, once and in order, and the outcome', async () => {
-    const { a, b, c, works, work } = await three({ linkWaitMs: 100 })
+    const { a, b, c, works, work } = await three({ linkWaitMs: () => 100 })
     const last = 12
     const asked = seqs(0, last).map(() => ask(a, b, withOrigin(true)))
     await waitFor('the calls', () => works.length === last + 1)
@@ -150,7 +150,7 @@ describe('a call whose link breaks while both nodes live', () => {
   })
 
   it('is cancelled at its node as soon as the link is there again, whoever said so meanwhile', async () => {
-    const { a, b, works, work, kept } = await three({ linkWaitMs: 5 })
+    const { a, b, works, work, kept } = await three({ linkWaitMs: () => 5 })
     const other = makeCall({}, { origin: { ...origin, requestId: asJsonText('2') } })
     const [here, elsewhere] = [ask(a, b, withOrigin()), ask(a, b, other)]
     await waitFor('the calls', () => works.length === 2)
@@ -167,7 +167,7 @@ describe('a call whose link breaks while both nodes live', () => {
   })
 
   it('is waited for no more when its node stops', async () => {
-    const { a, b, works } = await three({ linkWaitMs: 60_000 })
+    const { a, b, works } = await three({ linkWaitMs: () => 60_000 })
     const asked = ask(a, b, withOrigin())
     await waitFor('the call', () => works.length === 1)
     await b.links.close()
@@ -179,7 +179,7 @@ describe('a call whose link breaks while both nodes live', () => {
 
 describe('a call whose own node dies', () => {
   it('is soon of unknown outcome, for who waits and for who comes back', async () => {
-    const { a, b, c, works, work } = await three({ linkWaitMs: 100 })
+    const { a, b, c, works, work } = await three({ linkWaitMs: () => 100 })
     const asked = ask(a, b, withOrigin())
     await waitFor('the call', () => works.length === 1)
     work().hear('1')
