@@ -1,4 +1,5 @@
 import type { Log } from '../log/log.ts'
+import { ChurningMap } from '../std/churning-map.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { CallId, NodeId, SessionId } from '../vocabulary/ids.ts'
@@ -16,7 +17,7 @@ export class KeptCalls implements Calls, Resumable {
   readonly #options: KeptCallsOptions
   readonly #limits: KeptCallsLimits
   /** Those with an origin; as many as the upstreams take. */
-  readonly #inWork = new Map<CallId, KeptCall>()
+  readonly #inWork = new ChurningMap<CallId, KeptCall>()
   /** Calls in work that nobody waits for, with the time they have for that. */
   readonly #unattended = new Map<KeptCall, Timer>()
   /** Ended ones, least recently used first. */

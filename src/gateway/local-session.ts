@@ -44,7 +44,8 @@ export class LocalSession {
   readonly levels = new LevelsTold()
   /** The cluster did not have it when it was last looked for. */
   isMissing = false
-  readonly #requests = new Set<RequestUnderWay>()
+  /** Mostly one, and it changes with every request: a Set would be made anew each time. */
+  readonly #requests: RequestUnderWay[] = []
   #stream: ListeningStream | null = null
 
   constructor(record: SessionPlace) {
@@ -55,7 +56,7 @@ export class LocalSession {
   }
 
   get requests(): number {
-    return this.#requests.size
+    return this.#requests.length
   }
 
   get isListening(): boolean {
@@ -63,16 +64,17 @@ export class LocalSession {
   }
 
   begin(request: RequestUnderWay): void {
-    this.#requests.add(request)
+    this.#requests.push(request)
   }
 
   end(request: RequestUnderWay): void {
-    this.#requests.delete(request)
+    const at = this.#requests.indexOf(request)
+    if (at !== -1) this.#requests.splice(at, 1)
   }
 
   /** Cancels the requests with exactly this id; answers how many. */
   cancel(key: RequestId['key'], params: JsonText): number {
-    const meant = [...this.#requests].filter((request) => request.id.key === key)
+    const meant = this.#requests.filter((request) => request.id.key === key)
     for (const request of meant) request.cancel(params)
     return meant.length
   }
@@ -95,13 +97,13 @@ export class LocalSession {
   /** The session has ended: nothing of it is left here. */
   close(): void {
     this.#stream?.end()
-    for (const request of this.#requests) request.cancel(null)
+    for (const request of [...this.#requests]) request.cancel(null)
   }
 
   /** The node stops: the session goes on elsewhere. */
   abandon(): void {
     // Their answers may be on the stream.
-    for (const request of this.#requests) request.abandon()
+    for (const request of [...this.#requests]) request.abandon()
     this.#stream?.end()
   }
 }

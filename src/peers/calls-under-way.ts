@@ -1,9 +1,10 @@
+import { ChurningMap } from '../std/churning-map.ts'
 import type { CallId } from '../vocabulary/ids.ts'
 
 /** The calls under way with one peer in one direction, and whether one more may be, by number and by the bytes they came in. */
 export class CallsUnderWay<T> {
   readonly #limits: CallLimits
-  readonly #calls = new Map<CallId, { readonly call: T; readonly bytes: number }>()
+  readonly #calls = new ChurningMap<CallId, { readonly call: T; readonly bytes: number }>()
   #bytes = 0
 
   constructor(limits: CallLimits) {
@@ -25,7 +26,7 @@ export class CallsUnderWay<T> {
   }
 
   entries(): [CallId, T][] {
-    return [...this.#calls].map(([id, { call }]) => [id, call])
+    return [...this.#calls.entries()].map(([id, { call }]) => [id, call])
   }
 
   all(): T[] {

@@ -45,6 +45,7 @@ export class HttpExchange {
   #lastEventId: string | null = null
   #retryMs: number | null = null
   #hasHead = false
+  #isWhole = false
   #hasEnded = false
 
   constructor(request: ExchangeRequest, events: ExchangeEvents) {
@@ -59,6 +60,11 @@ export class HttpExchange {
 
   get hasHead(): boolean {
     return this.#hasHead
+  }
+
+  /** Nothing more comes; where its body is one message, it is told now. */
+  get isWhole(): boolean {
+    return this.#isWhole
   }
 
   /** Of the last event that had an id: what the stream can be resumed from. */
@@ -133,6 +139,7 @@ export class HttpExchange {
 
   #onEnd(): void {
     if (this.#hasEnded) return
+    this.#isWhole = true
     if (this.#refusal !== null) this.#refuse(this.#refusal)
     this.#body?.finish()
     this.#end({ kind: 'done' })

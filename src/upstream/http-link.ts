@@ -1,6 +1,7 @@
 import { OperatingError, type ErrorCode, type Retry } from '../vocabulary/operating-error.ts'
 import { unreachable } from '../std/assert.ts'
 import { Backoff } from '../std/backoff.ts'
+import { ChurningMap } from '../std/churning-map.ts'
 import type { Timer } from '../std/clock.ts'
 import { isObject } from '../std/is-object.ts'
 import type { ExchangeEnd, ExchangeEvents, HttpExchange } from './http-exchange.ts'
@@ -22,7 +23,7 @@ export class HttpLink implements Link {
   readonly #options: HttpServerOptions
   readonly #server: HttpServer
   readonly #events: LinkEvents
-  readonly #requests = new Map<number, HttpRequest>()
+  readonly #requests = new ChurningMap<number, HttpRequest>()
   /** All that is no awaited request, with what its end settles. */
   readonly #others = new Map<HttpExchange | HttpRequest, () => void>()
   /** Answered requests whose stream is still open. */
@@ -69,9 +70,8 @@ export class HttpLink implements Link {
       {
         message: (message) => this.#events.message(message, id),
         ended: (end) => {
-          const isAnswered = this.#lingering.has(id)
           this.#forget(id)
-          if (isAnswered) return
+          if (request.isAnswered) return
           // Whatever the status says, it is what the server made for its client.
           if (end.kind === 'refused' && isErrorOf(id, end.body)) this.#events.message(end.body, id)
           else void this.#fail(id, end)
@@ -120,10 +120,13 @@ export class HttpLink implements Link {
   }
 
   release(id: number): void {
-    this.#requests.get(id)?.answered()
+    const request = this.#requests.get(id)
+    if (request === undefined) return
+    request.answered()
+    if (request.isWhole) return
     // Servers close the stream after the answer; one that does not is not waited for.
     const timer = this.#options.clock.after(this.#options.limits.lingerMs, () => {
-      this.#requests.get(id)?.abort()
+      request.abort()
       this.#forget(id)
     })
     this.#lingering.set(id, timer)
@@ -323,7 +326,9 @@ export class HttpLink implements Link {
 
   #forget(id: number): void {
     this.#requests.delete(id)
-    this.#lingering.get(id)?.cancel()
+    const lingering = this.#lingering.get(id)
+    if (lingering === undefined) return
+    lingering.cancel()
     this.#lingering.delete(id)
   }
 

@@ -33,6 +33,7 @@ export class HttpRequest {
   #timer: Timer | null = null
   #isHeard = true
   #isWanted = true
+  #isAnswered = false
   #isResumed = false
 
   constructor(options: HttpRequestOptions, events: HttpRequestEvents) {
@@ -51,12 +52,22 @@ export class HttpRequest {
     return this.#isResumed || this.#exchange.hasHead
   }
 
+  /** Its end follows in the same turn. */
+  get isWhole(): boolean {
+    return this.#exchange.isWhole
+  }
+
+  get isAnswered(): boolean {
+    return this.#isAnswered
+  }
+
   start(): void {
     this.#exchange.start()
   }
 
   /** It has its answer: what its stream still says is heard, but nothing is resumed. */
   answered(): void {
+    this.#isAnswered = true
     this.#isWanted = false
   }
 

@@ -1,4 +1,5 @@
 import { OperatingError } from '../vocabulary/operating-error.ts'
+import { ChurningMap } from '../std/churning-map.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred, type Deferred } from '../std/deferred.ts'
 import { editJson, jsonMembers, sliceJson, toJsonText, type JsonText } from '../std/json-text.ts'
@@ -66,7 +67,7 @@ export class Requests {
   readonly #options: RequestsOptions
   readonly #link: Link
   /** In the order of their coming. */
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new ChurningMap<number, Pending>()
   readonly #events: PendingEvents
   /** Null: nobody waits for it. */
   #drained: Deferred<void> | null = null
@@ -165,7 +166,7 @@ export class Requests {
 
   /** All that the link has not failed before was sent, and will not be answered. */
   end(end: LinkEnd): void {
-    for (const [id, pending] of this.#pending) pending.settle(this.#unknown(`${end.reason} during`, id))
+    for (const pending of this.#pending.values()) pending.settle(this.#unknown(`${end.reason} during`, pending.id))
   }
 
   #abandon(pending: Pending, params: JsonText, outcome: (way: 'withdrawn' | 'sent') => ConnectionOutcome): void {
