@@ -97,13 +97,13 @@ export class LocalSession {
   /** The session has ended: nothing of it is left here. */
   close(): void {
     this.#stream?.end()
-    for (const request of [...this.#requests]) request.cancel(null)
+    for (const request of this.#requests.slice()) request.cancel(null)
   }
 
   /** The node stops: the session goes on elsewhere. */
   abandon(): void {
     // Their answers may be on the stream.
-    for (const request of [...this.#requests]) request.abandon()
+    for (const request of this.#requests.slice()) request.abandon()
     this.#stream?.end()
   }
 }
