@@ -1,9 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startLocalCluster } from '../../scripts/lib/local-cluster.ts'
 import type { LocalCluster } from '../../scripts/lib/local-cluster.ts'
 import { waitFor } from '../wait.ts'
 import { getJson, putUntilDone } from './http-json.ts'
-import { fixture } from './mcp-client.ts'
+import { connectClient, fixture, textOf } from './mcp-client.ts'
 
 // Consensus has a thread of its own so that nothing in the main thread deposes a leader: seen on real processes.
 const blockMs = 2000
@@ -11,7 +12,8 @@ let cluster: LocalCluster
 
 beforeAll(async () => {
   const env = { NODE_OPTIONS: `--import ${fixture('block-main-thread')}`, BLOCK_MS: String(blockMs) }
-  cluster = await startLocalCluster({ nodes: 3, env })
+  const slow = { command: process.execPath, args: [fixture('slow')], placement: { where: { node: 'n3' } } }
+  cluster = await startLocalCluster({ nodes: 3, env, servers: { slow } })
 })
 
 afterAll(async () => {
@@ -41,5 +43,28 @@ describe('a main thread that is blocked for twice the election timeout', () => {
       expect(views.map((view) => [view['leader'], view['term']])).toEqual(views.map(() => [leader, term]))
     }
     expect((await putUntilDone(`${cluster.node(leader).url}/v1/kv/after`, 1)).status).toBe(200)
+  })
+
+  it('breaks no call, on the node of its server or that of its client, and no link', async () => {
+    await waitFor('the tool', async () => {
+      const answer = await fetch(`${cluster.node('n1').url}/v1/tools`)
+      return (await answer.text()).includes('slow__count')
+    })
+    const client = await connectClient(cluster.node('n1').mcpUrl)
+    for (const id of ['n3', 'n1']) {
+      const steps: number[] = []
+      const call = client.callTool({ name: 'slow__count', arguments: { steps: 150, delayMs: 20 } }, undefined, {
+        onprogress: ({ progress }) => steps.push(progress),
+      })
+      await waitFor('the call to be under way', () => steps.length > 3)
+      const heard = steps.length
+      await cluster.node(id).kill('SIGUSR2')
+      expect(textOf(await call), id).toBe('counted to 150')
+      expect(steps.length - heard, 'it was under way meanwhile').toBeGreaterThan(100)
+      expect(steps, id).toEqual(Array.from({ length: 150 }, (_, at) => at + 1))
+    }
+    await client.close()
+    for (const { id, logFile } of cluster.nodes)
+      expect(readFileSync(logFile, 'utf8'), id).not.toContain('peer-disconnected')
   })
 })
