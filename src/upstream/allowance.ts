@@ -1,9 +1,10 @@
 import type { Call, Outcome } from '../calls/call.ts'
 import { isObject } from '../std/is-object.ts'
-import { asJsonText, jsonElements, jsonMembers, sliceJson, toJsonText } from '../std/json-text.ts'
+import { asJsonText, editJson, jsonElements, jsonMembers, sliceJson, toJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import { parseObject } from './json-rpc.ts'
+import { allLists, listAskedBy, namingOf, type ListKind } from './offer-lists.ts'
 import type { OfferedNames } from '../vocabulary/configured-server.ts'
 
 /**
@@ -29,13 +30,22 @@ export class Allowance {
 
   offered(offer: Offer): Offer {
     if (this.#isEverything) return offer
-    return {
-      initialize: offer.initialize,
-      tools: this.#filtered(offer.tools, 'tools', 'name'),
-      resources: this.#filtered(offer.resources, 'resources', 'uri'),
-      resourceTemplates: this.#filtered(offer.resourceTemplates, 'resources', 'uriTemplate'),
-      prompts: this.#filtered(offer.prompts, 'prompts', 'name'),
-    }
+    const seen = { ...offer }
+    for (const list of allLists) seen[list] = this.listed(list, offer[list])
+    return seen
+  }
+
+  /** What of a list is seen. */
+  listed(list: ListKind, items: JsonText): JsonText {
+    if (this.#isEverything) return items
+    const kind = list === 'resourceTemplates' ? 'resources' : list
+    return this.#filtered(items, kind, namingOf(list))
+  }
+
+  /** A request for a list, or for a page of it, as what is seen of its answer. Others stay what they are. */
+  answered(method: string, outcome: Promise<Outcome>): Promise<Outcome> {
+    const list = this.#isEverything ? undefined : listAskedBy(method)
+    return list === undefined ? outcome : this.#answeredList(list, outcome)
   }
 
   /** Null: the call may go. */
@@ -44,6 +54,14 @@ export class Allowance {
     const named = namedBy[method]?.(params)
     if (named === undefined || typeof named.name !== 'string' || this.allows(named.kind, named.name)) return null
     return { kind: 'error', error: unknownError(named.kind, named.name) }
+  }
+
+  async #answeredList(list: ListKind, asked: Promise<Outcome>): Promise<Outcome> {
+    const outcome = await asked
+    const range = outcome.kind === 'result' ? jsonMembers(outcome.result).get(list) : undefined
+    if (outcome.kind !== 'result' || range === undefined) return outcome
+    const text = this.listed(list, sliceJson(outcome.result, range))
+    return { kind: 'result', result: editJson(outcome.result, [{ ...range, text }]) }
   }
 
   #filtered(list: JsonText, kind: Kind, naming: string): JsonText {

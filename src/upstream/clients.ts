@@ -29,6 +29,12 @@ export class Clients {
       .map(({ id }) => id)
   }
 
+  /** Whether it is shown the lists of its own upstream, where it has one: at the server's own address. */
+  isShownOwnLists(id: SessionId, server: ServerName): boolean {
+    const session = this.#sessions.find(id)
+    return session !== undefined && session.path === `/mcp/${server}` && this.asks(session)
+  }
+
   asks({ capabilities }: ClientSession): boolean {
     const known = this.#asks.get(capabilities)
     if (known !== undefined) return known

@@ -1,9 +1,10 @@
 import type { Clock, Timer } from '../std/clock.ts'
-import { asJsonText, type JsonText } from '../std/json-text.ts'
+import { deferred, type Deferred } from '../std/deferred.ts'
+import type { JsonText } from '../std/json-text.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { Log } from '../log/log.ts'
 import type { UpstreamLimits } from './limits.ts'
-import { allLists, listOffer, type ListKind, type ListReply } from './offer-lists.ts'
+import { allLists, emptyOffer, listOffer, type ListKind, type ListReply } from './offer-lists.ts'
 
 /**
  * Keeps what a server offers true, over one connection: all lists at first, and those again that the server says have
@@ -26,6 +27,8 @@ export class OfferKeeper {
   #timer: Timer | null = null
   #isListing = false
   #hasEnded = false
+  /** Null: nobody waits for it. */
+  #settled: Deferred<void> | null = null
 
   constructor(options: OfferKeeperOptions) {
     this.#options = options
@@ -33,9 +36,7 @@ export class OfferKeeper {
 
   /** Rejects with an OperatingError. */
   async start(initialize: JsonText): Promise<Offer> {
-    const none = asJsonText('[]')
-    const empty: Offer = { initialize, tools: none, resources: none, resourceTemplates: none, prompts: none }
-    const offer = await this.#list(empty, allLists)
+    const offer = await this.#list(emptyOffer(initialize), allLists)
     this.#offer = offer
     this.#listSoon()
     return offer
@@ -46,10 +47,28 @@ export class OfferKeeper {
     this.#listSoon()
   }
 
+  /** Settles when all that is known to have changed has been asked for, or can not be any more. */
+  settled(): Promise<void> {
+    if (!this.#isWaiting) return Promise.resolve()
+    this.#settled ??= deferred()
+    return this.#settled.promise
+  }
+
   end(): void {
     this.#hasEnded = true
     this.#timer?.cancel()
     this.#timer = null
+    this.#settle()
+  }
+
+  get #isWaiting(): boolean {
+    return this.#timer !== null || this.#isListing
+  }
+
+  #settle(): void {
+    if (this.#isWaiting) return
+    this.#settled?.resolve()
+    this.#settled = null
   }
 
   async #list(offer: Offer, kinds: Iterable<ListKind>): Promise<Offer> {
@@ -58,8 +77,7 @@ export class OfferKeeper {
   }
 
   #listSoon(): void {
-    const isWaiting = this.#timer !== null || this.#isListing
-    if (this.#stale.size === 0 || this.#offer === null || this.#hasEnded || isWaiting) return
+    if (this.#stale.size === 0 || this.#offer === null || this.#hasEnded || this.#isWaiting) return
     this.#timer = this.#options.clock.after(this.#options.limits.relistDelayMs, () => {
       this.#timer = null
       void this.#listAgain()
@@ -84,6 +102,7 @@ export class OfferKeeper {
     } finally {
       this.#isListing = false
       this.#listSoon()
+      this.#settle()
     }
   }
 }

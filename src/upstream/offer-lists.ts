@@ -22,6 +22,29 @@ const lists: Readonly<Record<ListKind, List>> = {
 
 export const allLists: readonly ListKind[] = ['tools', 'resources', 'resourceTemplates', 'prompts']
 
+/** Which list a method asks for; undefined: none. */
+export function listAskedBy(method: string): ListKind | undefined {
+  return kindByMethod.get(method)
+}
+
+const kindByMethod: ReadonlyMap<string, ListKind> = new Map(allLists.map((kind) => [lists[kind].method, kind]))
+
+/** The member of a list's items that names them. */
+export function namingOf(kind: ListKind): string {
+  return lists[kind].naming
+}
+
+/** How it is told that the list has changed. */
+export function changeOf(kind: ListKind): string {
+  return `notifications/${lists[kind].capability}/list_changed`
+}
+
+/** Of a server that has said no more than who it is. */
+export function emptyOffer(initialize: JsonText): Offer {
+  const none = asJsonText('[]')
+  return { initialize, tools: none, resources: none, resourceTemplates: none, prompts: none }
+}
+
 /** Which lists a list_changed notification makes stale. */
 export function listsChangedBy(method: string): readonly ListKind[] {
   switch (method) {

@@ -8,7 +8,7 @@ import { declares } from './isolation-of.ts'
 import type { ServerNotification, ServerRequest } from './json-rpc.ts'
 import type { LinkEnd } from './link.ts'
 import { McpConnection, type Audience } from './mcp-connection.ts'
-import { listsChangedBy } from './offer-lists.ts'
+import { listsChangedBy, type ListKind } from './offer-lists.ts'
 import type { OwnOptions } from './own-upstreams.ts'
 import type { UnderWay } from './requests.ts'
 import type { ClientSession } from './upstream.ts'
@@ -25,24 +25,25 @@ export class OwnUpstream implements Audience {
   /** Calls that use it, or wait for it. */
   callers = 0
   readonly #options: OwnOptions
-  readonly #ended: OwnEnded
+  readonly #events: OwnEvents
   readonly #closed = deferred<void>()
   readonly #idleMs: number
   #idleTimer: Timer
   readonly #startedAt: number
   #usedAt: number
-  #isOpen = false
+  /** The server's answer; null until it takes calls. */
+  #initialize: JsonText | null = null
   #isClosing = false
   #isLeaving = false
   #isGone = false
   #isBroken = false
 
-  /** May throw; then nothing is left open. `ended`: once; it takes no call any more. */
-  constructor(session: SessionId, client: ClientSession, options: OwnOptions, ended: OwnEnded) {
+  /** May throw; then nothing is left open. */
+  constructor(session: SessionId, client: ClientSession, options: OwnOptions, events: OwnEvents) {
     const { server, links, clock, limits, mask, log } = options
     this.session = session
     this.#options = options
-    this.#ended = ended
+    this.#events = events
     this.connection = new McpConnection({
       server: server.name,
       identity: client,
@@ -63,7 +64,12 @@ export class OwnUpstream implements Audience {
 
   /** It has taken calls. */
   get isOpen(): boolean {
-    return this.#isOpen
+    return this.#initialize !== null
+  }
+
+  /** What the server said to the client's words; null until it takes calls. */
+  get initialize(): JsonText | null {
+    return this.#initialize
   }
 
   /** A call begins to use it. */
@@ -101,7 +107,7 @@ export class OwnUpstream implements Audience {
   notified(connection: McpConnection, notification: ServerNotification, on: UnderWay | null): void {
     const { method, text } = notification
     const stale = listsChangedBy(method)
-    if (stale.length > 0) return this.#options.listsChanged(stale)
+    if (stale.length > 0) return this.#events.listsChanged(this, stale)
     if (method === 'notifications/cancelled')
       return this.#options.questions.cancelled(connection.asker, notification, on)
     const isOfNoCall = method === 'notifications/resources/updated' || method === 'notifications/tasks/status'
@@ -149,7 +155,8 @@ export class OwnUpstream implements Audience {
         }
       })
       await Promise.all(said)
-      this.#isOpen = true
+      this.#initialize = initialize
+      this.#events.opened(this)
       return null
     } catch (error) {
       const message = `server ${server.name} can not be opened for the session (${describeError(error)})`
@@ -177,7 +184,11 @@ export class OwnUpstream implements Audience {
     const { clock, clients, server } = this.#options
     const client = clients.find(this.session)
     const keeps = client !== undefined && isSubscribed(client, server.name)
-    const leftMs = this.#usedAt + this.#idleMs - clock.monotonic()
+    // A stream on which its client listens is use too, also where no call comes here: the session's record knows of it.
+    const leftMs = Math.max(
+      this.#usedAt + this.#idleMs - clock.monotonic(),
+      (client?.usedAt ?? -Infinity) + this.#idleMs - clock.now(),
+    )
     if (this.callers === 0 && leftMs <= 0 && !keeps) void this.close()
     else this.#idleTimer = clock.after(leftMs > 0 ? leftMs : this.#idleMs, () => this.#onIdle())
   }
@@ -185,7 +196,7 @@ export class OwnUpstream implements Audience {
   #gone(isLost: boolean, isForgotten = false): void {
     if (this.#isGone) return
     this.#isGone = true
-    this.#ended(this, { isLost, isForgotten, livedMs: this.#options.clock.monotonic() - this.#startedAt })
+    this.#events.ended(this, { isLost, isForgotten, livedMs: this.#options.clock.monotonic() - this.#startedAt })
   }
 
   #onEnded(connection: McpConnection, { kind }: LinkEnd): void {
@@ -198,8 +209,14 @@ export class OwnUpstream implements Audience {
   }
 }
 
-/** Told once: it takes no call any more. */
-export type OwnEnded = (own: OwnUpstream, end: OwnEnd) => void
+export type OwnEvents = {
+  /** It takes calls. */
+  opened(own: OwnUpstream): void
+  /** Its server says that it offers something else. */
+  listsChanged(own: OwnUpstream, kinds: readonly ListKind[]): void
+  /** Once: it takes no call any more. */
+  ended(own: OwnUpstream, end: OwnEnd): void
+}
 
 export type OwnEnd = {
   /** Nobody here wanted that. */

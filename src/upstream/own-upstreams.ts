@@ -3,7 +3,7 @@ import type { NodeId, SessionId } from '../vocabulary/ids.ts'
 import { Backoff } from '../std/backoff.ts'
 import type { Clock, Timer } from '../std/clock.ts'
 import { deferred } from '../std/deferred.ts'
-import type { JsonText } from '../std/json-text.ts'
+import { jsonMembers, type JsonText } from '../std/json-text.ts'
 import type { Random } from '../std/random.ts'
 import type { Signal } from '../std/signal.ts'
 import type { Call, Outcome } from '../calls/call.ts'
@@ -11,8 +11,9 @@ import type { Log } from '../log/log.ts'
 import { isSubscribed, type Clients } from './clients.ts'
 import type { UpstreamLimits } from './limits.ts'
 import type { LinkSource } from './link.ts'
-import type { ListKind } from './offer-lists.ts'
-import { OwnUpstream, type OwnEnd } from './own-upstream.ts'
+import { listAskedBy, type ListKind } from './offer-lists.ts'
+import { OwnLists, type Listed, type OwnListsOptions } from './own-lists.ts'
+import { OwnUpstream, type OwnEnd, type OwnEvents } from './own-upstream.ts'
 import type { Questions } from './questions.ts'
 import type { ConnectionOutcome, Party } from './requests.ts'
 import { callTime } from './supervised-upstream.ts'
@@ -39,7 +40,7 @@ export type OwnOptions = {
   mail(session: SessionId, message: JsonText): void
   /** A session's upstream says that the server offers something else. */
   listsChanged(kinds: readonly ListKind[]): void
-}
+} & Pick<OwnListsOptions, 'offered' | 'allowed'>
 
 export class OwnUpstreams {
   readonly #options: OwnOptions
@@ -49,22 +50,36 @@ export class OwnUpstreams {
   readonly #leaving = new Set<OwnUpstream>()
   /** Of sessions that lost theirs. */
   readonly #reopenings = new Map<SessionId, Reopening>()
+  readonly #lists: OwnLists
+  readonly #events: OwnEvents
   #isStopping = false
 
   constructor(options: OwnOptions) {
     this.#options = options
+    this.#lists = new OwnLists({
+      ...options,
+      server: options.server.name,
+      find: (session) => this.#listed(session),
+    })
+    this.#events = {
+      opened: ({ session }) => this.#lists.lookAgain(session),
+      listsChanged: ({ session }, kinds) => this.#listsChanged(session, kinds),
+      ended: (own, end) => this.#onEnded(own, end),
+    }
   }
 
   get count(): number {
     return this.#open.size
   }
 
-  async call(
-    call: Call,
-    { session, client }: { readonly session: SessionId; readonly client: ClientSession },
-    party: Party,
-    cancelled: Signal,
-  ): Promise<Outcome> {
+  call(call: Call, caller: OwnCaller): Promise<Outcome> {
+    const list = listAskedBy(call.method)
+    // Who has the cursor of a page has its beginning.
+    if (list === undefined || jsonMembers(call.params).has('cursor')) return this.#perform(call, caller)
+    return this.#lists.during(caller.session, list, () => this.#perform(call, caller))
+  }
+
+  async #perform(call: Call, { session, client, party, cancelled }: OwnCaller): Promise<Outcome> {
     const { clock, server } = this.#options
     const deadline = clock.monotonic() + (call.timeoutMs ?? server.timeoutMs)
     for (let attempt = 1; attempt <= 2; attempt += 1) {
@@ -89,6 +104,7 @@ export class OwnUpstreams {
   /** Another node serves the session: takes no call of it any more, and closes its upstream when those under way have ended. */
   release(session: SessionId): void {
     this.#forgetReopening(session)
+    this.#lists.forget(session)
     this.#open.get(session)?.leave()
   }
 
@@ -106,6 +122,7 @@ export class OwnUpstreams {
   sessionsEnded(ended: ReadonlySet<SessionId>): void {
     for (const session of ended) {
       this.#forgetReopening(session)
+      this.#lists.forget(session)
       void this.#open.get(session)?.close()
     }
   }
@@ -113,6 +130,7 @@ export class OwnUpstreams {
   async stop(): Promise<void> {
     this.#isStopping = true
     for (const session of this.#reopenings.keys()) this.#forgetReopening(session)
+    this.#lists.stop()
     await Promise.all([...this.#open.values(), ...this.#leaving].map((own) => own.close()))
   }
 
@@ -152,7 +170,7 @@ export class OwnUpstreams {
       return new OperatingError('overloaded', message, { retry: 'after', retryAfterMs: limits.isolatedRetryAfterMs })
     }
     try {
-      const own = new OwnUpstream(session, client, this.#options, (ended, end) => this.#onEnded(ended, end))
+      const own = new OwnUpstream(session, client, this.#options, this.#events)
       this.#open.set(session, own)
       return own
     } catch (error) {
@@ -160,6 +178,19 @@ export class OwnUpstreams {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
       return unavailable(`server ${server.name} can not be started (${code})`)
     }
+  }
+
+  #listed(session: SessionId): Listed | undefined {
+    const { connection, initialize } = this.#open.get(session) ?? {}
+    return connection === undefined || initialize === undefined || initialize === null
+      ? undefined
+      : { connection, initialize }
+  }
+
+  #listsChanged(session: SessionId, kinds: readonly ListKind[]): void {
+    const { clients, server } = this.#options
+    this.#options.listsChanged(kinds)
+    if (!this.#isStopping && clients.isShownOwnLists(session, server.name)) this.#lists.changed(session, kinds)
   }
 
   #makeRoom(): boolean {
@@ -256,6 +287,13 @@ export class OwnUpstreams {
     cancelled.removeEventListener('abort', stopWaiting)
     return first
   }
+}
+
+export type OwnCaller = {
+  readonly session: SessionId
+  readonly client: ClientSession
+  readonly party: Party
+  readonly cancelled: Signal
 }
 
 type Reopening = {

@@ -14,7 +14,7 @@ import type { ClientSession, UpstreamStatus } from './upstream.ts'
  * One server on this node: the upstream that is shared, and those of sessions that have one to themselves. Which of them
  * a call takes follows from the server and the client alone, so that the calls of a session always meet the same one.
  */
-export type ServerOptions = SharedOptions & Omit<OwnOptions, 'listsChanged'>
+export type ServerOptions = SharedOptions & Omit<OwnOptions, 'listsChanged' | 'offered' | 'allowed'>
 
 export class ServerUpstreams {
   readonly #options: ServerOptions
@@ -29,7 +29,12 @@ export class ServerUpstreams {
     this.#options = options
     this.#allowance = new Allowance(options.server)
     this.#shared = new SharedUpstream({ ...options, onStatus: (status) => this.#onStatus(status) })
-    this.#own = new OwnUpstreams({ ...options, listsChanged: (kinds) => this.#shared.markStale(kinds) })
+    this.#own = new OwnUpstreams({
+      ...options,
+      listsChanged: (kinds) => this.#shared.markStale(kinds),
+      offered: () => this.#shared.settled().then(() => this.#offer),
+      allowed: (kind, list) => this.#allowance.listed(kind, list),
+    })
   }
 
   get status(): UpstreamStatus {
@@ -50,9 +55,13 @@ export class ServerUpstreams {
     await this.#shared.stop()
   }
 
-  async call(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome> {
+  call(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome> {
     const refusal = this.#allowance.refusal(call)
-    if (refusal !== null) return refusal
+    if (refusal !== null) return Promise.resolve(refusal)
+    return this.#allowance.answered(call.method, this.#perform(call, hear, cancelled))
+  }
+
+  async #perform(call: Call, hear: (message: JsonText) => void, cancelled: Signal): Promise<Outcome> {
     const { origin } = call
     const asksForNone = this.#shared.isolation === 'shared' && !keptOfSession.has(call.method)
     if (origin === null || asksForNone) return this.#shared.call(call, hear, cancelled)
@@ -61,7 +70,7 @@ export class ServerUpstreams {
     if (cancelled.aborted) return { kind: 'cancelled' }
     if (client instanceof OperatingError) return { kind: 'rejected', error: client }
     if (!this.#isIsolated(client)) return this.#shared.call(call, hear, cancelled)
-    return this.#own.call(call, { session, client }, { origin, hear }, cancelled)
+    return this.#own.call(call, { session, client, party: { origin, hear }, cancelled })
   }
 
   /** This node keeps what the server keeps for the session. */

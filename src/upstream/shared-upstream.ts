@@ -118,6 +118,11 @@ export class SharedUpstream implements Audience {
     this.#supervised.markStale(kinds)
   }
 
+  /** Settles when its offer is what the server has said by now. */
+  settled(): Promise<void> {
+    return this.#supervised.settled()
+  }
+
   sessionsEnded(ended: ReadonlySet<SessionId>): void {
     this.#tasks?.sessionsEnded(ended)
     for (const [id, session] of this.#elicitations) if (ended.has(session)) this.#elicitations.delete(id)

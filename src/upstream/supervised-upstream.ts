@@ -89,6 +89,11 @@ export class SupervisedUpstream {
     this.#keeper?.markStale(kinds)
   }
 
+  /** Settles when the offer is what the server has said by now. */
+  settled(): Promise<void> {
+    return this.#keeper?.settled() ?? Promise.resolve()
+  }
+
   start(): void {
     this.#options.onStatus(this.#status)
     this.#running = this.#run()
@@ -108,7 +113,7 @@ export class SupervisedUpstream {
     const timeoutMs = call.timeoutMs ?? server.timeoutMs
     const deadline = clock.monotonic() + timeoutMs
     for (let attempt = 1; attempt <= 2; attempt += 1) {
-      await this.#renewed(deadline, signal)
+      if (this.#renewal !== null) await this.#renewed(this.#renewal, deadline, signal)
       if (signal.aborted) return { kind: 'cancelled' }
       const { connection } = this
       if (connection === null) return { kind: 'not-sent', error: this.#unavailable(this.#whyNotReady()) }
@@ -280,9 +285,8 @@ export class SupervisedUpstream {
   }
 
   /** Waits for a renewal under way, but not past the deadline or the signal. */
-  async #renewed(deadline: number, signal: Signal): Promise<void> {
-    const renewal = this.#renewal
-    if (renewal === null || signal.aborted) return
+  async #renewed(renewal: Deferred<void>, deadline: number, signal: Signal): Promise<void> {
+    if (signal.aborted) return
     const { clock } = this.#options
     const waited = deferred<void>()
     const stopWaiting = (): void => waited.resolve()

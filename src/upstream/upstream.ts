@@ -16,11 +16,15 @@ export type UpstreamStatus = {
 
 /** What an upstream needs to know of a client's session; the replicated record has it. */
 export type ClientSession = {
+  /** Where it began: the URL's path. */
+  readonly path: string
   readonly protocolVersion: string
   /** The client's own words in initialize. */
   readonly clientInfo: JsonText
   readonly capabilities: JsonText
   readonly idleMs: number
+  /** When a request, call or open stream of it was last known, on any node; wall-clock ms. */
+  readonly usedAt: number
   /** What the client asked for; null: nothing. */
   readonly level: LogLevel | null
   readonly subscriptions: readonly { readonly server: ServerName; readonly uri: string }[]

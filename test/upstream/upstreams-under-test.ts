@@ -161,9 +161,11 @@ export function addSession(
   session: Partial<Omit<ClientSession, 'capabilities'>> & { capabilities?: object } = {},
 ): SessionId {
   sessions.set(id as SessionId, {
+    path: '/mcp',
     protocolVersion: '2025-06-18',
     clientInfo: asJsonText(`{"name":"client ${id}","version":"1.0"}`),
     idleMs: 60_000,
+    usedAt: 0,
     level: null,
     subscriptions: [],
     pins: new Map(),

@@ -1,0 +1,149 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
+import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import { startFixture, type FixtureProcess } from '../fixtures/fixture-process.ts'
+import { waitFor } from '../wait.ts'
+import { addSession, httpServer, resultOf, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
+
+const name = 'scripted' as ServerName
+let running: { readonly test: UnderTest; readonly fixture: FixtureProcess }[] = []
+
+afterEach(async () => {
+  for (const { test, fixture } of running) {
+    await test.stop()
+    await fixture.stop()
+  }
+  running = []
+})
+
+async function start(server: Partial<ConfiguredServer> = {}): Promise<UnderTest> {
+  const fixture = await startFixture('scripted', 'http')
+  const test = await startUpstreams([{ ...httpServer(name, `http://127.0.0.1:${fixture.port}/mcp`), ...server }])
+  running.push({ test, fixture })
+  await test.ready(name)
+  return test
+}
+
+const whole = { conditional: true, pageSize: 100 }
+
+/** At the server's own address. */
+function open(test: UnderTest, roots: object = whole, path = `/mcp/${name}`): SessionId {
+  return addSession(test, 'a', { path, capabilities: { roots } })
+}
+
+async function list(test: UnderTest, session: SessionId, timeoutMs?: number): Promise<string[]> {
+  const outcome = await test.call(
+    name,
+    '',
+    {},
+    { method: 'tools/list', params: '{}', session, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
+  )
+  if (outcome.kind !== 'result') return [outcome.kind]
+  return (JSON.parse(outcome.result) as { tools: { name: string }[] }).tools.map((tool) => tool.name)
+}
+
+async function play(test: UnderTest, session: SessionId, ...steps: object[]): Promise<void> {
+  resultOf(await test.call(name, 'script', { steps: [...steps, { answer: '{"content":[]}' }] }, { session }))
+}
+
+const changesTold = (test: UnderTest): string[] =>
+  test.mails.map(({ message }) => message).filter((message) => message.includes('list_changed'))
+const told = (test: UnderTest, count: number): Promise<true> =>
+  waitFor(`${count} changes`, () => changesTold(test).length >= count)
+const shownToAll = (test: UnderTest, tool: string): Promise<true> =>
+  waitFor(
+    `${tool} to be offered to all`,
+    () => test.upstreams.statuses().get(name)?.offer?.tools.includes(tool) === true,
+  )
+/** Whatever was told before has come by then: another change, that is told. */
+async function changesUntilAnother(test: UnderTest, session: SessionId): Promise<number> {
+  const before = changesTold(test).length
+  await play(test, session, { growOwn: true })
+  await waitFor('another change', () => changesTold(test).length > before)
+  return changesTold(test).length - 1
+}
+
+describe("a session's own lists", () => {
+  it('are those of its own upstream, of which clients see what they may', async () => {
+    const test = await start({ deny: { tools: ['bare', 'own *'], resources: [], prompts: [] } })
+    const session = open(test)
+    expect(await list(test, session)).toEqual(['conditional', 'script', 'dotted.name-1_x/y', 'spaced', 'last'])
+    expect(test.upstreams.statuses().get(name)?.offer?.tools).not.toContain('conditional')
+    // What it may not see has changed.
+    await play(test, session, { growOwn: true })
+    expect(await list(test, session)).toHaveLength(5)
+    expect(changesTold(test)).toEqual([])
+  })
+
+  it.each([
+    ['whole', whole, 1],
+    // Who was given a page is taken to ask for the rest, which is asked for here too: three pages more.
+    ['page by page', { conditional: true }, 4],
+  ])('change by themselves, and it is told once each, when they were answered %s', async (_how, roots, listed) => {
+    const test = await start()
+    const session = open(test, roots)
+    await list(test, session)
+    await play(test, session, { listed })
+    expect(changesTold(test)).toEqual([])
+    for (const count of [1, 2]) {
+      await play(test, session, { growOwn: true })
+      await told(test, count)
+    }
+    await list(test, session)
+    expect(await changesUntilAnother(test, session)).toBe(2)
+    expect(new Set(changesTold(test))).toEqual(
+      new Set(['{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}']),
+    )
+  })
+
+  it('are told of a change of what all are offered by the catalog alone', async () => {
+    const test = await start()
+    const session = open(test)
+    await list(test, session)
+    await play(test, session, { grow: 'tools' })
+    await shownToAll(test, 'grown 5')
+    expect(await changesUntilAnother(test, session)).toBe(0)
+  })
+
+  it('that were asked for in vain are told of when they turn out to be others than the catalog has', async () => {
+    const test = await start()
+    const session = open(test, { ...whole, opensAfterMs: 300 })
+    expect(await list(test, session, 100)).toEqual(['not-sent'])
+    await told(test, 1)
+    expect(await list(test, session)).toContain('conditional')
+    expect(await changesUntilAnother(test, session)).toBe(1)
+  })
+
+  it('that came too late are told of', async () => {
+    const test = await start()
+    const session = open(test, { ...whole, listsAfterMs: 300 })
+    expect(await list(test, session, 100)).toEqual(['unknown'])
+    await told(test, 1)
+  })
+
+  it('that were asked for in vain and are what the catalog has are not told of', async () => {
+    const test = await start()
+    const session = open(test, { pageSize: 100, opensAfterMs: 300 })
+    expect(await list(test, session, 100)).toEqual(['not-sent'])
+    await list(test, session)
+    expect(await changesUntilAnother(test, session)).toBe(0)
+  })
+
+  it('are known still when its upstream has to be opened anew', async () => {
+    const test = await start({ isolatedMax: 1 })
+    const session = open(test)
+    await list(test, session)
+    const other = addSession(test, 'b', { path: `/mcp/${name}`, capabilities: { roots: {} } })
+    await list(test, other)
+    expect(await changesUntilAnother(test, session)).toBe(0)
+  })
+
+  it('concern nobody where several servers stand on one URL', async () => {
+    const test = await start()
+    const session = open(test, whole, '/mcp')
+    const other = addSession(test, 'b', { path: `/mcp/${name}`, capabilities: { roots: whole } })
+    await play(test, session, { growOwn: true })
+    await changesUntilAnother(test, other)
+    expect(test.mails.map((mail) => mail.session)).toEqual([other])
+  })
+})
