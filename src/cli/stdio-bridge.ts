@@ -15,7 +15,7 @@ import {
   type ClientLine,
   type NodeLine,
 } from './stdio-lines.ts'
-import { BridgedNodes, type NodeExchange } from './stdio-nodes.ts'
+import { BridgedNodes, type NodeExchange, type Silence } from './stdio-nodes.ts'
 
 /**
  * One MCP session between a client's lines and a cluster: lines pass as they are, both ways. It goes on at another node with
@@ -27,6 +27,8 @@ export type BridgeOptions = {
   readonly random: Random
   /** How long a message waits for a node that takes it. */
   readonly patienceMs: number
+  /** After which one that has taken it is asked no more. */
+  readonly silence: Silence
   /** One line for the client, without its line break. */
   write(line: string): void
   say(text: string): void
@@ -89,7 +91,7 @@ export class StdioBridge {
 
   constructor(options: BridgeOptions) {
     this.#options = options
-    this.#nodes = new BridgedNodes(options.urls, 2 * requestsMax)
+    this.#nodes = new BridgedNodes({ ...options, connections: 2 * requestsMax })
     setMaxListeners(0, this.#stopping.signal)
     this.#deliveries = new Deliveries({ ...options, nodes: this.#nodes, stop: this.#stopping.signal })
   }

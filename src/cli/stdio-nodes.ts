@@ -41,9 +41,26 @@ export type NodeExchange = {
 const messageBytesMax = 16 * 1024 * 1024
 const refusalBytesMax = 64 * 1024
 const connectTimeoutMs = 3000
-/** Nodes turn a call into a stream after 5 s, and send a comment on a silent stream every 15 s. */
-const headersMaxMs = 20_000
-const silenceMaxMs = 40_000
+/** How long a node may say nothing until it is taken for dead: it may be stopped, or cut off without a word. */
+export type Silence = {
+  /** From a request until the head of its answer, where that is bounded by no limit of its own. */
+  readonly headMaxMs: number
+  /** On a stream. */
+  readonly streamMaxMs: number
+}
+
+/**
+ * A node takes 2.5 s at most to find a session and turns a call into a stream after 5 s, on which it sends a comment every 5 s;
+ * its main thread may block for a few seconds.
+ */
+export const silenceDefaults: Silence = { headMaxMs: 12_000, streamMaxMs: 10_000 }
+
+export type BridgedNodesOptions = {
+  readonly urls: readonly URL[]
+  /** To one node at once. */
+  readonly connections: number
+  readonly silence: Silence
+}
 
 export class BridgedNodes {
   readonly #nodes: readonly { readonly url: URL; readonly pool: Pool }[]
@@ -51,15 +68,14 @@ export class BridgedNodes {
   readonly #underWay = new Map<HttpExchange, () => void>()
   #at = 0
 
-  /** `connections`: to one node at once. */
-  constructor(urls: readonly URL[], connections: number) {
+  constructor({ urls, connections, silence }: BridgedNodesOptions) {
     this.#nodes = urls.map((url) => ({
       url,
       pool: new Pool(url.origin, {
         connections,
         connect: { timeout: connectTimeoutMs },
-        headersTimeout: headersMaxMs,
-        bodyTimeout: silenceMaxMs,
+        headersTimeout: silence.headMaxMs,
+        bodyTimeout: silence.streamMaxMs,
       }),
     }))
   }

@@ -11,6 +11,7 @@ import { defaultUrl } from './client.ts'
 import type { CommandContext } from './command.ts'
 import { exitCodes, type ExitCode } from './exit-codes.ts'
 import { StdioBridge } from './stdio-bridge.ts'
+import { silenceDefaults } from './stdio-nodes.ts'
 import { harmless, say, warn, type Terminal } from './terminal.ts'
 
 type StdioOptions = { readonly url?: string; readonly path: string }
@@ -42,6 +43,7 @@ async function bridge(terminal: Terminal, options: StdioOptions): Promise<ExitCo
   const bridge = new StdioBridge({
     urls,
     patienceMs,
+    silence: silenceDefaults,
     random: new Random(randomInt(2 ** 32 - 1)),
     write: (line) => void terminal.stdout.write(`${line}\n`),
     say: (text) => say(terminal, harmless(terminal.stderr, text)),

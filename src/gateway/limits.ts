@@ -22,7 +22,7 @@ export type GatewayLimits = {
   readonly nodeCallsMax: number
   /** What may wait for a client that does not read its stream; beyond it the stream is closed as if the client had gone. */
   readonly streamBytesMax: number
-  /** Silence on a stream after which a comment is sent. */
+  /** Silence on a stream after which a comment is sent: who hears nothing for twice as long may take the node for dead. */
   readonly keepAliveMs: number
   /** A call that has not ended by then is answered as a stream, so that nothing on the way takes it for dead. */
   readonly streamAfterMs: number
@@ -41,7 +41,7 @@ export const defaultLimits: GatewayLimits = {
   sessionCallsMax: 256,
   nodeCallsMax: 4096,
   streamBytesMax: 4 * 1024 * 1024,
-  keepAliveMs: 15_000,
+  keepAliveMs: 5000,
   streamAfterMs: 5000,
   stopMs: 2000,
 }

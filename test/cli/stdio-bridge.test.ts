@@ -1,22 +1,25 @@
 import type { ServerResponse } from 'node:http'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { StdioBridge } from '../../src/cli/stdio-bridge.ts'
-import { BridgedNodes } from '../../src/cli/stdio-nodes.ts'
+import { BridgedNodes, silenceDefaults } from '../../src/cli/stdio-nodes.ts'
+import type { Silence } from '../../src/cli/stdio-nodes.ts'
 import { bridgeCodes } from '../../src/cli/stdio-lines.ts'
 import { rpcCodes } from '../../src/gateway/errors.ts'
+import { defaultLimits } from '../../src/gateway/limits.ts'
 import { Random } from '../../src/std/random.ts'
 import { waitFor } from '../wait.ts'
 import { answerJson, sendEvent, startNode, type Asked, type ScriptedNode } from './scripted-node.ts'
 
 type UnderTest = { bridge: StdioBridge; lines: string[]; said: string[] }
 
-function bridgeTo(nodes: readonly ScriptedNode[], patienceMs = 3000): UnderTest {
+function bridgeTo(nodes: readonly ScriptedNode[], patienceMs = 3000, silence = silenceDefaults): UnderTest {
   const lines: string[] = []
   const said: string[] = []
   const bridge = new StdioBridge({
     urls: nodes.map((node) => node.url),
     random: new Random(1),
     patienceMs,
+    silence,
     write: (line) => void lines.push(line),
     say: (text) => void said.push(text),
   })
@@ -27,8 +30,8 @@ function bridgeTo(nodes: readonly ScriptedNode[], patienceMs = 3000): UnderTest 
 const initialize = '{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}'
 const initialized = '{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
-async function open(nodes: readonly ScriptedNode[], patienceMs?: number): Promise<UnderTest> {
-  const under = bridgeTo(nodes, patienceMs)
+async function open(nodes: readonly ScriptedNode[], patienceMs?: number, silence?: Silence): Promise<UnderTest> {
+  const under = bridgeTo(nodes, patienceMs, silence)
   await under.bridge.take(initialize)
   await under.bridge.take(initialized)
   under.lines.length = 0
@@ -155,7 +158,7 @@ describe('questions and cancels', () => {
 
   it('what waits for a connection can be taken back, what has left can not', async () => {
     const node = await startNode(() => true)
-    const nodes = new BridgedNodes([node.url], 1)
+    const nodes = new BridgedNodes({ urls: [node.url], connections: 1, silence: silenceDefaults })
     onTestFinished(() => nodes.close())
     const post = (text: string) =>
       nodes.perform({ method: 'POST', body: text, headers: {}, limitMs: 0, message: () => undefined })
@@ -265,6 +268,36 @@ describe('another node', () => {
       { method: 'notifications/prompts/list_changed' },
     ])
     expect(named(second, 'HTTP GET')[0]?.headers['last-event-id']).toBe('m1')
+  })
+
+  it('takes a node that says nothing more for dead: a stream goes on elsewhere, the rest is of unknown outcome', async () => {
+    const first = await startNode(({ name, text, response }) => {
+      if (name !== 'tools/call') return false
+      // One has an id to come back with; of the other nothing is heard.
+      if (text.includes('"streams"')) sendEvent(response, 'e1', { method: 'notifications/progress', params: {} })
+      return true
+    })
+    const second = await startNode(({ headers, response }) => {
+      if (headers['last-event-id'] !== 'e1') return false
+      sendEvent(response, 'e2', { id: 1, result: {} })
+      response.end()
+      return true
+    })
+    const under = await open([first, second], 3000, { headMaxMs: 300, streamMaxMs: 300 })
+    await under.bridge.take(call('1', 'streams'))
+    await under.bridge.take(call('2', 'mute'))
+    const lines = await answered(under, 3)
+    expect(lines).toContainEqual({ jsonrpc: '2.0', id: 1, result: {} })
+    expect(lines).toContainEqual(
+      expect.objectContaining({ id: 2, error: expect.objectContaining({ code: rpcCodes.outcomeUnknown }) }),
+    )
+    expect([named(first, 'tools/call').length, named(second, 'tools/call').length]).toEqual([2, 0])
+  })
+
+  it('gives a node that lives the time that it needs for a sign of life', () => {
+    const { keepAliveMs, streamAfterMs } = defaultLimits
+    expect(silenceDefaults.streamMaxMs).toBeGreaterThanOrEqual(2 * keepAliveMs)
+    expect(silenceDefaults.headMaxMs).toBeGreaterThanOrEqual(2 * streamAfterMs)
   })
 
   it('a call whose answer broke off without an event id is of unknown outcome; a list is asked for again', async () => {
