@@ -9,7 +9,7 @@ import type { ServerEvent } from '../../src/cli/event-stream.ts'
 import { startLocalCluster } from '../../scripts/lib/local-cluster.ts'
 import type { LocalCluster } from '../../scripts/lib/local-cluster.ts'
 import { Links } from '../../scripts/partition/links.ts'
-import { changeLinks } from '../../scripts/partition/step-links.ts'
+import { changeLinks, setWays } from '../../scripts/partition/step-links.ts'
 import { waitFor } from '../wait.ts'
 import { connectClient, fixture, textOf } from './mcp-client.ts'
 
@@ -54,6 +54,8 @@ afterEach(async () => {
 const falls = {
   'is stopped': () => cluster.node('n3').kill('SIGSTOP'),
   'is cut off': () => changeLinks(links, { verb: 'isolate', node: 'n3' }, ['n1', 'n2', 'n3']),
+  // It ends its links, once it finds the others silent; new ones do not come.
+  'hears nothing': () => setWays(links, { from: ['n1', 'n2'], to: ['n3'], isBothWays: false }, { isCut: true }),
 }
 
 describe.each(Object.entries(falls))('a node that %s in the middle of a call', (how, fall) => {
