@@ -26,6 +26,8 @@ export type GatewayLimits = {
   readonly keepAliveMs: number
   /** A call that has not ended by then is answered as a stream, so that nothing on the way takes it for dead. */
   readonly streamAfterMs: number
+  /** So long a session's own upstream may take for a list, also to be opened; then the catalog answers. */
+  readonly ownListMs: number
   /** How long stop waits for the last answers to leave. */
   readonly stopMs: number
 }
@@ -43,5 +45,6 @@ export const defaultLimits: GatewayLimits = {
   streamBytesMax: 4 * 1024 * 1024,
   keepAliveMs: 5000,
   streamAfterMs: 5000,
+  ownListMs: 1000,
   stopMs: 2000,
 }

@@ -14,6 +14,8 @@ export type ClusterSessions = {
   find(id: SessionId): SessionRecord | undefined
   /** As `find`, but what is not here is looked for again after this node has caught up with the leader once. */
   seek(id: SessionId): Promise<SessionRecord | undefined>
+  /** Whether its client can be asked by a server. */
+  asks(id: SessionId): boolean
   /** False: there was none. */
   close(id: SessionId): Promise<boolean>
   /** It is in use: costs nothing now, and is told to the cluster with others later. */

@@ -2,6 +2,7 @@ import type { JsonText } from '../std/json-text.ts'
 import type { Replica } from '../state/command.ts'
 import { compareIds } from '../vocabulary/ids.ts'
 import type { NodeId, ServerName } from '../vocabulary/ids.ts'
+import { isIsolated } from '../vocabulary/isolation.ts'
 import type { Naming } from '../vocabulary/naming.ts'
 import { serverCapabilities, sharedCapabilities } from './capabilities.ts'
 import type { Capabilities } from './capabilities.ts'
@@ -45,6 +46,8 @@ export type ServerCatalog = CatalogScope & {
   /** The server's own words in initialize; null until a replica was ready once, and where it said nothing. */
   readonly instructions: string | null
   readonly initialize: JsonText | null
+  /** A session whose client can be asked has an upstream of it to itself, which may offer it more. */
+  readonly isOwnOfAskable: boolean
 }
 
 export type CatalogFault = OfferFault & { readonly server: ServerName; readonly node: NodeId }
@@ -58,7 +61,8 @@ export function buildCatalog(replicas: readonly Replica[], naming: Naming = 'alw
   for (const [server, own] of groupByServer(ordered)) {
     const { speaker, said } = findOffered(own)
     offered.set(server, { speaker, said })
-    servers.set(server, serverCatalog(server, { speaker, said }))
+    const isOwnOfAskable = own.some(({ isolation }) => isIsolated(isolation, { asks: true }))
+    servers.set(server, { ...serverCatalog(server, { speaker, said }), isOwnOfAskable })
     for (const group of new Set(own.flatMap((replica) => replica.groups)))
       groups.set(group, [...(groups.get(group) ?? []), server])
     if (speaker === null) continue
@@ -170,7 +174,7 @@ function findOffered(own: readonly Replica[]): Offered {
   return { speaker: { server: chosen.server, node: chosen.node, priority: chosen.priority, contents: said }, said }
 }
 
-function serverCatalog(server: ServerName, { speaker, said }: Offered): ServerCatalog {
+function serverCatalog(server: ServerName, { speaker, said }: Offered): Omit<ServerCatalog, 'isOwnOfAskable'> {
   return {
     ...(speaker === null ? emptyLists : ownLists(speaker)),
     server,

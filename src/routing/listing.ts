@@ -9,6 +9,14 @@ import type { ServerName } from '../vocabulary/ids.ts'
  */
 export const listingPageEntries = 200
 
+/** Whether one of our pages may have given it; servers' own pass by as they are, where both answer. */
+export function isCatalogCursor(cursor: unknown): boolean {
+  return typeof cursor === 'string' && cursor.startsWith(cursorMark)
+}
+
+/** What all cursors of ours begin with. */
+const cursorMark = 'catalog~'
+
 export type ListKind = 'tools' | 'resources' | 'resourceTemplates' | 'prompts'
 
 export type ListingEntry = {
@@ -69,11 +77,12 @@ export class Listing {
 
   /** A cursor names the last entry of its page, so it stays good when the list changes under it. */
   #encode({ at, name }: PageEnd): string {
-    return Buffer.from(`${this.kind}:${at}:${name}`).toString('base64url')
+    return cursorMark + Buffer.from(`${this.kind}:${at}:${name}`).toString('base64url')
   }
 
   #decode(cursor: string): PageEnd | undefined {
-    const [, kind, at, name] = /^(\w+):(\d{1,9}):(.*)$/s.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+    const text = Buffer.from(cursor.slice(cursorMark.length), 'base64url').toString()
+    const [, kind, at, name] = /^(\w+):(\d{1,9}):(.*)$/s.exec(text) ?? []
     if (kind !== this.kind || at === undefined || name === undefined) return undefined
     const end = { at: Number(at), name }
     return this.#encode(end) === cursor ? end : undefined

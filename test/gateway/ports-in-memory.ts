@@ -2,6 +2,7 @@ import type { HandAnswer, Handing, Mail, MailPosition, MailReader, Mailroom, Tak
 import type { ClusterSessions } from '../../src/gateway/sessions-port.ts'
 import type { SessionOpening, SessionRecord, Subscription } from '../../src/state/command.ts'
 import type { NodeId, SessionId } from '../../src/vocabulary/ids.ts'
+import { canBeAsked } from '../../src/vocabulary/isolation.ts'
 import type { LogLevel } from '../../src/vocabulary/log-level.ts'
 import { OperatingError } from '../../src/vocabulary/operating-error.ts'
 
@@ -37,6 +38,10 @@ export class SessionsInMemory implements ClusterSessions {
     const found = this.elsewhere.get(id)
     if (found !== undefined) this.records.set(id, found)
     return this.find(id)
+  }
+
+  asks(id: SessionId): boolean {
+    return canBeAsked(JSON.parse(this.find(id)?.capabilities ?? '{}') as Record<string, unknown>)
   }
 
   async close(id: SessionId): Promise<boolean> {
