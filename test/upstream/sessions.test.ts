@@ -276,6 +276,27 @@ describe("a session's own process", () => {
     expect(pids()).toHaveLength(2)
   })
 
+  it('stays, also without calls, as long as its session is known to be used, as by an open stream', async () => {
+    const test = await start({ isolation: 'session' })
+    const [a, b] = [addSession(test, 'a', { idleMs: 150 }), addSession(test, 'b', { idleMs: 150 })]
+    const [used, unused] = [await who(test, a), await who(test, b)]
+    // As of half a second from now.
+    addSession(test, 'a', { idleMs: 150, usedAt: Date.now() + 500 })
+    await waitFor('the unused one to end', () => !isAlive(unused.pid))
+    expect(isAlive(used.pid)).toBe(true)
+    await waitFor('the other to end', () => !isAlive(used.pid))
+  })
+
+  it('is not opened for what the client says before its first call, and not told of it', async () => {
+    const test = await start({ isolation: 'session' })
+    const a = addSession(test, 'a')
+    const word = { kind: 'notification', method: 'notifications/roots/list_changed', params: null } as const
+    test.upstreams.say(a, { ...word, server: name })
+    // It has no older answer about roots: it asks for them when it wants to know them.
+    expect((await who(test, a)).said).toEqual(['notifications/initialized'])
+    expect(pids()).toHaveLength(2)
+  })
+
   it('is told what the client says that is no request, and no other session hears of it', async () => {
     const test = await start({ isolation: 'session' })
     const [a, b] = [addSession(test, 'a'), addSession(test, 'b')]
