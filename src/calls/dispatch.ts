@@ -137,12 +137,15 @@ export class Dispatch implements Calls {
     return last
   }
 
-  async #perform(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
-    const { view, here, peers } = this.#options
-    if (node === view.self) return here.call(call, caller)
+  #perform(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
+    const { view, here } = this.#options
+    return node === view.self ? here.call(call, caller) : this.#forward(node, call, caller)
+  }
+
+  async #forward(node: NodeId, call: Call, caller: Caller): Promise<Outcome> {
     this.#forwarded += 1
     try {
-      return await peers.call(node, call, caller)
+      return await this.#options.peers.call(node, call, caller)
     } finally {
       this.#forwarded -= 1
     }

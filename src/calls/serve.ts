@@ -34,11 +34,11 @@ export class Serve implements Calls, Resumable {
     this.#activeMax = options.activeMax ?? defaultActiveMax
   }
 
-  async call(call: Call, caller: Caller): Promise<Outcome> {
+  call(call: Call, caller: Caller): Promise<Outcome> {
     const refusal = this.#refusal(call)
     if (refusal !== undefined) {
       this.#refused += 1
-      return { kind: 'rejected', error: refusal }
+      return Promise.resolve({ kind: 'rejected', error: refusal })
     }
     this.#served += 1
     return this.#during(this.#options.here.call(call, caller))

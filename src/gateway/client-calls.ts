@@ -12,6 +12,8 @@ import type { EraOptions } from './gateway-options.ts'
 import { errorMessage, resultMessage } from './json-rpc.ts'
 import type { RequestId } from './json-rpc.ts'
 import type { LocalSession, RequestUnderWay } from './local-session.ts'
+import { performList } from './own-lists.ts'
+import type { OwnList } from './own-lists.ts'
 import type { CallOfReply, Gone, Reply } from './reply.ts'
 import type { Scope } from './scope.ts'
 import { messageToClient, resultToClient } from './translation.ts'
@@ -51,13 +53,40 @@ export class ClientCalls {
       reply.finish(errorMessage(id, outcomeError('rejected', overload, callId)))
       return Promise.resolve()
     }
-    const route: Route = { ...call, id: callId, node: null, isResumed: false }
+    const { result, wantsEvents, first, confirm } = call
+    const route: Route = { id: callId, server, result, wantsEvents, confirm, node: null, isResumed: false }
     return this.#wait(at, route, (caller, isKept) => {
       const origin: CallOrigin = { session: session.id, requestId: id.text, isKept }
       const whole: Call = { id: callId, server, method, params, timeoutMs: null, origin }
-      return call.first === undefined
-        ? this.#options.calls.call(whole, caller)
-        : this.#performAfter(call.first, whole, caller)
+      return first === null ? this.#options.calls.call(whole, caller) : this.#performAfter(first, whole, caller)
+    })
+  }
+
+  /** The same of a request for a list, that the session's own upstream answers. */
+  list(at: ClientRequest, { instead, wantsEvents, ...asked }: ListCall): Promise<void> {
+    const { session, id, reply } = at
+    const { limits } = this.#options
+    const callId = this.#options.nextCallId()
+    const overload = this.overload(session)
+    if (overload !== undefined) {
+      const refusal = (): JsonText => errorMessage(id, outcomeError('rejected', overload, callId))
+      reply.finish(instead === null ? refusal() : resultMessage(id, instead()))
+      return Promise.resolve()
+    }
+    const { server } = asked
+    const route: Route = {
+      id: callId,
+      server,
+      result: 'plain',
+      wantsEvents,
+      confirm: null,
+      node: null,
+      isResumed: false,
+    }
+    return this.#wait(at, route, (caller, isKept) => {
+      const origin: CallOrigin = { session: session.id, requestId: id.text, isKept }
+      const call: Call = { ...asked, id: callId, timeoutMs: null, origin }
+      return performList(this.#options, { call, caller, instead, withinMs: limits.ownListMs })
     })
   }
 
@@ -106,7 +135,7 @@ export class ClientCalls {
     { node, call, seq, server, result }: CallEventId & { readonly seq: number },
   ): Promise<void> {
     this.counters.resumed += 1
-    const route: Route = { id: call, server, result, node, wantsEvents: true, isResumed: true }
+    const route: Route = { id: call, server, result, node, wantsEvents: true, confirm: null, isResumed: true }
     return this.#wait(at, route, (caller) =>
       this.#options.resume(node, { id: call, session: at.session.id, after: seq }, caller),
     )
@@ -132,7 +161,7 @@ export class ClientCalls {
     timer.cancel()
   }
 
-  async #wait(
+  #wait(
     { session, id, reply }: ClientRequest,
     route: Route,
     start: (caller: Caller, isKept: boolean) => Promise<Outcome>,
@@ -170,10 +199,11 @@ export class ClientCalls {
     }
     const wait = async (): Promise<void> => {
       const outcome = await start(caller, isKept)
-      const failure = outcome.kind === 'result' ? await this.#confirm(route) : null
+      const { confirm } = route
+      const failure = confirm !== null && outcome.kind === 'result' ? await failureOf(confirm) : null
       this.#settle(id, route, { outcome: failure ?? outcome, names, reply })
     }
-    await this.#during(session, underWay, route, { reply, wait })
+    return this.#during(session, underWay, route, { reply, wait })
   }
 
   async #during(
@@ -196,18 +226,6 @@ export class ClientCalls {
       this.#options.sessions.touch(session.id)
       this.#active -= 1
       if (this.#active === 0) this.#idle?.resolve()
-    }
-  }
-
-  /** Null: what the result has to wait for is done. */
-  async #confirm({ confirm }: Route): Promise<Failure | null> {
-    if (confirm === undefined) return null
-    try {
-      await confirm()
-      return null
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error
-      return { kind: error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error }
     }
   }
 
@@ -268,10 +286,12 @@ export type ClientRequest = { readonly session: LocalSession; readonly id: Reque
 export type ClientCall = AskedCall &
   Pick<CallOfReply, 'result' | 'wantsEvents'> & {
     /** What the server is to be asked before. */
-    readonly first?: AskedCall
+    readonly first: AskedCall | null
     /** What has to be done before a result is told; it rejects with an OperatingError. */
-    readonly confirm?: () => Promise<void>
+    readonly confirm: (() => Promise<void>) | null
   }
+
+export type ListCall = AskedCall & Pick<CallOfReply, 'wantsEvents'> & Pick<OwnList, 'instead'>
 
 /** One of the calls that answer a request together. */
 export type Ask = (call: AskedCall) => Promise<Outcome>
@@ -283,10 +303,21 @@ const gatherMs = 5000
 type Failure = { readonly kind: 'rejected' | 'unknown'; readonly error: OperatingError }
 
 type Route = CallOfReply & {
-  readonly confirm?: () => Promise<void>
+  readonly confirm: ClientCall['confirm']
   /** Where it is performed, once that is known. */
   node: NodeId | null
   readonly isResumed: boolean
+}
+
+/** Null: what the result has to wait for is done. */
+async function failureOf(confirm: () => Promise<void>): Promise<Failure | null> {
+  try {
+    await confirm()
+    return null
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error
+    return { kind: error.code === 'outcome-unknown' ? 'unknown' : 'rejected', error }
+  }
 }
 
 /** The server's messages and results with the names in them that the client knows. */

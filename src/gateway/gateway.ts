@@ -65,7 +65,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
         sse.takeHanded(session, message, resolve).catch((error: unknown) => resolve(answerOf(accident(error))))
       }),
   )
-  const serve = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+  const serve = (req: IncomingMessage, res: ServerResponse): Promise<void> | undefined => {
     const forbidden = checkOrigin(req.headers)
     const path = pathOf(req)
     const scope = scopeOfPath(path)
@@ -92,11 +92,16 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
       // A broken connection is told by `close`; without these listeners its `error` would end the process.
       req.on('error', () => undefined)
       res.on('error', () => undefined)
-      serve(req, res).catch((error: unknown) => {
+      const failed = (error: unknown): void => {
         const refusal = accident(error)
         if (res.headersSent) res.destroy()
         else refuse(res, refusal)
-      })
+      }
+      try {
+        serve(req, res)?.catch(failed)
+      } catch (error) {
+        failed(error)
+      }
     },
     abandonSessions: () => era.locals.abandon(),
     counters() {
@@ -123,5 +128,7 @@ export function makeGateway(options: GatewayOptions, limits: Partial<GatewayLimi
 }
 
 function pathOf(req: IncomingMessage): string {
-  return (req.url ?? '').split('?', 1)[0] ?? ''
+  const { url = '' } = req
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
 }

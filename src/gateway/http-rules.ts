@@ -15,8 +15,8 @@ export function refusalOfHeaders(req: IncomingMessage): Refusal | undefined {
 
 /** Of a POST whose answer comes otherwise. */
 export function refusalOfContent(req: IncomingMessage): Refusal | undefined {
-  const mediaType = req.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
-  if (mediaType !== 'application/json') return { status: 415, message: 'Content-Type must be application/json' }
+  if (!jsonContent.test(req.headers['content-type'] ?? ''))
+    return { status: 415, message: 'Content-Type must be application/json' }
   const encoding = req.headers['content-encoding']
   if (encoding !== undefined && encoding !== 'identity')
     return { status: 415, message: 'the body must have no Content-Encoding' }
@@ -30,9 +30,14 @@ export function refusalOfVersion(req: IncomingMessage): Refusal | undefined {
   return { status: 400, message: `MCP-Protocol-Version is not one of ${legacyVersions.join(', ')}` }
 }
 
-export function accepts(req: IncomingMessage, mediaType: string): boolean {
-  return (req.headers.accept ?? '')
-    .toLowerCase()
-    .split(',')
-    .some((range) => range.split(';', 1)[0]?.trim() === mediaType)
+export function accepts(req: IncomingMessage, mediaType: keyof typeof listed): boolean {
+  return listed[mediaType].test(req.headers.accept ?? '')
+}
+
+const jsonContent = /^\s*application\/json\s*(?:;|$)/i
+
+/** With or without parameters. */
+const listed = {
+  'application/json': /(?:^|,)\s*application\/json\s*(?:[;,]|$)/i,
+  'text/event-stream': /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i,
 }

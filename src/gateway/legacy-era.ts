@@ -25,7 +25,7 @@ import { messageToClient } from './translation.ts'
 /**
  * MCP's legacy era (revisions 2024-11-05 to 2025-11-25), whatever transport brings it: the sessions, which are the
  * cluster's and have parts on this node, and what each message of a client means. A transport finds the session of a
- * message (`find`), gives requests a `Reply` (`answer`), passes on the rest (`hear`), and makes the stream on which the
+ * message (`known`, `seek`), gives requests a `Reply` (`answer`), passes on the rest (`hear`), and makes the stream on which the
  * session listens of a feed (`makeFeed`) with a sink of its own.
  */
 export class LegacyEra {
@@ -62,10 +62,13 @@ export class LegacyEra {
     return opened
   }
 
+  known(id: string): SessionRecord | undefined {
+    return this.#options.sessions.find(id as SessionId)
+  }
+
   /** A session that this node does not know is looked for in the cluster once. Rejects when that can not be done. */
-  async find(id: string): Promise<SessionRecord | undefined> {
-    const { sessions } = this.#options
-    return sessions.find(id as SessionId) ?? sessions.seek(id as SessionId)
+  seek(id: string): Promise<SessionRecord | undefined> {
+    return this.#options.sessions.seek(id as SessionId)
   }
 
   /** The session is in use. */

@@ -52,7 +52,7 @@ export class PostReply implements Reply {
     const { res, clock, limits, resumed } = this.#options
     this.#call = call
     this.#gone = gone
-    res.once('close', () => this.#lose('closed'))
+    res.on('close', () => this.#lose('closed'))
     if (resumed === undefined) this.#patience = clock.after(limits.streamAfterMs, () => this.#openStream())
     else this.#openStream()
     return call.wantsEvents && this.#isResumable

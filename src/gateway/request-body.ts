@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Clock } from '../std/clock.ts'
+import { joinBytes } from '../std/join-bytes.ts'
 import type { GatewayLimits } from './limits.ts'
 
 /**
@@ -62,7 +63,7 @@ export class BodyReader {
       })
       req.on('end', () => {
         timer.cancel()
-        settle({ kind: 'bytes', bytes: Buffer.concat(chunks), release })
+        settle({ kind: 'bytes', bytes: joinBytes(chunks), release })
       })
       req.on('close', () => {
         timer.cancel()

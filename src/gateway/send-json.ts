@@ -7,11 +7,7 @@ export function sendJson(
   body: JsonText,
   options: { readonly status?: number; readonly headers?: Readonly<Record<string, string>> } = {},
 ): void {
-  const bytes = Buffer.from(body)
-  res.writeHead(options.status ?? 200, {
-    'Content-Type': 'application/json',
-    'Content-Length': bytes.length,
-    ...options.headers,
-  })
-  res.end(bytes)
+  const own = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(body) }
+  res.writeHead(options.status ?? 200, options.headers === undefined ? own : { ...own, ...options.headers })
+  res.end(body)
 }

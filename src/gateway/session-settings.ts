@@ -20,25 +20,30 @@ import type { ClusterSessions } from './sessions-port.ts'
  */
 export type Setting = {
   /** Before the server is asked. */
-  readonly before?: () => Promise<void>
+  readonly before: (() => Promise<void>) | null
   /** When the server has done it. */
-  readonly confirm?: () => Promise<void>
+  readonly confirm: (() => Promise<void>) | null
 }
 
 /** Of a request that goes to one server. */
 export function settingOf(
   sessions: ClusterSessions,
   { id }: LocalSession,
-  { method, params, server }: Pick<Request, 'method' | 'params'> & { readonly server: ServerName },
+  { method, params }: Pick<Request, 'method' | 'params'>,
+  server: ServerName,
 ): Setting {
   const { uri, level } = params.value
-  if (method === 'logging/setLevel' && isLogLevel(level)) return { confirm: () => sessions.setLevel(id, level) }
-  if (typeof uri !== 'string') return {}
-  if (method === 'resources/subscribe') return { confirm: () => sessions.subscribe(id, { server, uri }) }
+  if (method === 'logging/setLevel' && isLogLevel(level))
+    return { before: null, confirm: () => sessions.setLevel(id, level) }
+  if (typeof uri !== 'string') return noSetting
+  if (method === 'resources/subscribe') return { before: null, confirm: () => sessions.subscribe(id, { server, uri }) }
   // First of all the record: what the server is not told now is at least not said to it again.
-  if (method === 'resources/unsubscribe') return { before: () => sessions.unsubscribe(id, { server, uri }) }
-  return {}
+  if (method === 'resources/unsubscribe')
+    return { before: () => sessions.unsubscribe(id, { server, uri }), confirm: null }
+  return noSetting
 }
+
+const noSetting: Setting = { before: null, confirm: null }
 
 /**
  * The answer to a level for several servers. Those that may have an upstream for the session are told; the others learn it

@@ -60,10 +60,14 @@ export class StreamableHttp {
     const body = await this.#era.bodies.read(req)
     if (body.kind === 'cut') return
     if (body.kind !== 'bytes') return this.#era.refuse(res, refusalOfBody(body.kind, this.#options.limits))
-    // Returned, not awaited: a call in work keeps its text, but nothing that was parsed from it.
-    return this.#take(scope, body.bytes, res).finally(() => body.release())
+    try {
+      await this.#take(scope, body.bytes, res)
+    } finally {
+      body.release()
+    }
   }
 
+  /** The call's promise is returned, not awaited: a call in work keeps its text, but nothing that was parsed from it. */
   async #take(scope: Scope, bytes: Buffer, res: ServerResponse): Promise<void> {
     if (this.#stopped) return this.#era.refuse(res, stoppedRefusal)
     const body = readBody(bytes)
@@ -213,7 +217,7 @@ export class StreamableHttp {
       this.#era.refuse(res, { status: 400, message: 'the header Mcp-Session-Id is missing' })
       return undefined
     }
-    const record = await this.#era.find(id)
+    const record = this.#era.known(id) ?? (await this.#era.seek(id))
     const isIts = record?.path === scope.path && record.transport === 'streamable-http'
     const refusal = isIts ? refusalOfVersion(req) : unknownSession
     if (refusal === undefined) return record

@@ -30,5 +30,7 @@ function isWork(method: string | undefined, path: string): boolean {
 }
 
 function pathOf(url: string | undefined): string {
-  return url?.split('?', 1)[0] ?? '/'
+  if (url === undefined) return '/'
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
 }

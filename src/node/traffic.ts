@@ -41,9 +41,9 @@ export class Traffic {
   }
 
   /** A request, until its answer is complete or its client is gone. */
-  beginUntilClosed(answer: Pick<ServerResponse, 'once'>): void {
+  beginUntilClosed(answer: Pick<ServerResponse, 'on'>): void {
     this.begin()
-    answer.once('close', () => this.end())
+    answer.on('close', () => this.end())
   }
 
   /** Told each time that something has ended; null: nobody is. */

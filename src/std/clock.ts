@@ -14,8 +14,18 @@ export type Clock = {
 export const realClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  after(ms, fire) {
-    const handle = setTimeout(fire, ms)
-    return { cancel: () => clearTimeout(handle) }
-  },
+  after: (ms, fire) => new RealTimer(setTimeout(fire, ms)),
+}
+
+/** There are several in every call. */
+class RealTimer implements Timer {
+  readonly #handle: NodeJS.Timeout
+
+  constructor(handle: NodeJS.Timeout) {
+    this.#handle = handle
+  }
+
+  cancel(): void {
+    clearTimeout(this.#handle)
+  }
 }

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { createParser, type EventSourceParser } from 'eventsource-parser'
 import type { Dispatcher, Pool } from 'undici'
+import { joinBytes } from '../std/join-bytes.ts'
 
 /**
  * One HTTP request and its answer, read as the messages in it: one JSON body, or the events of a stream. Says exactly once
@@ -204,7 +205,7 @@ function jsonBody({ bytesMax, message }: BodyOptions): Body {
       return true
     },
     finish() {
-      if (bytes > 0) message(Buffer.concat(chunks).toString('utf8'))
+      if (bytes > 0) message(joinBytes(chunks).toString('utf8'))
     },
   }
 }

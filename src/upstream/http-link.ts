@@ -238,16 +238,21 @@ export class HttpLink implements Link {
     if (this.#protocolVersion !== null) headers['mcp-protocol-version'] = this.#protocolVersion
     return this.#server.exchange(
       { method, body: body ?? null, headers, pool: pool ?? 'calls' },
-      {
-        ...events,
-        accepted: (responseHeaders) => {
-          const sessionId = responseHeaders['mcp-session-id']
-          if (this.#protocolVersion === null && typeof sessionId === 'string' && sessionIdPattern.test(sessionId))
-            this.#sessionId = sessionId
-          events.accepted(responseHeaders)
-        },
-      },
+      this.#protocolVersion === null ? this.#identifying(events) : events,
     )
+  }
+
+  /** Until initialize is answered, the server may give the session its id. */
+  #identifying(events: ExchangeEvents): ExchangeEvents {
+    return {
+      ...events,
+      accepted: (responseHeaders) => {
+        const sessionId = responseHeaders['mcp-session-id']
+        if (this.#protocolVersion === null && typeof sessionId === 'string' && sessionIdPattern.test(sessionId))
+          this.#sessionId = sessionId
+        events.accepted(responseHeaders)
+      },
+    }
   }
 
   async #fail(id: number, end: RequestEnd): Promise<void> {

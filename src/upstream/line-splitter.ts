@@ -1,3 +1,5 @@
+import { joinBytes } from '../std/join-bytes.ts'
+
 /**
  * Cuts a stream of bytes into lines. Holds at most `bytesMax`: of a longer line the beginning is reported once through
  * `tooLong`, the rest is dropped up to its end.
@@ -45,9 +47,9 @@ export class LineSplitter {
   }
 
   #take(): string {
-    const text = this.#parts.length === 1 ? (this.#parts[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#parts)
+    const bytes = joinBytes(this.#parts)
     this.#parts = []
     this.#bytes = 0
-    return text.toString('utf8')
+    return bytes.toString('utf8')
   }
 }

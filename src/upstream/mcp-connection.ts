@@ -81,7 +81,6 @@ export class McpConnection {
   readonly #link: Link
   readonly #requests: Requests
   readonly #rubbishBudget: LogBudget
-  #callsInFlight = 0
   #rubbish = 0
   #end: LinkEnd | null = null
 
@@ -120,19 +119,15 @@ export class McpConnection {
     return this.#link.hasStreams
   }
 
-  async call(call: Call, time: CallTime, party: Party, cancelled: Signal): Promise<ConnectionOutcome> {
+  call(call: Call, time: CallTime, party: Party, cancelled: Signal): Promise<ConnectionOutcome> {
     const { server, limits } = this.#options
-    if (this.#callsInFlight >= limits.callsInFlightMax) {
+    if (this.#requests.calls >= limits.callsInFlightMax) {
       const message = `server ${server} has ${limits.callsInFlightMax} calls under way`
-      return { kind: 'rejected', error: new OperatingError('overloaded', message, { retry: 'elsewhere' }) }
+      const error = new OperatingError('overloaded', message, { retry: 'elsewhere' })
+      return Promise.resolve({ kind: 'rejected', error })
     }
-    if (this.#end !== null) return notSent(server, this.#end.reason)
-    this.#callsInFlight += 1
-    try {
-      return await this.#requests.start({ method: call.method, params: call.params, time, party, cancelled })
-    } finally {
-      this.#callsInFlight -= 1
-    }
+    if (this.#end !== null) return Promise.resolve(notSent(server, this.#end.reason))
+    return this.#requests.start({ method: call.method, params: call.params, time, party, cancelled })
   }
 
   /** A request of our own. Rejects with an OperatingError when it gets no answer, or another error than `unsupported`. */

@@ -71,6 +71,7 @@ export class Requests {
   readonly #events: PendingEvents
   /** Null: nobody waits for it. */
   #drained: Deferred<void> | null = null
+  #calls = 0
   #nextId = 1
 
   constructor(options: RequestsOptions, link: Link) {
@@ -83,13 +84,19 @@ export class Requests {
         ),
       cancelled: (pending, said) =>
         this.#abandon(pending, cancelParams(pending.id, said), () => ({ kind: 'cancelled' })),
-      settled: ({ id }) => {
+      settled: ({ id, party }) => {
         this.#pending.delete(id)
+        if (party !== null) this.#calls -= 1
         if (this.#pending.size > 0) return
         this.#drained?.resolve()
         this.#drained = null
       },
     }
+  }
+
+  /** Of callers, under way. */
+  get calls(): number {
+    return this.#calls
   }
 
   /** Never rejects. */
@@ -100,6 +107,7 @@ export class Requests {
     return new Promise((resolve) => {
       const pending = new Pending(request, { id, clock: this.#options.clock, events: this.#events, resolve })
       this.#pending.set(id, pending)
+      if (request.party !== null) this.#calls += 1
       this.#link.request(id, requestText(id, request.method, pending.params))
     })
   }

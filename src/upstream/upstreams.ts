@@ -120,13 +120,13 @@ export function makeUpstreams(options: UpstreamsOptions): RunningUpstreams {
     },
     has: (server) => upstreams.has(server),
     statuses: () => new Map([...upstreams].map(([name, upstream]) => [name, upstream.status])),
-    async call(call, hear, cancelled) {
+    call(call, hear, cancelled) {
       const upstream = upstreams.get(call.server)
       if (upstream !== undefined) return upstream.call(call, hear, cancelled)
       const error = new OperatingError('not-here', `server ${call.server} does not run on this node`, {
         retry: 'elsewhere',
       })
-      return { kind: 'not-sent', error }
+      return Promise.resolve({ kind: 'not-sent', error })
     },
     say,
     sessionsEnded(ids) {
