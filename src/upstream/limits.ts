@@ -28,6 +28,8 @@ export type UpstreamLimits = {
   readonly questionsOpenMax: number
   /** Tasks, and elicitations by URL, of which it is remembered whose they are, each; beyond, the oldest is forgotten. */
   readonly taskOwnersMax: number
+  /** So long it is remembered whose an elicitation by URL is: a user takes a while. */
+  readonly elicitationsKeptMs: number
   /** Resources subscribed to by sessions that share an upstream, each by each; beyond: overloaded. */
   readonly subscriptionsMax: number
   /** What is said to who has to wait until a session gives its own upstream up. */
@@ -88,6 +90,7 @@ export const defaultLimits: UpstreamLimits = {
   callsInFlightMax: 1024,
   questionsOpenMax: 256,
   taskOwnersMax: 4096,
+  elicitationsKeptMs: 3_600_000,
   subscriptionsMax: 65_536,
   isolatedRetryAfterMs: 5000,
   tellsInFlightMax: 64,

@@ -6,6 +6,7 @@ import { asJsonText, editJson, jsonMembers, sliceJson, toJsonText, type JsonText
 import type { Signal } from '../std/signal.ts'
 import type { Call, Outcome } from '../calls/call.ts'
 import type { Clients } from './clients.ts'
+import { ElicitationOwners } from './elicitation-owners.ts'
 import { errorObject, paramOf, parseObject, type ServerNotification, type ServerRequest } from './json-rpc.ts'
 import type { Audience, McpConnection } from './mcp-connection.ts'
 import { listsChangedBy, type ListKind } from './offer-lists.ts'
@@ -22,7 +23,7 @@ import type { UpstreamStatus } from './upstream.ts'
  * is not provably its own: a question has to come on the stream of a call of its, or is refused. Levels and subscriptions
  * are counted by session, and said again when the connection has to be made anew.
  */
-export type SharedOptions = Omit<SupervisedOptions, 'audience' | 'ready' | 'lost'> & {
+export type SharedOptions = Omit<SupervisedOptions, 'audience' | 'ready' | 'lost' | 'refused'> & {
   readonly clients: Clients
   readonly questions: Questions
   mail(session: SessionId, message: JsonText): void
@@ -40,8 +41,7 @@ export class SharedUpstream implements Audience {
    * are not asked.
    */
   readonly #sayers = new Set<SessionId>()
-  /** Whose the elicitations by URL are: that one is complete is told after its call, on no call's stream. */
-  readonly #elicitations = new Map<string, SessionId>()
+  readonly #elicitations: ElicitationOwners
   /** Which of the URIs the connection is subscribed to. */
   readonly #subscribed = new Set<string>()
   /** By URI, what was said of it last and is not answered yet. */
@@ -51,12 +51,17 @@ export class SharedUpstream implements Audience {
 
   constructor(options: SharedOptions) {
     this.#options = options
-    this.#subscriptions = new SharedSubscriptions(options.limits.subscriptionsMax)
+    const { clock, limits } = options
+    this.#subscriptions = new SharedSubscriptions(limits.subscriptionsMax)
+    this.#elicitations = new ElicitationOwners({ clock, max: limits.taskOwnersMax, keptMs: limits.elicitationsKeptMs })
     this.#supervised = new SupervisedUpstream({
       ...options,
       audience: this,
       ready: () => this.#restore(),
       lost: (connection) => this.#lost(connection),
+      refused: ({ origin }, error) => {
+        if (origin !== null) this.#elicitations.refused(error, origin.session)
+      },
     })
   }
 
@@ -125,7 +130,7 @@ export class SharedUpstream implements Audience {
 
   sessionsEnded(ended: ReadonlySet<SessionId>): void {
     this.#tasks?.sessionsEnded(ended)
-    for (const [id, session] of this.#elicitations) if (ended.has(session)) this.#elicitations.delete(id)
+    this.#elicitations.sessionsEnded(ended)
     for (const session of ended) {
       this.#levels.remove(session)
       this.release(session)
@@ -143,7 +148,7 @@ export class SharedUpstream implements Audience {
       case 'notifications/resources/updated':
         return this.#resourceUpdated(notification)
       case 'notifications/elicitation/complete': {
-        const session = this.#elicitations.get(String(paramOf(notification, 'elicitationId')))
+        const session = this.#elicitations.ownerOf(notification)
         if (on === null && session !== undefined) return this.#options.mail(session, text)
         break
       }
@@ -172,7 +177,7 @@ export class SharedUpstream implements Audience {
       connection.refuse(request)
       return
     }
-    this.#rememberElicitation(request, session)
+    this.#elicitations.asked(request, session)
     questions.ask(request, {
       asker: connection.asker,
       on,
@@ -180,15 +185,6 @@ export class SharedUpstream implements Audience {
       call: on,
       deliver: (message) => (on.isOver ? this.#options.mail(session, message) : on.party.hear(message)),
     })
-  }
-
-  #rememberElicitation(request: ServerRequest, session: SessionId): void {
-    const id = request.method === 'elicitation/create' ? paramOf(request, 'elicitationId') : undefined
-    if (typeof id !== 'string') return
-    this.#elicitations.set(id, session)
-    const [oldest] = this.#elicitations.keys()
-    if (oldest !== undefined && this.#elicitations.size > this.#options.limits.taskOwnersMax)
-      this.#elicitations.delete(oldest)
   }
 
   taskProgress(session: SessionId, message: JsonText): void {

@@ -38,6 +38,8 @@ export type SupervisedOptions = {
   ready(connection: McpConnection): void
   /** It takes none any more. */
   lost(connection: McpConnection): void
+  /** The server answered the call with an error. */
+  refused(call: Call, error: JsonText): void
 }
 
 export class SupervisedUpstream {
@@ -119,6 +121,7 @@ export class SupervisedUpstream {
       if (connection === null) return { kind: 'not-sent', error: this.#unavailable(this.#whyNotReady()) }
       const time = callTime(call, server, deadline - clock.monotonic())
       const outcome = await connection.call(call, time, { origin: call.origin, hear }, signal)
+      if (outcome.kind === 'error') this.#options.refused(call, outcome.error)
       if (outcome.kind !== 'session-lost') return outcome
     }
     return { kind: 'rejected', error: this.#unavailable(`server ${server.name} has forgotten two sessions in a row`) }

@@ -24,6 +24,8 @@ export type OpenCall = {
   /** On the call's own stream. */
   send(message: object): void
   end(result?: object): void
+  /** With an error. */
+  fail(error: object): void
 }
 
 export async function startAskingServer(options: {
@@ -70,6 +72,10 @@ export async function startAskingServer(options: {
         send: (sent) => sendEvent(response, sent),
         end: (result = {}) => {
           sendEvent(response, { id, result })
+          response.end()
+        },
+        fail: (error) => {
+          sendEvent(response, { id, error })
           response.end()
         },
       }

@@ -89,6 +89,25 @@ describe('a question on a connection that sessions share', () => {
     ])
   })
 
+  it('by URL that a call ended with is complete for the session whose call it was', async () => {
+    const { server, test, a, b } = await start(false)
+    const elicitation = { mode: 'url', url: 'https://example.com', message: 'Go there' }
+    for (const [tool, session] of [['one', a] as const, ['two', b] as const]) {
+      const { outcome, call } = await open({ server, test }, tool, { session })
+      const elicitations = [7, { ...elicitation, elicitationId: tool }, { ...elicitation, elicitationId: 1 }]
+      call.fail({ code: -32_042, message: 'First go there', data: { elicitations } })
+      expect(await outcome).toMatchObject({ kind: 'error' })
+    }
+    await waitFor('the GET stream', () => dropped({ server, test }) > 0)
+    for (const elicitationId of ['two', 'three', 'one'])
+      server.announce({ method: 'notifications/elicitation/complete', params: { elicitationId } })
+    await waitFor('the mail', () => test.mails.length > 1)
+    expect(test.mails.map(({ session, message }) => [session, heardOf(message).params])).toEqual([
+      [b, { elicitationId: 'two' }],
+      [a, { elicitationId: 'one' }],
+    ])
+  })
+
   it('is not cancelled by a word on no stream of a call that fits another as well', async () => {
     const { server, test, a, b } = await start(false)
     const one = await open({ server, test }, 'one', { session: a })
