@@ -25,6 +25,9 @@ const lists = {
   'resources/templates/list': 'resourceTemplates',
   'prompts/list': 'prompts',
 }
+const conditional = '{ "name" : "conditional","inputSchema":{"type":"object"},"x":1.0}'
+/** How soon a client has to have a list, whatever its server does: each list waits a second at most. */
+const listedMs = 2000
 /** How soon a client has to hear that nobody will ever tell the outcome of its call. */
 const unknownMs = 3000
 
@@ -191,6 +194,24 @@ describe.each(named(ways.filter(({ through }) => through.prefix === undefined)))
       expect(await heard.result('1', list, '{"cursor":"nobody gave this"}')).toContain('-32602')
     }
     await Promise.all([expected.close(), heard.close()])
+  })
+})
+
+describe('a list of which a client is shown more than others', () => {
+  const sessions = ways.filter(({ name }) => /^Streamable HTTP to an? (HTTP|stdio|HTTP\+SSE) server$/.test(name))
+
+  it.each(named(sessions))('waits for no server, which has it told later: %s', async (_name, { through }) => {
+    const capabilities = '{"roots":{"conditional":true,"opensAfterMs":3000}}'
+    const client = await ScriptedClient.open({ connect: through.connect, prefix: '', run: 'once', capabilities })
+    await client.listen()
+    const from = performance.now()
+    expect(await itemsAt(client, 'tools/list', 'tools')).not.toContain(conditional)
+    expect(performance.now() - from).toBeLessThan(listedMs)
+    await client.saw('notifications/tools/list_changed')
+    expect(await itemsAt(client, 'tools/list', 'tools')).toContain(conditional)
+    await client.request('"end"', 'tools/call', script([{ answer: '{}' }]))
+    expect(client.transcript.filter(({ text }) => text.includes('tools/list_changed'))).toHaveLength(1)
+    await client.close()
   })
 })
 

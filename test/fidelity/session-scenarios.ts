@@ -189,6 +189,23 @@ export const sessionScenarios: readonly Scenario[] = [
     },
   },
   {
+    name: 'a list of which this client is shown more than others, and its pages',
+    ownUpstream: true,
+    oneServer: true,
+    async run(open) {
+      const client = await open({ capabilities: '{"roots":{"conditional":true}}' })
+      await client.listen()
+      await client.request('1', 'tools/list')
+      await client.request('2', 'tools/list', '{"cursor":"p/\\"é\\" 2","x":1.0}')
+      await client.request('3', 'tools/list', '{"cursor":"nobody gave this"}')
+      for (const count of [1, 2]) {
+        await call(client, `"${count}"`, [{ growOwn: true }, answer('{}')])
+        await client.saw('notifications/tools/list_changed', count)
+      }
+      await client.request('4', 'tools/list')
+    },
+  },
+  {
     name: 'changes of lists, told once each',
     sharedLists: true,
     async run(open) {
