@@ -100,7 +100,7 @@ export class LegacyEra {
     if (word !== undefined) this.#options.words.say(session.id, word)
   }
 
-  /** Opened by its transport when the stream stands. */
+  /** Attached by its transport when the stream stands, and opened when the session has begun. */
   makeFeed(session: LocalSession, from: FeedEventId | null, sink: FeedSink): SessionFeed {
     const { mailroom } = this.#options
     return new SessionFeed({

@@ -37,6 +37,7 @@ export class SessionFeed implements ListeningStream {
   readonly #positions: Map<NodeId, MailPosition>
   #told: ListDigests
   #stopReading: (() => void) | null = null
+  #isOpen = false
   #closed = false
 
   constructor(options: SessionFeedOptions) {
@@ -50,10 +51,17 @@ export class SessionFeed implements ListeningStream {
     return printFeedEventId({ told: this.#told, positions: this.#positions })
   }
 
-  /** From now on the session listens here, and nowhere else. */
+  /** From now on the session listens here, and nowhere else. It is told nothing yet. */
+  attach(): void {
+    this.#options.session.listen(this)
+  }
+
+  /** Its client has the answer to initialize: from now on it is told what has come, and what comes. */
   open(): void {
-    const { session, mailroom } = this.#options
-    session.listen(this)
+    if (this.#closed) return
+    const { session, mailroom, from } = this.#options
+    this.#told = from?.told ?? session.told ?? this.#told
+    this.#isOpen = true
     this.catalogChanged()
     this.#stopReading = mailroom.read(session.id, new Map(this.#positions), {
       at: (node, position) => {
@@ -67,6 +75,7 @@ export class SessionFeed implements ListeningStream {
 
   /** Tells each list that is another one than the client was told of. */
   catalogChanged(): void {
+    if (!this.#isOpen) return
     const now = this.#options.digests()
     for (const list of changingLists) {
       if (now[list] === this.#told[list]) continue

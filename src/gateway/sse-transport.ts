@@ -16,6 +16,7 @@ import { answerOf, drainingRefusal, refusalOfBody, stoppedRefusal } from './refu
 import type { Refusal } from './refusal.ts'
 import { allServers } from './scope.ts'
 import { sendJson } from './send-json.ts'
+import type { SessionFeed } from './session-feed.ts'
 import { StreamReply } from './stream-reply.ts'
 import type { HandAnswer } from '../calls/call.ts'
 
@@ -116,14 +117,14 @@ export class SseTransport {
       move: () => undefined,
       end: () => stream.end(),
     })
-    this.#streams.set(id, { session, stream, hasBegun: false })
+    this.#streams.set(id, { session, stream, feed, hasBegun: false })
     res.once('close', () => {
       this.#streams.delete(id)
       feed.close()
       void this.#end(session)
     })
     stream.sendAs('endpoint', `${messagesPath}?sessionId=${id}&node=${node}`)
-    feed.open()
+    feed.attach()
   }
 
   /** With its stream. One that the cluster can not end now is ended when it has been unused for `sseSessionIdleMs`. */
@@ -196,7 +197,8 @@ export class SseTransport {
     }
     if (opened.kind === 'opened') {
       answer(null)
-      return stream.send(resultMessage(id, opened.result))
+      stream.send(resultMessage(id, opened.result))
+      return open.feed.open()
     }
     open.hasBegun = false
     const { refusal } = opened
@@ -209,6 +211,8 @@ export class SseTransport {
 type OpenStream = {
   readonly session: LocalSession
   readonly stream: EventStream
+  /** Open when the client has the answer to initialize. */
+  readonly feed: SessionFeed
   /** Or is about to: it is initialized once. */
   hasBegun: boolean
 }

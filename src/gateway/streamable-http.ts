@@ -161,6 +161,7 @@ export class StreamableHttp {
       this.#streams -= 1
       feed.close()
     })
+    feed.attach()
     prime(feed.eventId)
     feed.open()
   }

@@ -16,6 +16,7 @@ import {
   initializeText,
   OpenStream,
   request,
+  sqlReplica,
   startGateway,
   toolCall,
   type GatewayUnderTestOptions,
@@ -184,6 +185,22 @@ describe.each([
     expect(await stream.until((text) => text.includes('taskId'))).toContain('"taskId":"files:t"')
     streams.show([filesReplica])
     expect(await stream.until((text) => text.includes('tools/list_changed'))).toContain('prompts/list_changed')
+  })
+
+  it('hears of no change before the answer to initialize, and then of those that came after it', async () => {
+    const { streams, posts } = await start()
+    const { stream, path } = await openStream(streams)
+    streams.show([filesReplica])
+    await post(posts, path, initializeText())
+    await stream.until((text) => text.includes('protocolVersion'))
+    streams.show([sqlReplica])
+    await stream.until((text) => text.includes('prompts/list_changed'))
+    expect(stream.events.map(({ message }) => (message as { method?: string }).method)).toEqual([
+      undefined,
+      'notifications/tools/list_changed',
+      'notifications/resources/list_changed',
+      'notifications/prompts/list_changed',
+    ])
   })
 
   it('has work under way until its call has ended, though no request of its is open', async () => {
