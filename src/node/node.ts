@@ -27,6 +27,7 @@ import { DrainingMembers } from './draining-members.ts'
 import { makeHttpFront } from './http-front.ts'
 import { advertisedAddress, HttpListener } from './http-listener.ts'
 import { makeLocalServers } from './local-servers.ts'
+import { NamingDifferences } from './naming-differences.ts'
 import { NodeCommands } from './node-commands.ts'
 import { OperatorTokens } from './operator-tokens.ts'
 import { settleMembership } from './membership.ts'
@@ -232,6 +233,8 @@ async function startParts(
   stops.add('self-report', () => selfReport.stop())
   agreement.onStatus(() => selfReport.statusChanged())
   selfReport.start()
+  const namings = new NamingDifferences({ ours: config.mcp.naming, gossip: peers.gossip, log })
+  namings.start()
 
   const reconciling = {
     state: cluster.state,
@@ -334,6 +337,7 @@ async function startParts(
     }),
     introduce: (learner, raftAddress) => directory.introduce(learner, raftAddress),
     catalog: () => catalog.current(),
+    namingWarnings: () => namings.warnings(),
     consensus: () => agreement.status(),
     sessions,
     upstreamStatuses: () => upstreams.statuses(),

@@ -73,7 +73,7 @@ export class OperatorViews implements AdminNeeds {
       quarantine,
       diskFull,
       autopilot: autopilotView(autopilot.verdict),
-      warnings: voterWarnings(raft),
+      warnings: [...voterWarnings(raft), ...this.#parts.namingWarnings()],
     }
   }
 
@@ -310,6 +310,8 @@ export type OperatorParts = {
   readonly nodeCommands: NodeCommands
   readonly toolCalls: ToolCalls
   readonly catalog: () => Catalog
+  /** Which nodes name its entries otherwise, as sentences. */
+  readonly namingWarnings: () => readonly string[]
   readonly consensus: () => ConsensusStatus
   readonly upstreamStatuses: () => ReadonlyMap<ServerName, UpstreamStatus>
   readonly upstreamFigures: () => UpstreamFigures

@@ -74,11 +74,12 @@ describe('what an operator sees of a damaged node', () => {
   const checks = { outcome: { index: 0, agreed: 0, diverged: [] } } as unknown as OperatorParts['checks']
   const autopilot = { verdict: null } as OperatorParts['autopilot']
   const cluster = clusterOf(new ClusterState())
-  const views = makeViews({ consensus: consensusWith(status), cluster, checks, autopilot })
+  const namingWarnings = (): readonly string[] => ['named otherwise']
+  const views = makeViews({ consensus: consensusWith(status), cluster, checks, autopilot, namingWarnings })
 
   it('is that it does not count, and why', () => {
     const told = { why: 'entry 7 is damaged', lostUpTo: 9, verified: null, over: false }
-    expect(views.status()).toMatchObject({ quarantine: told, diskFull: true })
+    expect(views.status()).toMatchObject({ quarantine: told, diskFull: true, warnings: ['named otherwise'] })
     expect(views.raft()).toMatchObject({
       quarantine: told,
       recovering: true,
