@@ -22,6 +22,7 @@ export class Links {
   readonly #links = new Map<string, Link>()
   readonly #nodes = new Map<string, NodeFronts>()
   readonly #connections = new Set<Connection>()
+  readonly #failures = new Set<string>()
   /** Connections that no node of ours has made. */
   foreign = 0
 
@@ -52,6 +53,11 @@ export class Links {
     )
   }
 
+  /** Ports that somebody else had when their node was to be reached there: what a run shows then says nothing. */
+  get failures(): readonly string[] {
+    return [...this.#failures]
+  }
+
   /** To be told before the node starts and when it has ended. */
   async setRunning(node: string, isRunning: boolean): Promise<void> {
     const fronts = this.#nodes.get(node)
@@ -65,9 +71,14 @@ export class Links {
     for (const connection of this.#connections) connection.close()
   }
 
+  /** Never rejects: what can not be done is among the failures, and tried again with the next change. */
   async #adjustListeners(): Promise<void> {
     const all = [...this.#nodes].flatMap(([node, { listeners, isRunning }]) =>
-      listeners.map((listener) => listener.set(isRunning || this.#isCutOff(node))),
+      listeners.map((listener) =>
+        listener
+          .set(isRunning || this.#isCutOff(node))
+          .catch((error: unknown) => void this.#failures.add(`the links of ${node}: ${String(error)}`)),
+      ),
     )
     await Promise.all(all)
   }
@@ -103,6 +114,7 @@ class Listener {
   readonly #accept: (socket: Socket) => void
   #server: Server | null = null
   #isWanted = false
+  #hasFailed = false
   #settled: Promise<void> = Promise.resolve()
 
   constructor(port: number, accept: (socket: Socket) => void) {
@@ -110,10 +122,12 @@ class Listener {
     this.#accept = accept
   }
 
+  /** Rejects when the port can not be had. */
   set(isWanted: boolean): Promise<void> {
-    if (this.#isWanted === isWanted) return this.#settled
+    if (this.#isWanted === isWanted && !this.#hasFailed) return this.#settled
     this.#isWanted = isWanted
-    this.#settled = this.#settled.then(() => this.#adjust())
+    this.#hasFailed = false
+    this.#settled = this.#settled.catch(() => undefined).then(() => this.#adjust())
     return this.#settled
   }
 
@@ -128,7 +142,11 @@ class Listener {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket))
     this.#server = server
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
+      server.once('error', (error) => {
+        this.#server = null
+        this.#hasFailed = true
+        reject(error)
+      })
       server.listen({ port: this.#port, host }, resolve)
     })
   }

@@ -117,7 +117,7 @@ async function play({ scenario, seed, weaken, cluster, links, recorder, random }
     recorder.phase('workload-stopped')
     const members = player.members()
     const behind = await waitForAgreement(() => amissInState(members), { deadlineMs: sameStateMs, signal: null })
-    const all = [...player.failures, ...amiss, ...behind]
+    const all = [...player.failures, ...links.failures, ...amiss, ...behind]
     const convergence = { isReached: all.length === 0, tookMs, amiss: all }
     const finals = await readFinals(members)
     return { history, convergence, finals }

@@ -266,6 +266,20 @@ describe('a link', () => {
     await connected()
   })
 
+  it('to a node whose port another has is a failure that is told, and is there as soon as the port is free', async () => {
+    await links.setRunning('b', false)
+    const other = createServer().listen(front, '127.0.0.1')
+    await once(other, 'listening')
+    links.change('a', 'b', { isCut: true })
+    links.heal()
+    await links.setRunning('b', true)
+    expect(links.failures).toEqual([expect.stringMatching(/^the links of b: .*EADDRINUSE/)])
+    await new Promise((resolve) => other.close(resolve))
+    links.heal()
+    await links.setRunning('b', true)
+    await connected()
+  })
+
   it('takes a request to join for its joiner', async () => {
     let asked: string | null = null
     server.on('request', (incoming: IncomingMessage, outgoing) => {
