@@ -1,7 +1,8 @@
 /**
  * What a tool call costs: direct to a small raw server, through a bare relay, through the node that the server is on and
- * through another node (forwarded); the same for a stdio server. The paths take turns within each round, so that a slow
- * minute of the machine hits all; told are medians over the rounds, and ratios to direct and to the relay.
+ * through another node (forwarded); the same for two stdio servers, one raw (a line in, a line out: what no HTTP front comes
+ * near) and one made with the official SDK (what users have). The paths take turns within each round, so that a slow minute
+ * of the machine hits all; told are medians over the rounds, and ratios to direct and to the relay.
  *
  * `--idle` measures instead what idle sessions and open streams cost, in memory and in the speed of others' calls;
  * `--million` what memory is left behind by many calls through two nodes; `--dropped` what sessions with processes of their
@@ -115,8 +116,8 @@ function summarize(path: CallPath, sessions: number, results: readonly Measureme
 function print(paths: readonly CallPath[], summaries: readonly Summary[]): void {
   const head = ['path', 'sessions', 'calls/s', 'x direct', 'x relay', 'p50 ms', 'p99 ms', 'CPU us/call', 'of which']
   const rows = summaries.map((summary) => {
-    const kind = paths.find(({ name }) => name === summary.path)?.kind
-    const times = (base: string): string => {
+    const path = paths.find(({ name }) => name === summary.path)
+    const times = (base: string | undefined): string => {
       const other = summaries.find(({ path, sessions }) => path === base && sessions === summary.sessions)
       return other === undefined ? '-' : (summary.callsPerSecond / other.callsPerSecond).toFixed(2)
     }
@@ -125,8 +126,8 @@ function print(paths: readonly CallPath[], summaries: readonly Summary[]): void 
       summary.path,
       String(summary.sessions),
       summary.callsPerSecond.toFixed(0),
-      times(kind === 'stdio' ? 'direct, stdio' : 'direct'),
-      kind === 'stdio' ? '-' : times('bare relay'),
+      times(path?.direct),
+      times(path?.relay),
       summary.p50Ms.toFixed(2),
       summary.p99Ms.toFixed(2),
       cpu.length === 0 ? '-' : cpu.reduce((sum, [, us]) => sum + us, 0).toFixed(0),

@@ -1,6 +1,6 @@
 /**
- * What measurements of calls need: a small raw server over HTTP and over stdio, a bare relay, a cluster that has both
- * servers on n1, and the ways from a client to them. Whatever it started is ended.
+ * What measurements of calls need: a small raw server over HTTP and over stdio, a stdio server of the official SDK, a bare
+ * relay for each, a cluster that has the servers on n1, and the ways from a client to them. Whatever it started is ended.
  */
 import type { ChildProcess } from 'node:child_process'
 import { forkScript, forkServer, scriptCommand } from './child-script.ts'
@@ -16,8 +16,9 @@ export type CallPath = {
   readonly name: string
   readonly target: LoadPlan['target']
   readonly tool: string
-  /** Direct, and what is to be compared with it besides. */
-  readonly kind: 'http' | 'stdio'
+  /** Names of the paths to the same server that it is compared with: without anything between, and with a bare relay. */
+  readonly direct: string
+  readonly relay: string
   /** What stands between client and server: each one's name and pid. */
   readonly between: readonly { readonly name: string; pid(): number }[]
 }
@@ -33,42 +34,53 @@ const loadSlackMs = 60_000
 const sessionsMax = 20_000
 
 export async function startBed(options: { nodes: number; nodeArgs?: readonly string[] }): Promise<CallsBed> {
-  const [serverPort = 0, relayPort = 0] = await freePorts(2)
+  const ports = await freePorts(4)
+  const [serverPort = 0, relayPort = 0, rawRelayPort = 0, sdkRelayPort = 0] = ports
   const children: ChildProcess[] = []
-  const stdio = scriptCommand('raw-server', 'stdio')
-  const url = `http://127.0.0.1:${serverPort}/mcp`
+  const raw = scriptCommand('raw-server', 'stdio')
+  const sdk = scriptCommand('sdk-stdio-server')
+  const url = mcpAt(serverPort)
   const stopChildren = (): void => {
     for (const child of children) child.disconnect()
   }
+  const start = async (name: string, ...args: string[]): Promise<CallPath['between'][number]> => {
+    const child = await forkServer(name, ...args)
+    children.push(child)
+    return { name: 'relay', pid: () => child.pid ?? 0 }
+  }
   try {
-    children.push(await forkServer('raw-server', 'http', String(serverPort)))
-    const relay = await forkServer('bare-relay', String(relayPort), String(serverPort))
-    children.push(relay)
+    await start('raw-server', 'http', String(serverPort))
+    const relay = await start('bare-relay', String(relayPort), String(serverPort))
+    const rawRelay = await start('stdio-relay', String(rawRelayPort), raw.command, ...raw.args)
+    const sdkRelay = await start('stdio-relay', String(sdkRelayPort), sdk.command, ...sdk.args)
     const placement = { where: { node: 'n1' } }
     const cluster = await startLocalCluster({
       ...options,
-      servers: { http: { url, placement }, stdio: { ...stdio, placement } },
+      servers: { http: { url, placement }, stdio: { ...raw, placement }, sdk: { ...sdk, placement } },
       config: { log: { level: 'warn' }, mcp: { sessionsMax } },
     })
     const n1 = { name: 'n1', pid: () => cluster.node('n1').pid }
     const last = cluster.nodes.at(-1) ?? cluster.node('n1')
     const entry = { name: last.id, pid: () => last.pid }
-    const relayed = { name: 'relay', pid: () => relay.pid ?? 0 }
     const one = cluster.node('n1').mcpUrl
-    const paths: CallPath[] = [
-      { name: 'direct', target: url, tool: 'echo', kind: 'http', between: [] },
-      {
-        name: 'bare relay',
-        target: `http://127.0.0.1:${relayPort}/mcp`,
-        tool: 'echo',
-        kind: 'http',
-        between: [relayed],
-      },
-      { name: 'one node', target: one, tool: 'http__echo', kind: 'http', between: [n1] },
-      { name: 'two nodes', target: last.mcpUrl, tool: 'http__echo', kind: 'http', between: [entry, n1] },
-      { name: 'direct, stdio', target: stdio, tool: 'echo', kind: 'stdio', between: [] },
-      { name: 'one node, stdio', target: one, tool: 'stdio__echo', kind: 'stdio', between: [n1] },
-      { name: 'two nodes, stdio', target: last.mcpUrl, tool: 'stdio__echo', kind: 'stdio', between: [entry, n1] },
+    const waysTo = (
+      server: string,
+      [direct, relayUrl, relay]: readonly [CallPath['target'], string, CallPath['between'][number]],
+      suffix: string,
+    ): CallPath[] => {
+      const names = { direct: `direct${suffix}`, relay: `bare relay${suffix}` }
+      const behind = `${server}__echo`
+      return [
+        { ...names, name: names.direct, target: direct, tool: 'echo', between: [] },
+        { ...names, name: names.relay, target: relayUrl, tool: 'echo', between: [relay] },
+        { ...names, name: `one node${suffix}`, target: one, tool: behind, between: [n1] },
+        { ...names, name: `two nodes${suffix}`, target: last.mcpUrl, tool: behind, between: [entry, n1] },
+      ]
+    }
+    const paths = [
+      ...waysTo('http', [url, mcpAt(relayPort), relay], ''),
+      ...waysTo('stdio', [raw, mcpAt(rawRelayPort), rawRelay], ' to raw stdio'),
+      ...waysTo('sdk', [sdk, mcpAt(sdkRelayPort), sdkRelay], ' to SDK stdio'),
     ]
     for (const { target, tool } of paths) if (typeof target === 'string') await waitCallable(target, tool)
     const stop = async (): Promise<void> => {
@@ -80,6 +92,10 @@ export async function startBed(options: { nodes: number; nodeArgs?: readonly str
     stopChildren()
     throw cause
   }
+}
+
+function mcpAt(port: number): string {
+  return `http://127.0.0.1:${port}/mcp`
 }
 
 export function pathNamed(bed: CallsBed, name: string): CallPath {
