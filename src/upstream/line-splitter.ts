@@ -22,9 +22,11 @@ export class LineSplitter {
     let at = 0
     while (at < chunk.length) {
       const end = chunk.indexOf(0x0a, at)
-      this.#add(chunk.subarray(at, end === -1 ? chunk.length : end))
-      if (end === -1) return
-      this.finish()
+      if (end === -1) return this.#add(chunk.subarray(at))
+      if (this.#parts.length > 0 || this.#skipping || end - at > this.#bytesMax) {
+        this.#add(chunk.subarray(at, end))
+        this.finish()
+      } else this.#tell(chunk.toString('utf8', at, end))
       at = end + 1
     }
   }
@@ -32,8 +34,12 @@ export class LineSplitter {
   /** Ends the line at hand; for the end of the stream. */
   finish(): void {
     const text = this.#take()
-    if (!this.#skipping && text !== '') this.#events.line(text.endsWith('\r') ? text.slice(0, -1) : text)
+    if (!this.#skipping) this.#tell(text)
     this.#skipping = false
+  }
+
+  #tell(text: string): void {
+    if (text !== '') this.#events.line(text.endsWith('\r') ? text.slice(0, -1) : text)
   }
 
   #add(piece: Buffer): void {

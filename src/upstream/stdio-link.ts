@@ -25,7 +25,9 @@ class StdioLink implements Link {
   readonly #child: Child
   #queue: Message[] = []
   #queueBytes = 0
+  /** The child does not read: nothing is written until it does. */
   #isBlocked = false
+  #flushing: NodeJS.Immediate | null = null
   #hasEnded = false
 
   constructor(options: ChildOptions, events: LinkEvents) {
@@ -62,7 +64,7 @@ class StdioLink implements Link {
   answer(text: string): void {
     if (this.#hasEnded) return
     const { stdinQueueBytesMax, answersWaitingBytesMax } = this.#options.limits
-    const isStuck = this.#queue.length > 0 && this.#queueBytes >= stdinQueueBytesMax + answersWaitingBytesMax
+    const isStuck = this.#isBlocked && this.#queueBytes >= stdinQueueBytesMax + answersWaitingBytesMax
     if (isStuck) this.#end('does not read the answers to what it asks')
     else this.#push(null, text)
   }
@@ -94,13 +96,15 @@ class StdioLink implements Link {
   async close(): Promise<void> {
     const { exitGraceMs } = this.#options.limits
     const graceMs = this.#hasEnded ? 0 : exitGraceMs
+    this.#flush()
     this.#end('was stopped')
     await this.#child.end(graceMs)
   }
 
   #enqueue(id: number | null, text: string): LinkFailure | null {
     const { limits, server } = this.#options
-    if (this.#queue.length > 0 && this.#queueBytes + Buffer.byteLength(text) >= limits.stdinQueueBytesMax)
+    const isWaiting = this.#isBlocked && this.#queue.length > 0
+    if (isWaiting && this.#queueBytes + Buffer.byteLength(text) >= limits.stdinQueueBytesMax)
       return overloaded(server.name)
     this.#push(id, text)
     return null
@@ -108,25 +112,42 @@ class StdioLink implements Link {
 
   #push(id: number | null, text: string): void {
     // Line ends stand between JSON's tokens only, where a space means the same.
-    const line = `${text.replaceAll(/[\r\n]/g, ' ')}\n`
+    const line = `${/[\r\n]/.test(text) ? text.replaceAll(/[\r\n]/g, ' ') : text}\n`
     const bytes = Buffer.byteLength(line)
     this.#queue.push({ id, text: line, bytes })
     this.#queueBytes += bytes
-    this.#flush()
+    if (this.#queueBytes >= writeBytesMax) this.#flush()
+    else if (!this.#isBlocked) this.#flushing ??= setImmediate(() => this.#flush())
   }
 
+  /** What is said in one turn of the event loop, mostly by several callers, goes in one write. */
   #flush(): void {
-    while (!this.#isBlocked && !this.#hasEnded) {
-      const message = this.#queue.shift()
-      if (message === undefined) return
-      this.#queueBytes -= message.bytes
-      this.#isBlocked = !this.#child.write(message.text)
+    if (this.#flushing !== null) clearImmediate(this.#flushing)
+    this.#flushing = null
+    while (!this.#isBlocked && !this.#hasEnded && this.#queue.length > 0)
+      this.#isBlocked = !this.#child.write(this.#takeLines())
+  }
+
+  /** Not more than `writeBytesMax`, but for one that is longer alone: what is in a write counts as sent. */
+  #takeLines(): string {
+    let lines = ''
+    let bytes = 0
+    let taken = 0
+    for (const message of this.#queue) {
+      if (taken > 0 && bytes + message.bytes > writeBytesMax) break
+      lines += message.text
+      bytes += message.bytes
+      taken += 1
     }
+    this.#queue.splice(0, taken)
+    this.#queueBytes -= bytes
+    return lines
   }
 
   #end(reason: string): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
+    if (this.#flushing !== null) clearImmediate(this.#flushing)
     const waiting = this.#queue
     this.#queue = []
     this.#queueBytes = 0
@@ -134,6 +155,9 @@ class StdioLink implements Link {
     this.#events.ended({ kind: 'dead', reason })
   }
 }
+
+/** As much as a pipe's stream takes at once. */
+const writeBytesMax = 16 * 1024
 
 function notSent(server: string): LinkFailure {
   const error = new OperatingError('server-unavailable', `server ${server} ended before it took the call`, {

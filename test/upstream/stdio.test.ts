@@ -199,6 +199,14 @@ describe('a stdio server', () => {
     await waitFor('the cancel', () => readFileSync(record, 'utf8').includes('cancelled x'))
   })
 
+  it('is told in one write what is asked of it in one turn', async () => {
+    const test = await start([stdioServer('chunks')])
+    await test.ready('chunks')
+    await Promise.all(Array.from({ length: 20 }, () => test.call('chunks', 'quiet')))
+    const { structuredContent } = resultOf(await test.call('chunks', 'lines'))
+    expect(structuredContent).toMatchObject({ chunks: expect.arrayContaining([20]) })
+  })
+
   it('is cancelled after the time of the call, whose outcome is then unknown', async () => {
     const record = path.join(folder, 'record')
     const test = await start([stdioServer('slow', { SLOW_RECORD: record })])
