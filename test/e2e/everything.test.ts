@@ -111,6 +111,13 @@ const actions: Readonly<Record<string, (visit: Visit) => Promise<unknown>>> = {
       ref: { type: 'ref/prompt', name: 'completable-prompt' },
       argument: { name: 'department', value: 'E' },
     }),
+  // It offers some to clients that can be asked, and one of them only when it has asked for their roots.
+  'the tools that this client is offered': ({ client }) =>
+    waitFor('all of them', async () => {
+      const { tools } = await client.listTools()
+      const names = tools.map(({ name }) => name)
+      return names.includes('trigger-sampling-request') && names.includes('get-roots-list') && tools
+    }),
   'lists of resources and prompts': async ({ client }) => [
     await client.listResources(),
     await client.listResourceTemplates(),
