@@ -1,7 +1,7 @@
 import { findCompletionTarget, findResource } from '../routing/catalog.ts'
 import type { CatalogScope } from '../routing/catalog.ts'
 import { isObject } from '../std/is-object.ts'
-import { editJson, jsonMembers, toJsonText } from '../std/json-text.ts'
+import { replaceJson, jsonMembers, toJsonText } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { isServerName } from '../vocabulary/ids.ts'
 import type { ServerName } from '../vocabulary/ids.ts'
@@ -121,7 +121,7 @@ function renamed(
     if (range === undefined) return params
     at = range.start
   }
-  return range === undefined ? params : editJson(params, [{ ...range, text: toJsonText(to) }])
+  return range === undefined ? params : replaceJson(params, range, toJsonText(to))
 }
 
 /** Of a client's text so many characters are said back in an error. */

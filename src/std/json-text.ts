@@ -62,6 +62,11 @@ export function sliceJson(text: string, range: JsonRange): JsonText {
   return text.slice(range.start, range.end) as JsonText
 }
 
+/** With another value in that place. */
+export function replaceJson(text: string, { start, end }: JsonRange, value: string): JsonText {
+  return (text.slice(0, start) + value + text.slice(end)) as JsonText
+}
+
 /** Applies the edits, which must not overlap; their order does not matter. */
 export function editJson(text: string, edits: readonly JsonEdit[]): JsonText {
   let result = ''
@@ -77,7 +82,7 @@ export function editJson(text: string, edits: readonly JsonEdit[]): JsonText {
 export function withJsonMember(object: JsonText, name: string, value: JsonText): JsonText {
   const members = jsonMembers(object)
   const range = members.get(name)
-  if (range !== undefined) return editJson(object, [{ ...range, text: value }])
+  if (range !== undefined) return replaceJson(object, range, value)
   const end = object.lastIndexOf('}')
   const comma = members.size === 0 ? '' : ','
   return editJson(object, [{ start: end, end, text: `${comma}${JSON.stringify(name)}:${value}` }])

@@ -1,4 +1,4 @@
-import { editJson, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
+import { jsonMembers, replaceJson, sliceJson, type JsonText } from '../std/json-text.ts'
 
 /**
  * The one thing that changes in a client's params on their way down: `_meta.progressToken`. Clients choose equal
@@ -10,7 +10,7 @@ export function withProgressToken(params: JsonText, id: number): OwnParams {
   const range = meta === undefined ? undefined : jsonMembers(params, meta.start).get('progressToken')
   const wantsTask = members.has('task')
   if (range === undefined) return { params, token: null, wantsTask }
-  return { params: editJson(params, [{ ...range, text: String(id) }]), token: sliceJson(params, range), wantsTask }
+  return { params: replaceJson(params, range, String(id)), token: sliceJson(params, range), wantsTask }
 }
 
 export type OwnParams = {
