@@ -88,8 +88,10 @@ export type ConsensusStatus = {
   readonly raft: RaftStatus | null
   /** Sentence for /readyz and the log, while not formed. */
   readonly waitingFor: string | null
-  /** Peers whose lanes are open. */
+  /** Peers whose lanes are all open. */
   readonly connected: readonly NodeId[]
+  /** Peers any of whose lanes is open: their processes live. */
+  readonly reached: readonly NodeId[]
   /** What became of the damage of this node's log, since this process started or earlier while it lasts; null: none. */
   readonly quarantine: QuarantineStatus | null
   /** The disk has no room left but the reserve. */

@@ -338,6 +338,7 @@ export class ConsensusLoop implements Consensus {
       raft: this.#raft?.status ?? null,
       waitingFor: this.#founding.waitingFor,
       connected: this.#links.connected(),
+      reached: this.#links.reached(),
       quarantine: this.#quarantine.status,
       isDiskFull: this.#disk.isFull,
       counters: {

@@ -41,6 +41,11 @@ export class PeerLinks implements TransportEvents {
     return [...this.#peers].flatMap(([peer, { lanes }]) => (lanes.size === all ? [peer] : [])).sort()
   }
 
+  /** Peers any of whose lanes is open, sorted. */
+  reached(): NodeId[] {
+    return [...this.#peers.keys()].sort()
+  }
+
   /** Peers that are of another cluster. */
   strangersTo(own: ClusterId): NodeId[] {
     return [...this.#peers].flatMap(([peer, { clusterId }]) => (clusterId !== null && clusterId !== own ? [peer] : []))

@@ -196,6 +196,7 @@ const startingStatus: ConsensusStatus = {
   raft: null,
   waitingFor: 'consensus is starting',
   connected: [],
+  reached: [],
   quarantine: null,
   isDiskFull: false,
   counters: { ...newCounters(), loopDelayMs: 0, oldestWriteMs: 0, syncP99Ms: 0, diskFreeBytes: null },

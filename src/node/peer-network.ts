@@ -77,7 +77,7 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
     clock,
     log,
   })
-  const patience = new Patience(node)
+  const patience = new Patience({ self: node, clock })
   const transport = new WebSocketTransport({
     ...transportDefaults,
     heartbeatMs: peerHeartbeatMs,
@@ -158,9 +158,9 @@ export async function openPeerNetwork(options: PeerNetworkOptions): Promise<Peer
   })
   let voters = ''
   const followStatus = (): void => {
-    const { raft, connected } = agreement.status()
+    const { raft, reached } = agreement.status()
     mismatch.status(raft)
-    patience.follow(raft?.configuration ?? null, connected)
+    patience.follow(raft?.configuration ?? null, reached)
     const votersNow = `${raft?.configuration.voters.join()} ${raft?.configuration.votersOutgoing.join()}`
     if (votersNow !== voters) others.follow()
     voters = votersNow

@@ -67,4 +67,4 @@ export type LinkWaitsOptions = {
   readonly linkWaitMs: (node: NodeId) => number
 }
 
-const beatMs = 250
+const beatMs = 100

@@ -42,7 +42,12 @@ describe('three nodes', () => {
     }
     expect(configurationsOf(leader)).toEqual([{ index: 1, kind: 'configuration' }])
     const [status] = nodes.map(({ told }) => told.last)
-    expect(status).toMatchObject({ clusterId: status?.promised, waitingFor: null, connected: [n2, n3] })
+    expect(status).toMatchObject({
+      clusterId: status?.promised,
+      waitingFor: null,
+      connected: [n2, n3],
+      reached: [n2, n3],
+    })
     expect(status?.clusterId).toMatch(/^[0-9a-f-]{36}$/)
     expect(status?.raft?.configuration.voters).toEqual([n1, n2, n3])
   })

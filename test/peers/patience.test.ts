@@ -18,6 +18,10 @@ const members = (voters: string, learners = '', votersOutgoing = '') => ({
 })
 const long = { livenessMs: 3000, linkWaitMs: 2000 }
 const short = { livenessMs: 1000, linkWaitMs: 500 }
+/** From the loss until new links are no more expected. */
+const returnMs = 1250
+const clock = { nowMs: 0, monotonic: () => clock.nowMs }
+const patienceOf = (self: string): Patience => new Patience({ self: id(self), clock })
 const of = (patience: Patience, node: string) => ({
   livenessMs: patience.livenessMs(id(node)),
   linkWaitMs: patience.linkWaitMs(id(node)),
@@ -25,17 +29,23 @@ const of = (patience: Patience, node: string) => ({
 
 describe('a peer', () => {
   it('is waited for shortly while consensus has lost its lanes to it, and no longer', () => {
-    const patience = new Patience(id('a'))
+    const patience = patienceOf('a')
     patience.follow(members('a b c'), ids('b c'))
     expect([of(patience, 'b'), of(patience, 'c')]).toEqual([long, long])
     patience.follow(members('a b c'), ids('c'))
+    expect([of(patience, 'b'), of(patience, 'c')]).toEqual([{ ...short, linkWaitMs: 2000 }, long])
+    clock.nowMs += returnMs - 1
+    // Said again, as it is each second.
+    patience.follow(members('a b c'), ids('c'))
+    expect(of(patience, 'b').linkWaitMs).toBe(2000)
+    clock.nowMs += 1
     expect([of(patience, 'b'), of(patience, 'c')]).toEqual([short, long])
     patience.follow(members('a b c'), ids('b c'))
     expect(of(patience, 'b')).toEqual(long)
   })
 
   it('is waited for as long as ever where nothing is known of it: before its lanes, and when it is no member', () => {
-    const patience = new Patience(id('a'))
+    const patience = patienceOf('a')
     patience.follow(null, ids('b'))
     patience.follow(members('a b c'), [])
     expect([of(patience, 'b'), of(patience, 'x')]).toEqual([long, long])
@@ -47,11 +57,12 @@ describe('a peer', () => {
   })
 
   it('counts if it or this node votes, now or until a change is over', () => {
-    const learner = new Patience(id('l'))
-    for (const connected of ['a m o', '']) learner.follow(members('a', 'l m', 'o'), ids(connected))
+    const learner = patienceOf('l')
+    for (const reached of ['a m o', '']) learner.follow(members('a', 'l m', 'o'), ids(reached))
+    const voter = patienceOf('a')
+    for (const reached of ['l', '']) voter.follow(members('a', 'l'), ids(reached))
+    clock.nowMs += returnMs
     expect(['a', 'm', 'o'].map((node) => of(learner, node))).toEqual([short, long, short])
-    const voter = new Patience(id('a'))
-    for (const connected of ['l', '']) voter.follow(members('a', 'l'), ids(connected))
     expect(of(voter, 'l')).toEqual(short)
   })
 })
@@ -107,6 +118,28 @@ describe('a wait for a link', () => {
     clock.advance(1000)
     limitMs = 500
     clock.advance(250)
+    await wait
+    expect(clock.timers).toBe(0)
+  })
+
+  it.each([
+    { how: 'fell silent, and its links are ended', lostForMs: 750, returnsMs: null, overMs: 500 },
+    { how: 'is lost while both links are reset', lostForMs: 0, returnsMs: null, overMs: returnMs },
+    { how: 'comes back to consensus after such a reset', lostForMs: 0, returnsMs: 1100, overMs: 2000 },
+  ])('is over in time where its node $how', async ({ lostForMs, returnsMs, overMs }) => {
+    const clock = new ManualClock()
+    const patience = new Patience({ self: id('a'), clock })
+    const waits = new LinkWaits({ clock, linkWaitMs: (node) => patience.linkWaitMs(node) })
+    for (const reached of ['b', '']) patience.follow(members('a b'), ids(reached))
+    clock.advance(lostForMs)
+    let isOver = false
+    const wait = waits.wait(id('b'), null).then(() => (isOver = true))
+    clock.advance(returnsMs ?? 0)
+    if (returnsMs !== null) patience.follow(members('a b'), ids('b'))
+    clock.advance(overMs - (returnsMs ?? 0) - 1)
+    await Promise.resolve()
+    expect(isOver).toBe(false)
+    clock.advance(100)
     await wait
     expect(clock.timers).toBe(0)
   })
