@@ -37,8 +37,9 @@ export const snapshotFailTimeouts = 10
 /** Peers that are dialled. */
 export const learnedPeersMax = 256
 
-/** A status is pushed at most this often while something changes, and this often when nothing but counters does. */
+/** A status is pushed at most this often while something changes, this often when the log gets on, and this often for its counters. */
 export const statusIntervalMs = 50
+export const statusMovedMs = 250
 export const statusRefreshMs = 1000
 
 /** Synced writes whose duration is kept, the newest; and for how long one counts: as long as gossip lets a report stand. */

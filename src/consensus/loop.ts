@@ -286,6 +286,7 @@ export class ConsensusLoop implements Consensus {
       counters: this.#counters,
       events: this.#events,
       changed: (status) => this.#raftChanged(status),
+      moved: () => this.#report.moved(),
       guard: (run) => this.#guard(run),
       isEnding: () => this.#ending !== undefined,
       failed: (error) => this.#fail(error),

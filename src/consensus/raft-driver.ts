@@ -26,10 +26,12 @@ export class RaftDriver {
   readonly #raft: Raft
   readonly #scrub: Scrub
   readonly #queue = new EventQueue()
+  readonly #runTurn: () => void
   #turnIsDue = false
 
   constructor(options: RaftDriverOptions) {
-    const { id, settings, recovered, ports, links, writer, counters, disk, events, isEnding, failed } = options
+    const { id, settings, recovered, ports, links, writer, counters, disk, events, guard, isEnding, failed } = options
+    this.#runTurn = () => guard(() => this.#turn())
     const given = raftOptions({ id, seed: ports.seed, recovered, options: settings })
     this.#options = options
     this.#raft = new Raft(given)
@@ -92,12 +94,12 @@ export class RaftDriver {
 
   /** Also what needs no room: its number is bounded elsewhere. */
   tell(event: RaftEvent, bytes = 0): void {
-    const { ports, guard, isEnding } = this.#options
+    const { ports, isEnding } = this.#options
     if (isEnding()) return
     this.#queue.push(event, bytes)
     if (this.#turnIsDue) return
     this.#turnIsDue = true
-    ports.afterIo(() => guard(() => this.#turn()))
+    ports.afterIo(this.#runTurn)
   }
 
   /** These are on the disk. */
@@ -133,7 +135,7 @@ export class RaftDriver {
   }
 
   #perform(): void {
-    const { events, changed } = this.#options
+    const { events, changed, moved } = this.#options
     const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = this.#raft.take()
     // What leaves at once goes first: it has the longer way to a disk.
     for (const message of send) this.#send(message)
@@ -145,6 +147,7 @@ export class RaftDriver {
     for (const id of readsRefused) events.readRefused(id)
     for (const { id, why } of refused) this.refuse(id, why)
     if (status !== null) changed(status)
+    if (persist !== null || apply.length > 0) moved()
   }
 
   #write(persist: Persist): void {
@@ -175,6 +178,8 @@ export type RaftDriverOptions = {
   readonly events: ConsensusEvents
   /** Raft's status is another. */
   readonly changed: (status: RaftStatus) => void
+  /** Its log got on. */
+  readonly moved: () => void
   /** Runs it; what goes wrong in it ends the node. */
   readonly guard: (run: () => void) => void
   /** Nothing is said, sent or written any more. */

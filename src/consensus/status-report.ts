@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../std/clock.ts'
 import type { ConsensusCounters } from './consensus.ts'
-import { statusIntervalMs, statusRefreshMs } from './limits.ts'
+import { statusIntervalMs, statusMovedMs, statusRefreshMs } from './limits.ts'
 
 type Gauges = 'loopDelayMs' | 'oldestWriteMs' | 'syncP99Ms' | 'diskFreeBytes'
 
@@ -35,8 +35,9 @@ export function newCounters(): MutableCounters {
 }
 
 /**
- * When to push a status: at once after a change, but not again within 50 ms, and each second for the counters' sake. News of
- * who leads is never held back: somebody may wait for it.
+ * When to push a status: at once after a change, but not again within 50 ms; while the log gets on four times a second, since
+ * each status costs as much as a write; and each second for the counters' sake. News of who leads is never held back:
+ * somebody may wait for it.
  */
 export class StatusReport {
   readonly #clock: Clock
@@ -44,6 +45,7 @@ export class StatusReport {
   #timer: Timer | undefined
   #resting = false
   #changed = false
+  #hasMoved = false
 
   constructor(options: { clock: Clock; push: () => void }) {
     this.#clock = options.clock
@@ -59,6 +61,12 @@ export class StatusReport {
     else if (this.#timer !== undefined) this.#pushNow()
   }
 
+  moved(): void {
+    if (this.#hasMoved) return
+    this.#hasMoved = true
+    if (this.#timer !== undefined && !this.#resting) this.#armNext()
+  }
+
   leaderChanged(): void {
     if (this.#timer !== undefined) this.#pushNow()
   }
@@ -72,6 +80,7 @@ export class StatusReport {
   #pushNow(): void {
     this.#timer?.cancel()
     this.#changed = false
+    this.#hasMoved = false
     this.#resting = true
     this.#timer = this.#clock.after(statusIntervalMs, () => this.#rested())
     this.#push()
@@ -80,6 +89,12 @@ export class StatusReport {
   #rested(): void {
     this.#resting = false
     if (this.#changed) this.#pushNow()
-    else this.#timer = this.#clock.after(statusRefreshMs - statusIntervalMs, () => this.#pushNow())
+    else this.#armNext()
+  }
+
+  #armNext(): void {
+    this.#timer?.cancel()
+    const afterMs = this.#hasMoved ? statusMovedMs : statusRefreshMs
+    this.#timer = this.#clock.after(afterMs - statusIntervalMs, () => this.#pushNow())
   }
 }

@@ -83,7 +83,10 @@ export type RaftEffects = {
   /** No leader confirmed it (any more); it may simply be tried again. */
   readonly readsRefused: readonly number[]
   readonly refused: readonly { readonly id: ProposalId; readonly why: RefusalReason }[]
-  /** Set when role, term, leader, commit, configuration or the log's ends changed since the last take. */
+  /**
+   * Set when role, term, leader, configuration (or that it is committed), who counts or the log's beginning changed since the
+   * last take. That the log got on is no news: `persist` and `apply` show it.
+   */
   readonly status: RaftStatus | null
 }
 

@@ -12,7 +12,9 @@ export type Tally = 'won' | 'lost' | 'open'
 
 /** The highest index that a majority has reached, by what `matchOf` says of each voter. */
 export function quorumIndex(configuration: Configuration, matchOf: (voter: NodeId) => Index): Index {
-  return Math.min(...majorities(configuration).map((voters) => majorityIndex(voters, matchOf)))
+  const { voters, votersOutgoing } = configuration
+  const index = majorityIndex(voters, matchOf)
+  return votersOutgoing.length === 0 ? index : Math.min(index, majorityIndex(votersOutgoing, matchOf))
 }
 
 /** Who is not in `votes` has not answered yet; votes of others than voters do not count. */
@@ -50,9 +52,18 @@ function majorities(configuration: Configuration): readonly (readonly NodeId[])[
   return votersOutgoing.length === 0 ? [voters] : [voters, votersOutgoing]
 }
 
+/** Counted, not sorted: it is asked for at every acknowledgement, of a few voters. */
 function majorityIndex(voters: readonly NodeId[], matchOf: (voter: NodeId) => Index): Index {
-  const descending = voters.map(matchOf).sort((a, b) => b - a)
-  return descending[Math.floor(voters.length / 2)] ?? 0
+  const majority = Math.floor(voters.length / 2) + 1
+  let best = 0
+  for (const candidate of voters) {
+    const index = matchOf(candidate)
+    if (index <= best) continue
+    let reached = 0
+    for (const voter of voters) if (matchOf(voter) >= index) reached += 1
+    if (reached >= majority) best = index
+  }
+  return best
 }
 
 function tallyMajority(voters: readonly NodeId[], votes: ReadonlyMap<NodeId, boolean>): Tally {

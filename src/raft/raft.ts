@@ -219,12 +219,11 @@ export class Raft {
       told.role === role &&
       told.term === term &&
       told.leader === leader &&
-      told.commitIndex === commitIndex &&
       told.isRecovering === isRecovering &&
       told.configuration === log.configuration &&
+      told.isConfigurationCommitted === log.configurationIndex <= commitIndex &&
       told.firstIndex === log.baseIndex + 1 &&
       told.snapshotIndex === log.snapshotIndex &&
-      told.lastIndex === log.lastIndex &&
       // That a member counts again may be all the news there is.
       told.progress.every(({ node, isRecovering: wasRecovering }) => {
         const member = progress.get(node)

@@ -54,7 +54,8 @@ export class Invariants {
   }
 
   check(lab: Lab, node: LabNode, effects: RaftEffects): void {
-    const { persist, restore, apply, reads, readsRefused, refused, status } = effects
+    const { persist, restore, apply, reads, readsRefused, refused } = effects
+    const status = lab.raft(node.id).status()
     for (const entry of persist?.entries ?? []) this.#checkMatching(node, entry)
     if (restore !== null) this.#checkRestored(node, restore.index)
     for (const entry of apply) this.#checkApplied(node, entry)
@@ -62,12 +63,10 @@ export class Invariants {
       this.refused.add(id)
       assert(!this.#committedIds.has(id), `refused proposal ${id} is not committed`)
     }
-    if (status !== null) {
-      this.#commitIndex = Math.max(this.#commitIndex, status.commitIndex)
-      this.#checkBounds(node, status)
-      this.#checkRecovery(node, status)
-    }
-    if (status?.role === 'leader') this.#checkLeader(lab, node, status)
+    this.#commitIndex = Math.max(this.#commitIndex, status.commitIndex)
+    this.#checkBounds(node, status)
+    this.#checkRecovery(node, status)
+    if (status.role === 'leader') this.#checkLeader(lab, node, status)
     for (const { id, index } of reads) this.#checkRead(id, index)
     for (const id of readsRefused) this.#endRead(id)
   }

@@ -52,6 +52,8 @@ class Scenario {
   #lab: Lab | undefined
   #output: string[] = []
   #proposals = 0
+  /** The line of each node's status that was shown last. */
+  readonly #shown = new Map<string, string>()
   readonly #isolated = new Set<string>()
 
   run(words: readonly string[]): string[] {
@@ -287,7 +289,9 @@ class Scenario {
   #printEffects(node: LabNode, effects: RaftEffects): void {
     const { persist, send, sendSnapshot, restore, apply, reads, readsRefused, refused, status } = effects
     const { id } = node
-    if (status !== null) this.#print(statusText(status))
+    const text = node.raft === undefined ? '' : statusText(node.raft.status())
+    if (status !== null || text !== this.#shown.get(id)) this.#print(text)
+    this.#shown.set(id, text)
     if (persist !== null) this.#printPersist(persist)
     for (const message of send) this.#print(`  send ${messageText(message)}`)
     for (const { peer, term, snapshot } of sendSnapshot) {

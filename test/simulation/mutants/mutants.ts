@@ -120,8 +120,8 @@ export const mutants: readonly Mutant[] = [
     bug: 'B6',
     what: 'half of the voters is enough to commit',
     file: 'src/raft/quorum.ts',
-    search: 'descending[Math.floor(voters.length / 2)] ?? 0',
-    replace: 'descending[Math.ceil(voters.length / 2) - 1] ?? 0',
+    search: 'const majority = Math.floor(voters.length / 2) + 1\n  let best = 0',
+    replace: 'const majority = Math.ceil(voters.length / 2)\n  let best = 0',
     within: 200,
   },
   {
