@@ -75,9 +75,10 @@ export class LegacyRequests {
     const shown = scope.server === null ? undefined : this.#options.catalog().servers.get(scope.server)
     const cursor = params.value['cursor']
     if (shown?.isOwnOfAskable !== true || !this.#options.sessions.asks(id) || isCatalogCursor(cursor)) return undefined
-    const instead = (): JsonText => shown[list].page(null) ?? emptyPage(list)
+    const { server } = shown
+    const instead = (): JsonText => this.#options.catalog().servers.get(server)?.[list].page(null) ?? emptyPage(list)
     return this.calls.list(at, {
-      server: shown.server,
+      server,
       method,
       params: paramsOfPage(params),
       wantsEvents: hasProgressToken(params),

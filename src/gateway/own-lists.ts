@@ -5,6 +5,7 @@ import type { Clock } from '../std/clock.ts'
 import { jsonMembers, sliceJson, toJsonText, withJsonMember } from '../std/json-text.ts'
 import type { JsonText } from '../std/json-text.ts'
 import { LightSignal } from '../std/signal.ts'
+import { OperatingError } from '../vocabulary/operating-error.ts'
 import type { Params } from './json-rpc.ts'
 
 /**
@@ -27,8 +28,8 @@ export async function performList(ports: Ports, list: OwnList): Promise<Outcome>
   const { call, caller, instead } = list
   const outcome = await (instead === null ? ports.calls.call(call, caller) : beginWithin(ports, list))
   if (outcome.kind === 'result') return { kind: 'result', result: pageToClient(outcome.result) }
-  const isOurs = outcome.kind !== 'error' && outcome.kind !== 'left' && !caller.cancelled.aborted
-  return isOurs && instead !== null ? { kind: 'result', result: instead() } : outcome
+  const hasNone = outcome.kind === 'not-sent' || outcome.kind === 'rejected' || outcome.kind === 'unknown'
+  return hasNone && instead !== null ? { kind: 'result', result: instead() } : outcome
 }
 
 /** Params with the server's own cursor. */
@@ -44,11 +45,16 @@ async function beginWithin({ calls, clock }: Ports, { call, caller, withinMs }: 
   caller.cancelled.addEventListener('abort', cancel, { once: true })
   if (caller.cancelled.aborted) cancel()
   // The server's node keeps the time by itself, where it can be heard.
-  const timer = clock.after(withinMs + onItsWayMs, () => cancelled.abort())
+  let isLate = false
+  const timer = clock.after(withinMs + onItsWayMs, () => {
+    isLate = true
+    cancelled.abort()
+  })
   const outcome = await calls.call({ ...call, timeoutMs: withinMs }, { ...caller, cancelled })
   timer.cancel()
   caller.cancelled.removeEventListener('abort', cancel)
-  return outcome
+  // Else its client has cancelled it, here or on another node.
+  return isLate && outcome.kind === 'cancelled' ? tooLate : outcome
 }
 
 function pageToClient(page: JsonText): JsonText {
@@ -62,3 +68,7 @@ function pageToClient(page: JsonText): JsonText {
 const ownMark = 'own~'
 /** So much longer the answer may be on its way from the server's node. */
 const onItsWayMs = 250
+const tooLate: Outcome = {
+  kind: 'unknown',
+  error: new OperatingError('outcome-unknown', 'the list did not come in time'),
+}

@@ -123,3 +123,19 @@ it('a list that its client does not want any more has no answer, and the server 
   expect(await listed).not.toContain('result')
   expect(test.calls[0]?.signal.reason).toBe('{"requestId":7,"reason":"é"}')
 })
+
+it('nor has one that its client has cancelled on another node', async () => {
+  const test = await start({ perform: ({ end }) => end({ kind: 'cancelled' }) })
+  const session = await open(test, '/mcp/many')
+  expect(await list(session)).not.toContain('result')
+})
+
+it('the catalog answers with what it has by then', async () => {
+  const test = await start()
+  const session = await open(test, '/mcp/many')
+  const listed = list(session)
+  await expect.poll(() => test.calls.length).toBe(1)
+  test.show([{ ...many, offer: offer({ tools: tools('new') }) }])
+  test.calls[0]?.end({ kind: 'unknown', error: new OperatingError('server-unavailable', 'gone') })
+  expect(pageOf(await listed).tools.map(({ name }) => name)).toEqual(['new'])
+})
