@@ -2,8 +2,10 @@ import type { SessionId } from '../vocabulary/ids.ts'
 import { sha256Hex } from '../std/hash.ts'
 import { asJsonText, jsonElements, jsonMembers, sliceJson, type JsonText } from '../std/json-text.ts'
 import type { Clock, Timer } from '../std/clock.ts'
+import type { Signal } from '../std/signal.ts'
 import type { Offer } from '../vocabulary/offer.ts'
 import type { Outcome } from '../calls/call.ts'
+import { cancellationOf } from '../calls/cancellation.ts'
 import type { Log } from '../log/log.ts'
 import { notificationText } from './json-rpc.ts'
 import type { UpstreamLimits } from './limits.ts'
@@ -29,6 +31,8 @@ export type OwnListsOptions = {
   mail(session: SessionId, message: JsonText): void
 }
 
+export type Asker = { readonly session: SessionId; readonly cancelled: Signal }
+
 export type Listed = { readonly connection: McpConnection; readonly initialize: JsonText }
 
 export class OwnLists {
@@ -41,14 +45,12 @@ export class OwnLists {
   }
 
   /** The session asks for the beginning of a list, and gets what comes of it or, if that is no answer, the catalog's. */
-  async during(session: SessionId, kind: ListKind, perform: () => Promise<Outcome>): Promise<Outcome> {
+  async during({ session, cancelled }: Asker, kind: ListKind, perform: () => Promise<Outcome>): Promise<Outcome> {
     const known = this.#of(session)
-    known.asking += 1
     const outcome = await perform()
-    void this.#ended(known, kind, outcome).then(() => {
-      known.asking -= 1
-      this.lookAgain(session)
-    })
+    // Its own error is what the session was answered, and what its client has cancelled by a word has no answer.
+    const isNews = outcome.kind !== 'error' && (outcome.kind !== 'cancelled' || cancellationOf(cancelled) === null)
+    if (isNews) void this.#ended(known, kind, outcome).then(() => this.lookAgain(session))
     return outcome
   }
 
@@ -69,9 +71,7 @@ export class OwnLists {
     const { clock, limits } = this.#options
     known.timer = clock.after(limits.relistDelayMs, () => {
       known.timer = null
-      // What it is about to be answered may have the change in it.
-      if (known.asking > 0) this.lookAgain(session)
-      else void this.#look(session, known)
+      void this.#look(session, known)
     })
   }
 
@@ -88,7 +88,7 @@ export class OwnLists {
   #of(session: SessionId): Known {
     let known = this.#bySession.get(session)
     if (known === undefined) {
-      known = { beside: new Map(), stale: new Set(), unmeasured: new Set(), asking: 0, isLooking: false, timer: null }
+      known = { beside: new Map(), stale: new Set(), unmeasured: new Set(), isLooking: false, timer: null }
       this.#bySession.set(session, known)
     }
     return known
@@ -96,9 +96,13 @@ export class OwnLists {
 
   /** Where the answer was only a page, the rest has to be asked for. */
   async #ended(known: Known, kind: ListKind, outcome: Outcome): Promise<void> {
-    // Its own error is what the session was answered.
-    if (outcome.kind === 'error') return
-    if (outcome.kind !== 'result') return void known.stale.add(kind)
+    if (outcome.kind !== 'result') {
+      // It was answered what all are offered, whatever it knew before.
+      known.beside.delete(kind)
+      known.unmeasured.delete(kind)
+      known.stale.add(kind)
+      return
+    }
     const members = jsonMembers(outcome.result)
     const list = members.get(kind)
     if (list === undefined) return
@@ -164,8 +168,6 @@ type Known = {
   readonly stale: Set<ListKind>
   /** Of these, those of which it knows all that there is, but we do not. */
   readonly unmeasured: Set<ListKind>
-  /** Requests for lists whose answers are not measured yet. */
-  asking: number
   isLooking: boolean
   timer: Timer | null
 }

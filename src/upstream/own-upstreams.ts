@@ -76,7 +76,7 @@ export class OwnUpstreams {
     const list = listAskedBy(call.method)
     // Who has the cursor of a page has its beginning.
     if (list === undefined || jsonMembers(call.params).has('cursor')) return this.#perform(call, caller)
-    return this.#lists.during(caller.session, list, () => this.#perform(call, caller))
+    return this.#lists.during(caller, list, () => this.#perform(call, caller))
   }
 
   async #perform(call: Call, { session, client, party, cancelled }: OwnCaller): Promise<Outcome> {

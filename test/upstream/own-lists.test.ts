@@ -121,6 +121,31 @@ describe("a session's own lists", () => {
     await told(test, 1)
   })
 
+  it.each([
+    ['whole', whole],
+    ['page by page', { conditional: true }],
+  ])('that were answered %s before are told of when they come too late the next time', async (_how, roots) => {
+    const test = await start()
+    const session = open(test, { ...roots, listsAfterMs: 60 })
+    await list(test, session)
+    expect(await list(test, session, 20)).toEqual(['unknown'])
+    await told(test, 1)
+    expect(await changesUntilAnother(test, session)).toBe(1)
+  })
+
+  it('are known still to a client that has cancelled its next request for them', async () => {
+    const test = await start()
+    const session = open(test, whole)
+    await list(test, session)
+    const cancelled = new AbortController()
+    const listed = test.call(name, '', {}, { method: 'tools/list', params: '{}', session, signal: cancelled.signal })
+    cancelled.abort('{"requestId":1}')
+    expect((await listed).kind).toBe('cancelled')
+    await play(test, session, { grow: 'tools' })
+    await shownToAll(test, 'grown 5')
+    expect(await changesUntilAnother(test, session)).toBe(0)
+  })
+
   it('that were asked for in vain and are what the catalog has are not told of', async () => {
     const test = await start()
     const session = open(test, { pageSize: 100, opensAfterMs: 300 })
