@@ -47,6 +47,11 @@ export class Links {
     void this.#adjustListeners()
   }
 
+  /** Ends every connection at both ends, as a proxy does that starts anew; new ones come as ever. */
+  reset(): void {
+    for (const connection of this.#connections) connection.reset()
+  }
+
   get isWhole(): boolean {
     return [...this.#links.values()].every(
       ({ faults }) => !faults.isCut && faults.delayMs === 0 && faults.loss === 0 && faults.bytesPerSecond === null,
@@ -186,6 +191,12 @@ class Connection {
     })
   }
 
+  reset(): void {
+    this.#dialer.resetAndDestroy()
+    this.#listener?.resetAndDestroy()
+    this.close()
+  }
+
   close(): void {
     this.#there?.close()
     this.#back?.close()
@@ -240,11 +251,7 @@ class Connection {
       },
       pauseSource: () => void from()?.pause(),
       resumeSource: () => void from()?.resume(),
-      broke: () => {
-        this.#dialer.resetAndDestroy()
-        this.#listener?.resetAndDestroy()
-        this.close()
-      },
+      broke: () => this.reset(),
     }
   }
 

@@ -95,6 +95,24 @@ describe.each(Object.entries(falls))('a node that %s in the middle of a call', (
   })
 })
 
+describe('a node that lives, all of whose links are reset in the middle of a call', () => {
+  // A handshake then takes longer than who fell silent is waited for.
+  it('goes on with it when they are back, nothing missed and nothing twice', { timeout: 60_000 }, async () => {
+    const all = ['n1', 'n2', 'n3']
+    setWays(links, { from: all, to: all, isBothWays: false }, { delayMs: 150 })
+    const steps: number[] = []
+    const args = { steps: 200, delayMs: 20, label: 'called while it is reset' }
+    const call = client.callTool({ name: 'slow__count', arguments: args }, undefined, {
+      onprogress: ({ progress }) => steps.push(progress),
+    })
+    await waitFor('the call to be under way', () => steps.length > 3)
+    links.reset()
+    expect(textOf(await call)).toBe('counted to 200')
+    expect(steps).toEqual(Array.from({ length: 200 }, (_, at) => at + 1))
+    expect(recorded('started', args.label)).toBe(1)
+  })
+})
+
 const beatMs = 20
 
 /** Time from now on in which this machine let processes run: where it did not, no promise about time holds. */
