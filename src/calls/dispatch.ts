@@ -46,6 +46,8 @@ export type DispatchCounters = {
 
 /** A call is offered to so many replicas at most. */
 export const triesMax = 3
+/** With less time left there is no further try: timers fire early, and a try moves the pin of the session. */
+const tryLeastMs = 50
 
 export class Dispatch implements Calls {
   readonly #options: DispatchOptions
@@ -122,7 +124,7 @@ export class Dispatch implements Calls {
       let tried = call
       if (last !== undefined) {
         const timeoutMs = call.timeoutMs && call.timeoutMs - (clock.monotonic() - startedAt)
-        if (timeoutMs !== null && timeoutMs <= 0) return last
+        if (timeoutMs !== null && timeoutMs < tryLeastMs) return last
         this.#retries += 1
         tried = { ...call, timeoutMs }
       }
