@@ -27,8 +27,8 @@ export class OfferKeeper {
   #timer: Timer | null = null
   #isListing = false
   #hasEnded = false
-  /** Null: nobody waits for it. */
-  #settled: Deferred<void> | null = null
+  /** The end of the asking under way, or of the next. Null: nobody waits for it. */
+  #asked: Deferred<void> | null = null
 
   constructor(options: OfferKeeperOptions) {
     this.#options = options
@@ -47,28 +47,32 @@ export class OfferKeeper {
     this.#listSoon()
   }
 
-  /** Settles when all that is known to have changed has been asked for, or can not be any more. */
-  settled(): Promise<void> {
-    if (!this.#isWaiting) return Promise.resolve()
-    this.#settled ??= deferred()
-    return this.#settled.promise
+  /** Settles when all that is known by now to have changed has been asked for, or can not be any more. */
+  async settled(): Promise<void> {
+    // What was said while it is asked for is for the next time; what is said after that nobody here waits for.
+    if (this.#isListing && this.#stale.size > 0) await this.#nextAsked()
+    if (this.#isWaiting) await this.#nextAsked()
   }
 
   end(): void {
     this.#hasEnded = true
     this.#timer?.cancel()
     this.#timer = null
-    this.#settle()
+    this.#tellAsked()
   }
 
   get #isWaiting(): boolean {
     return this.#timer !== null || this.#isListing
   }
 
-  #settle(): void {
-    if (this.#isWaiting) return
-    this.#settled?.resolve()
-    this.#settled = null
+  #nextAsked(): Promise<void> {
+    this.#asked ??= deferred()
+    return this.#asked.promise
+  }
+
+  #tellAsked(): void {
+    this.#asked?.resolve()
+    this.#asked = null
   }
 
   async #list(offer: Offer, kinds: Iterable<ListKind>): Promise<Offer> {
@@ -102,7 +106,7 @@ export class OfferKeeper {
     } finally {
       this.#isListing = false
       this.#listSoon()
-      this.#settle()
+      this.#tellAsked()
     }
   }
 }
