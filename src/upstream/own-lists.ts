@@ -135,6 +135,7 @@ export class OwnLists {
       log.debug('own-lists-unknown', { error })
       for (const kind of kinds) known.stale.add(kind)
       known.isLooking = false
+      if (this.#options.find(session)?.connection !== connection) this.lookAgain(session)
     }
   }
 

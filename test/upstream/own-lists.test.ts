@@ -1,4 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import { silentLog } from '../../src/log/log.ts'
+import { realClock } from '../../src/std/clock.ts'
+import { deferred } from '../../src/std/deferred.ts'
+import { asJsonText } from '../../src/std/json-text.ts'
+import { defaultLimits } from '../../src/upstream/limits.ts'
+import type { McpConnection } from '../../src/upstream/mcp-connection.ts'
+import type { ListReply } from '../../src/upstream/offer-lists.ts'
+import { OwnLists, type Listed } from '../../src/upstream/own-lists.ts'
 import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
 import { startFixture, type FixtureProcess } from '../fixtures/fixture-process.ts'
@@ -171,4 +179,37 @@ describe("a session's own lists", () => {
     await changesUntilAnother(test, other)
     expect(test.mails.map((mail) => mail.session)).toEqual([other])
   })
+})
+
+it("a session's lists are looked at again when its upstream was replaced while it was asked", async () => {
+  const mails: string[] = []
+  const asked = deferred<void>()
+  const lost = deferred<ListReply>()
+  const tools = asJsonText('{"tools":[{"name":"own"}]}')
+  const upstream = (ask: () => Promise<ListReply>): Listed => ({
+    connection: { ask } as unknown as McpConnection,
+    initialize: asJsonText('{"capabilities":{"tools":{}}}'),
+  })
+  let listed = upstream(() => {
+    asked.resolve()
+    return lost.promise
+  })
+  const session = 'a' as SessionId
+  const lists = new OwnLists({
+    server: name,
+    clock: realClock,
+    log: silentLog,
+    limits: { ...defaultLimits, relistDelayMs: 1 },
+    find: () => listed,
+    offered: () => Promise.resolve(null),
+    allowed: (_kind, list) => list,
+    mail: (_session, message) => mails.push(message),
+  })
+  lists.changed(session, ['tools'])
+  await asked.promise
+  listed = upstream(() => Promise.resolve({ kind: 'result', text: tools }))
+  lists.lookAgain(session)
+  lost.reject(new Error('its session is lost'))
+  await waitFor('the change', () => mails.length === 1)
+  lists.stop()
 })
