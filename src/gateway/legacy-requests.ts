@@ -23,8 +23,8 @@ import { listTasks, serversWithTasks } from './task-list.ts'
 
 /**
  * What each request of a legacy session means, whatever transport it came by: lists are answered from the catalog's cached
- * text or by the session's own upstream, calls go to the one server that the catalog names, with that server's own name in the params and every other byte
- * as the client sent it. Each request has its own reply, also when two of a session have the same id.
+ * text or by the session's own upstream, calls go to the one server that the catalog names, with that server's own name in
+ * the params and every other byte as the client sent it. Each request has its own reply, also when two of a session have the same id.
  */
 export type RequestInSession = { readonly session: LocalSession; readonly request: Request; readonly reply: Reply }
 
