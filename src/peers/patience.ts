@@ -11,9 +11,9 @@ import type { NodeId } from '../vocabulary/ids.ts'
  *
  * What a call has to wait for its outcome, from the last sign of a node that died without a word: until its link is ended, a
  * heartbeat after its liveness at the latest and not before consensus has lost it, then until the wait for a new link is over.
- * - Lost, with the default election timeout of 1 s: 1.5 to 2 s, then 0.5 s, or 0.1 s more. The promise is 3 s.
+ * - Lost, with the default election timeout of 1 s: 1.5 to 2 s, then 0.5 s. The promise is 3 s.
  * - With another election timeout, consensus takes that and two of its heartbeats to lose a peer, and tells 50 ms later; 1.25 s
- *   after that, or 0.5 s after the link has ended, it is over. So the 3 s hold up to 1.4 s of it.
+ *   after that at the latest, or 0.5 s after the link has ended, it is over. So the 3 s hold up to 1.5 s of it.
  * - Never later than 3.5 to 4 s, then 2 s, which is also how long it takes where consensus has no lanes.
  */
 export class Patience {
@@ -76,6 +76,6 @@ const linkWaitMs = 2000
  * Both threads dial again at once, then with waits of 50 to 400 ms: each has tried a few times by then, and the system has sent
  * again what was lost of the first try, as it does after a second.
  */
-const returnMs = 1250
+const returnMs = 1150
 /** Of a node that fell silent: by the time its link ends, `returnMs` are nearly over. */
 const lostLinkWaitMs = 500

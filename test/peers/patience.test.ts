@@ -19,7 +19,7 @@ const members = (voters: string, learners = '', votersOutgoing = '') => ({
 const long = { livenessMs: 3000, linkWaitMs: 2000 }
 const short = { livenessMs: 1000, linkWaitMs: 500 }
 /** From the loss until new links are no more expected. */
-const returnMs = 1250
+const returnMs = 1150
 const clock = { nowMs: 0, monotonic: () => clock.nowMs }
 const patienceOf = (self: string): Patience => new Patience({ self: id(self), clock })
 const of = (patience: Patience, node: string) => ({
