@@ -113,6 +113,28 @@ describe('a node that lives, all of whose links are reset in the middle of a cal
   })
 })
 
+describe('a node that was stopped itself while it waited for a call', () => {
+  it('gets the rest when it wakes, nothing missed and nothing twice', { timeout: 60_000 }, async () => {
+    const steps: number[] = []
+    const args = { steps: 200, delayMs: 20, label: 'called by one that sleeps' }
+    const call = client.callTool({ name: 'slow__count', arguments: args }, undefined, {
+      onprogress: ({ progress }) => steps.push(progress),
+    })
+    await waitFor('the call to be under way', () => steps.length > 3)
+    const ended = timesLost('n3', 'n1')
+    await cluster.node('n1').kill('SIGSTOP')
+    try {
+      await waitFor('n3 to give it up', () => timesLost('n3', 'n1') > ended, 10_000)
+      await waitFor('the call to be over', () => recorded('finished', args.label) === 1, 10_000)
+    } finally {
+      await cluster.node('n1').kill('SIGCONT')
+    }
+    expect(textOf(await call)).toBe('counted to 200')
+    expect(steps).toEqual(Array.from({ length: 200 }, (_, at) => at + 1))
+    expect(recorded('started', args.label)).toBe(1)
+  })
+})
+
 const beatMs = 20
 
 /** Time from now on in which this machine let processes run: where it did not, no promise about time holds. */
@@ -133,6 +155,12 @@ class Meter {
     this.#stalledMs += Math.max(0, now - this.#seenAt - 2 * beatMs)
     this.#seenAt = now
   }
+}
+
+/** How often the node has lost its link to the other one. */
+function timesLost(id: string, other: string): number {
+  const lines = readFileSync(cluster.node(id).logFile, 'utf8').split('\n')
+  return lines.filter((line) => line.includes('peer-disconnected') && line.includes(`"peer":"${other}"`)).length
 }
 
 function recorded(what: string, label: string): number {
