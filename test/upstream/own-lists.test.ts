@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { silentLog } from '../../src/log/log.ts'
-import { realClock } from '../../src/std/clock.ts'
 import { deferred } from '../../src/std/deferred.ts'
 import { asJsonText } from '../../src/std/json-text.ts'
 import { defaultLimits } from '../../src/upstream/limits.ts'
@@ -9,6 +8,7 @@ import type { ListReply } from '../../src/upstream/offer-lists.ts'
 import { OwnLists, type Listed } from '../../src/upstream/own-lists.ts'
 import type { ConfiguredServer } from '../../src/vocabulary/configured-server.ts'
 import type { ServerName, SessionId } from '../../src/vocabulary/ids.ts'
+import { countingClock } from '../counting-clock.ts'
 import { startFixture, type FixtureProcess } from '../fixtures/fixture-process.ts'
 import { waitFor } from '../wait.ts'
 import { addSession, httpServer, resultOf, startUpstreams, type UnderTest } from './upstreams-under-test.ts'
@@ -181,35 +181,60 @@ describe("a session's own lists", () => {
   })
 })
 
-it("a session's lists are looked at again when its upstream was replaced while it was asked", async () => {
-  const mails: string[] = []
-  const asked = deferred<void>()
-  const lost = deferred<ListReply>()
-  const tools = asJsonText('{"tools":[{"name":"own"}]}')
-  const upstream = (ask: () => Promise<ListReply>): Listed => ({
+/** Of one session, `upstream` of which is what it has now. */
+function listsOf(test: { upstream: Listed; readonly mails: string[] }, timers = new Set<object>()): OwnLists {
+  return new OwnLists({
+    server: name,
+    clock: countingClock(timers),
+    log: silentLog,
+    limits: { ...defaultLimits, relistDelayMs: 1 },
+    find: () => test.upstream,
+    offered: () => Promise.resolve(null),
+    allowed: (_kind, list) => list,
+    mail: (_session, message) => test.mails.push(message),
+  })
+}
+
+function upstreamThat(ask: () => Promise<ListReply>): Listed {
+  return {
     connection: { ask } as unknown as McpConnection,
     initialize: asJsonText('{"capabilities":{"tools":{}}}'),
-  })
-  let listed = upstream(() => {
+  }
+}
+
+const one = 'a' as SessionId
+const itsTools = (): Promise<ListReply> =>
+  Promise.resolve({ kind: 'result', text: asJsonText('{"tools":[{"name":"own"}]}') })
+
+it("a session's lists are looked at again when its upstream was replaced while it was asked", async () => {
+  const asked = deferred<void>()
+  const lost = deferred<ListReply>()
+  const first = upstreamThat(() => {
     asked.resolve()
     return lost.promise
   })
-  const session = 'a' as SessionId
-  const lists = new OwnLists({
-    server: name,
-    clock: realClock,
-    log: silentLog,
-    limits: { ...defaultLimits, relistDelayMs: 1 },
-    find: () => listed,
-    offered: () => Promise.resolve(null),
-    allowed: (_kind, list) => list,
-    mail: (_session, message) => mails.push(message),
-  })
-  lists.changed(session, ['tools'])
+  const test = { upstream: first, mails: [] as string[] }
+  const lists = listsOf(test)
+  lists.changed(one, ['tools'])
   await asked.promise
-  listed = upstream(() => Promise.resolve({ kind: 'result', text: tools }))
-  lists.lookAgain(session)
+  test.upstream = upstreamThat(itsTools)
+  lists.lookAgain(one)
   lost.reject(new Error('its session is lost'))
-  await waitFor('the change', () => mails.length === 1)
+  await waitFor('the change', () => test.mails.length === 1)
   lists.stop()
+})
+
+it('what a session knew of its lists is forgotten, and not looked at any more', async () => {
+  const test = { upstream: upstreamThat(itsTools), mails: [] as string[] }
+  const timers = new Set<object>()
+  const lists = listsOf(test, timers)
+  for (const count of [1, 2]) {
+    lists.changed(one, ['tools'])
+    await waitFor('the change', () => test.mails.length === count)
+    lists.forget(one)
+  }
+  lists.changed(one, ['tools'])
+  expect(timers.size).toBe(1)
+  lists.forget(one)
+  expect(timers.size).toBe(0)
 })
