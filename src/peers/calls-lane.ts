@@ -43,12 +43,12 @@ export class CallsLane {
   constructor(options: CallsLaneOptions) {
     this.#options = options
     this.#unreadable = new Paced(options.clock)
-    const { node, boxes, words, log, clock } = options
+    const { node, boxes } = options
     this.#sender = new LaneSender(options)
     const sender = this.#sender
     this.#asked = new AskedCalls({ ...options, sender })
     this.#served = new ServedCalls({ ...options, sender })
-    this.#mail = new PeerMail({ sender, boxes, words, mailroom: () => this.mailroom, log, clock })
+    this.#mail = new PeerMail({ ...options, sender, mailroom: () => this.mailroom })
     this.#handed = new HandedMessages({ sender, clock: options.clock })
     this.mailroom = new ClusterMailroom({ self: node, boxes, links: this.#mail })
   }
@@ -88,6 +88,7 @@ export class CallsLane {
   /** Nobody waits for a link that may come back any more. */
   stop(): void {
     this.#asked.stop()
+    this.#mail.stop()
   }
 
   /** Ends what this node performs for its peers: they are told that the outcome is unknown. */

@@ -10,22 +10,30 @@ import { encodeMailMessage } from '../wire/mail-codec.ts'
 import type { MailMessage } from '../wire/mail-codec.ts'
 import { encodeWord } from '../wire/word-codec.ts'
 import type { SaidWord } from '../wire/word-codec.ts'
-import type { LaneSender } from './lane-sender.ts'
+import type { EncodedFrame, LaneSender } from './lane-sender.ts'
+import { LinkWaits } from './link-waits.ts'
+import type { LinkWaitsOptions } from './link-waits.ts'
 
 /**
  * Mail and clients' words between nodes: opens the boxes of this node to peers, and theirs to this node's mailroom. A peer
- * that does not take mail as fast as it comes is told once that it is behind, and opens the box again where it stands.
+ * that does not take mail as fast as it comes is told once that it is behind, and opens the box again where it stands. What
+ * a client says for a node whose link just broke waits for the next one.
  */
 export class PeerMail implements MailLinks, WordLinks {
   readonly #options: PeerMailOptions
   readonly #peers = new Set<NodeId>()
   /** How to close the boxes that peers read, by the peer's number of its reading; as many as there are sessions. */
   readonly #opened = new Map<NodeId, Map<number, CloseBox>>()
+  /** Words that wait for the link to their node, at most `wordsWaitingMax` with `wordBytesWaitingMax`. */
+  readonly #links: LinkWaits
+  #wordsWaiting = 0
+  #wordBytesWaiting = 0
   readonly #dropped: Paced
   readonly #counters = { wordsDropped: 0, mailsDropped: 0, peersBehind: 0 }
 
   constructor(options: PeerMailOptions) {
     this.#options = options
+    this.#links = new LinkWaits(options)
     this.#dropped = new Paced(options.clock)
   }
 
@@ -46,18 +54,17 @@ export class PeerMail implements MailLinks, WordLinks {
   }
 
   say(node: NodeId, session: SessionId, word: ClientWord): void {
-    const { sender, log } = this.#options
+    const { sender } = this.#options
     const frame = encodeWord({ session, word })
     const { length } = frame.payload
-    if (length <= sender.payloadBytesMax && sender.sendWithin(node, frame)) return
-    this.#counters.wordsDropped += 1
-    // Clients choose to which node they answer, and how often.
-    const count = this.#dropped.count()
-    if (count !== null) log.warn('client-word-dropped', { peer: node, kind: word.kind, bytes: length, count })
+    const hasRoom = this.#wordsWaiting < wordsWaitingMax && this.#wordBytesWaiting + length <= wordBytesWaitingMax
+    if (!sender.isOpen(node) && hasRoom) void this.#sayLater(node, word.kind, frame)
+    else this.#sayNow(node, word.kind, frame)
   }
 
   peerOpened(peer: NodeId): void {
     this.#peers.add(peer)
+    this.#links.opened(peer)
     this.#options.mailroom().linked(peer)
   }
 
@@ -66,6 +73,11 @@ export class PeerMail implements MailLinks, WordLinks {
     const opened = this.#opened.get(peer)
     this.#opened.delete(peer)
     for (const close of opened?.values() ?? []) close()
+  }
+
+  /** Nobody waits for a link any more. */
+  stop(): void {
+    this.#links.stop()
   }
 
   receiveWord({ session, word }: SaidWord): void {
@@ -90,6 +102,25 @@ export class PeerMail implements MailLinks, WordLinks {
       case 'mail-displaced':
         return mailroom.displaced(message.reading)
     }
+  }
+
+  async #sayLater(node: NodeId, kind: ClientWord['kind'], frame: EncodedFrame): Promise<void> {
+    this.#wordsWaiting += 1
+    this.#wordBytesWaiting += frame.payload.length
+    await this.#links.wait(node, null)
+    this.#wordsWaiting -= 1
+    this.#wordBytesWaiting -= frame.payload.length
+    this.#sayNow(node, kind, frame)
+  }
+
+  #sayNow(node: NodeId, kind: ClientWord['kind'], frame: EncodedFrame): void {
+    const { sender, log } = this.#options
+    const { length } = frame.payload
+    if (length <= sender.payloadBytesMax && sender.sendWithin(node, frame)) return
+    this.#counters.wordsDropped += 1
+    // Clients choose to which node they answer, and how often.
+    const count = this.#dropped.count()
+    if (count !== null) log.warn('client-word-dropped', { peer: node, kind, bytes: length, count })
   }
 
   #openBox(peer: NodeId, reading: number, opening: MailOpening): void {
@@ -131,7 +162,7 @@ export class PeerMail implements MailLinks, WordLinks {
   }
 }
 
-export type PeerMailOptions = {
+export type PeerMailOptions = LinkWaitsOptions & {
   readonly sender: LaneSender
   /** Of this node. */
   readonly boxes: Pick<Mailboxes, 'open'>
@@ -140,8 +171,12 @@ export type PeerMailOptions = {
   /** Known once there is a link at all: the mailroom reads over this. */
   mailroom(): Pick<ClusterMailroom, 'linked' | 'opened' | 'mail' | 'behind' | 'displaced'>
   readonly log: Log
-  readonly clock: Pick<Clock, 'monotonic'>
+  readonly clock: Pick<Clock, 'monotonic' | 'after'>
 }
 
 /** Mail too large for a frame, words that could not be sent. */
 export type PeerMailCounters = { wordsDropped: number; mailsDropped: number; peersBehind: number }
+
+/** Beyond them, what can not be sent at once is dropped. */
+const wordsWaitingMax = 256
+const wordBytesWaitingMax = 4 * 1024 * 1024

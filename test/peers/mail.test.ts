@@ -158,11 +158,28 @@ describe('what clients say', () => {
     expect([...a.lane.words.nodes()]).toEqual([b.node])
   })
 
+  it('while the link is broken arrives when it is there again, once and in order; not after a node has been given up', async () => {
+    const [a, b] = await pair()
+    a.transport.disconnect(b.node)
+    expect(a.links.reachable(b.node)).toBe(false)
+    const says = (node: NodeId, n: number): void =>
+      a.lane.words.say(node, session, { kind: 'answer', question, result: asJsonText(String(n)) })
+    for (const n of [1, 2, 3]) says(b.node, n)
+    await linked(a, b)
+    says(b.node, 4)
+    await waitFor('all', () => b.words.length >= 4)
+    expect(b.words.map(({ word }) => 'result' in word && word.result)).toEqual(['1', '2', '3', '4'])
+    says('z' as NodeId, 5)
+    await waitFor('the end of the wait', () => a.lane.counters.wordsDropped === 1)
+    expect(b.words.length).toBe(4)
+  })
+
   it('and can not be sent is counted, and logged once a second', async () => {
     const [a, b] = await pair({ limits: { frameBytesMax: 4096, sendBufferBytesMax: 65_536 } })
     a.lane.words.say(b.node, session, { kind: 'answer', question, result: asJsonText(`"${'x'.repeat(5000)}"`) })
-    a.lane.words.say('z' as NodeId, session, { kind: 'answer', question, result: asJsonText('1') })
-    expect(a.lane.counters.wordsDropped).toBe(2)
+    for (let said = 0; said < 257; said += 1)
+      a.lane.words.say('z' as NodeId, session, { kind: 'answer', question, result: asJsonText('1') })
+    expect(a.lane.counters.wordsDropped, 'one too large, one too many').toBe(2)
     expect(a.logged.filter(({ event }) => event === 'client-word-dropped').length).toBe(1)
   })
 })
