@@ -71,7 +71,8 @@ export class SqlDatabase {
     } catch (cause) {
       if (cause instanceof SqlError) throw cause
       this.#thread = null
-      await thread.terminate()
+      // Not awaited: a thread that can not be ended must not keep the answer back.
+      void thread.terminate()
       if (timeout.aborted) throw new SqlError(`the statement was stopped after ${limits.timeMs} ms`, { cause })
       throw cause
     }
@@ -84,7 +85,7 @@ async function startThread(image: Uint8Array | null): Promise<Worker> {
     await nextReply(thread, AbortSignal.timeout(startMs))
     return thread
   } catch (cause) {
-    await thread.terminate()
+    void thread.terminate()
     throw cause
   }
 }
